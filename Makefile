@@ -1,0 +1,155 @@
+# imglock: see README.md.  "make run" and "make test" install what they need; everything else only builds.
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD := build
+CC ?= gcc
+CFLAGS ?= -O2 -g
+LDFLAGS ?=
+# static: SHA-1 comes from libcrypto.a, with hidden symbols.  shared: libcrypto.so becomes a second NEEDED entry.
+OPENSSL ?= static
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-deprecated-declarations
+BASE_FLAGS = -std=gnu11 -D_GNU_SOURCE -DIMGLOCK_VERSION='"$(VERSION)"' -DIMGLOCK_PREFIX='"$(PREFIX)"' \
+             -fvisibility=hidden -fno-strict-aliasing -I$(BUILD) -Ishim $(WARNINGS) $(CFLAGS)
+# The wrappers define the functions that fortified headers redirect.
+SHIM_FLAGS = -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
+             -ffunction-sections -fdata-sections -fasynchronous-unwind-tables
+SHIM_LINK = -shared -Wl,-z,now -Wl,-z,nodelete -Wl,--gc-sections -Wl,--exclude-libs,ALL \
+            -Wl,-soname,libimglock.so -Wl,--no-undefined -Wl,--as-needed
+CRYPTO_static := -l:libcrypto.a
+CRYPTO_shared := -lcrypto
+CRYPTO = $(CRYPTO_$(OPENSSL))
+
+# One short line a step; make V=1 shows the commands.
+quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
+
+shared_sources := text policy image realpath lock lock_wait holders family descriptor message audit
+shim_sources := $(shared_sources) track $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c))
+cli_sources := $(notdir $(basename $(wildcard cli/*.c)))
+
+shim_objects := $(shim_sources:%=$(BUILD)/shim/%.o)
+cli_objects := $(cli_sources:%=$(BUILD)/cli/%.o)
+
+.PHONY: all
+all: $(BUILD)/libimglock.so $(BUILD)/imglock
+
+$(BUILD)/libimglock.so: $(shim_objects)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SHIM_LINK) -o $@ $(filter %.o,$^) $(CRYPTO)
+
+$(BUILD)/imglock: $(cli_objects) $(shared_sources:%=$(BUILD)/shim/%.o)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(CRYPTO)
+
+# A file whose name says which OpenSSL the objects were linked with, so that a change relinks.
+$(BUILD)/libimglock.so $(BUILD)/imglock: $(BUILD)/openssl-$(OPENSSL)
+$(BUILD)/openssl-$(OPENSSL):
+	@mkdir -p $(BUILD)
+	@rm -f $(BUILD)/openssl-*
+	@touch $@
+
+$(BUILD)/shim/%.o: shim/%.c $(BUILD)/formats_index.h
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(BASE_FLAGS) $(SHIM_FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/cli/%.o: cli/%.c
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(BASE_FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/make_formats: shim/make_formats.c shim/formats.def shim/extension.h
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) -std=gnu11 $(WARNINGS) -O1 -o $@ $<
+
+$(BUILD)/formats_index.h: $(BUILD)/make_formats
+	$< > $@.new
+	mv $@.new $@
+
+-include $(shim_objects:.o=.d) $(cli_objects:.o=.d)
+
+# Programs that the tests run, one a file in tests/helpers; a first line "// link: FLAGS" adds to the linker's.
+helper_programs := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(wildcard tests/helpers/*.c))
+$(BUILD)/tests/%: tests/helpers/%.c
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $< $$(sed -n '1s,^// link: ,,p' $<) -lpthread
+
+# The library with a hook in every system call of its own, for the tests that make each of them fail.
+fault_objects := $(shim_sources:%=$(BUILD)/fault/%.o) $(BUILD)/fault/fault.o
+$(BUILD)/fault/%.o: shim/%.c $(BUILD)/formats_index.h
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(BASE_FLAGS) $(SHIM_FLAGS) -DIMGLOCK_FAULTS -MMD -MP -c -o $@ $<
+$(BUILD)/fault/fault.o: tests/fault/fault.c
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(BASE_FLAGS) $(SHIM_FLAGS) -DIMGLOCK_FAULTS -MMD -MP -c -o $@ $<
+$(BUILD)/tests/libimglock-fault.so: $(fault_objects)
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(SHIM_LINK) -o $@ $^ $(CRYPTO)
+-include $(fault_objects:.o=.d)
+
+.PHONY: helpers
+helpers: $(helper_programs) $(BUILD)/tests/libimglock-fault.so
+
+# Both install what is missing first, the compiler included, so everything else happens in a second make.
+.PHONY: run test packages-run packages-test
+packages-run packages-test: packages-%:
+	@sh tests/packages.sh $*
+
+run: packages-run
+	@$(MAKE) --no-print-directory --silent all
+ifdef CMD
+	@$(BUILD)/imglock -- sh -c "$$CMD"
+else
+	@examples/two-writers.sh
+endif
+
+test: packages-test
+	@$(MAKE) --no-print-directory --silent -j2 all helpers
+	@tests/run.sh $(TESTS)
+
+# Fuzzers for what reads foreign bytes; FUZZ_SECONDS for each.  Ends with an error, and the input beside it, when one finds
+# something.
+FUZZ_SECONDS ?= 30
+fuzzers := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard shim/*.c) $(BUILD)/formats_index.h
+	@mkdir -p $(@D)
+	$(call quiet,FUZZ)clang $(filter-out -W%,$(BASE_FLAGS)) -Wno-deprecated-declarations -g -O1 \
+	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(shared_sources:%=shim/%.c) $(CRYPTO)
+
+.PHONY: fuzz
+fuzz:
+	@sh tests/packages.sh fuzz
+	@$(MAKE) --no-print-directory $(fuzzers)
+	@for fuzzer in $(fuzzers); do \
+	    mkdir -p $$fuzzer.corpus && echo "== $$fuzzer" && \
+	    $$fuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -artifact_prefix=$$fuzzer.found- -verbosity=0 \
+	        -print_final_stats=1 $$fuzzer.corpus || exit 1; \
+	done
+
+# ---- installing ---------------------------------------------------------------------------------------------------
+bin_directory = $(DESTDIR)$(PREFIX)/bin
+library_directory = $(DESTDIR)$(PREFIX)/lib/imglock
+preset_directory = $(DESTDIR)$(PREFIX)/share/imglock
+completion_directory = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+tmpfiles_directory = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+man_directory = $(DESTDIR)$(PREFIX)/share/man
+presets = $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*.conf))
+
+.PHONY: install uninstall
+install: all
+	install -d $(bin_directory) $(library_directory) $(preset_directory) $(completion_directory) $(tmpfiles_directory) \
+	    $(man_directory)/man1 $(man_directory)/man7
+	install -m 755 $(BUILD)/imglock $(bin_directory)
+	install -m 644 $(BUILD)/libimglock.so $(library_directory)
+	install -m 644 $(presets) $(preset_directory)
+	install -m 644 cli/completion/imglock.bash $(completion_directory)/imglock
+	install -m 644 config/imglock.tmpfiles.conf $(tmpfiles_directory)/imglock.conf
+	install -m 644 man/imglock.1 $(man_directory)/man1
+	install -m 644 man/libimglock.7 $(man_directory)/man7
+
+uninstall:
+	rm -f $(bin_directory)/imglock $(library_directory)/libimglock.so $(presets:config/%=$(preset_directory)/%) \
+	    $(completion_directory)/imglock $(tmpfiles_directory)/imglock.conf \
+	    $(man_directory)/man1/imglock.1 $(man_directory)/man7/libimglock.7
+	-rmdir $(library_directory) $(preset_directory) 2>/dev/null
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,96 @@
+# bash completion for imglock(1)
+
+# The presets that are installed, by name.
+_imglock_presets() {
+    local program directory
+    program=$(type -P "${COMP_WORDS[0]}") && program=$(realpath "$program" 2>/dev/null) || return
+    for directory in "${program%/*}/../share/imglock" "${program%/*}/../config"; do
+        [[ -d $directory ]] || continue
+        find "$directory" -maxdepth 1 -name '*.conf' ! -name '*.tmpfiles.conf' -printf '%f\n' | sed 's/\.conf$//'
+    done
+}
+
+# Where the wrapped command starts among the words: past imglock's own options, their arguments and --.
+_imglock_command_start() {
+    local i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --) echo $((i + 1)) && return ;;
+        -w | --wait | --mode | --config) ((i++)) ;;
+        -*) ;;
+        *) echo "$i" && return ;;
+        esac
+    done
+    echo "$COMP_CWORD"
+}
+
+_imglock_hold() {
+    local i
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        if [[ ${COMP_WORDS[i]} == -- ]]; then
+            _command_offset $((i + 1))
+            return
+        fi
+    done
+    case $prev in
+    -w | --wait) mapfile -t COMPREPLY < <(compgen -W 'forever' -- "$cur") && return ;;
+    -E | --conflict-exit-code) return ;;
+    esac
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W '-s -x -n -w -E --shared --exclusive --nonblock --wait
+            --conflict-exit-code --help --version --' -- "$cur")
+    else
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    fi
+}
+
+_imglock() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} start
+    COMPREPLY=()
+    if ((COMP_CWORD > 1)); then
+        case ${COMP_WORDS[1]} in
+        hold)
+            _imglock_hold
+            return
+            ;;
+        path)
+            if [[ $cur == -* ]]; then
+                mapfile -t COMPREPLY < <(compgen -W '-0 --null --help --version' -- "$cur")
+            else
+                compopt -o filenames
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            fi
+            return
+            ;;
+        doctor)
+            _command_offset 2
+            return
+            ;;
+        esac
+    fi
+    case $prev in
+    --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shared exclusive nolock' -- "$cur") && return ;;
+    -w | --wait) mapfile -t COMPREPLY < <(compgen -W 'forever' -- "$cur") && return ;;
+    --config)
+        if [[ $cur == */* ]]; then
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -W "$(_imglock_presets)" -- "$cur")
+        fi
+        return
+        ;;
+    esac
+    start=$(_imglock_command_start)
+    if ((start < COMP_CWORD)); then
+        _command_offset "$start"
+    elif [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W '-s -x -n -w -v -h -V --shared --exclusive --mode --nonblock --wait --config
+            --verbose --help --version --' -- "$cur")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor')" -c -- "$cur")
+    fi
+}
+
+complete -F _imglock imglock

@@ -1,0 +1,289 @@
+/* doctor.c: imglock doctor: will locks work here, and for this command? */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "text.h"
+
+/* ---- findings ----------------------------------------------------------------------------------------------- */
+
+enum finding { FINDING_OK, FINDING_WARNING, FINDING_PROBLEM };
+
+static int problems;
+
+static bool in_colour(void)
+{
+    const char *no_colour = getenv("NO_COLOR");
+    const char *terminal = getenv("TERM");
+    return isatty(STDOUT_FILENO) && !(no_colour && *no_colour) && !(terminal && strcmp(terminal, "dumb") == 0);
+}
+
+static void report(enum finding finding, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void report(enum finding finding, const char *format, ...)
+{
+    static const struct {
+        const char *word, *colour;
+    } shapes[] = {{"ok", "\033[32m"}, {"warning", "\033[33m"}, {"problem", "\033[31m"}};
+    char words[4 * PATH_MAX], line[4 * sizeof words];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(words, sizeof words, format, list);
+    va_end(list);
+    struct text text = text_in(line, sizeof line);
+    text_append_untrusted(&text, words, strlen(words));
+    bool colour = in_colour();
+    printf("%s%-7s%s  %s\n", colour ? shapes[finding].colour : "", shapes[finding].word, colour ? "\033[0m" : "", line);
+    if (finding == FINDING_PROBLEM) problems++;
+}
+
+/* ---- settings ----------------------------------------------------------------------------------------------- */
+
+static void examine_setting(const char *name, const char *value)
+{
+    const char *refusal = *value ? setting_refusal(name, value) : NULL;
+    if (strcmp(name, "IMGLOCK_LIBRARY") == 0)
+        report(FINDING_OK, "setting IMGLOCK_LIBRARY=%s", value);
+    else if (!setting_is_known(name)) {
+        const char *alike = setting_alike(name);
+        report(FINDING_WARNING, "setting %s: nothing reads a variable of this name%s%s%s", name,
+               alike ? "; did you mean " : "", alike ? alike : "", alike ? "?" : "");
+    } else if (refusal)
+        report(FINDING_PROBLEM, "setting %s=%s makes no sense; it takes %s", name, value, refusal);
+    else
+        report(FINDING_OK, "setting %s=%s", name, value);
+}
+
+/* Every IMGLOCK_ variable of the environment; then what they amount to. */
+static bool examine_settings(struct settings *settings)
+{
+    bool any = false;
+    for (char *const *entry = environ; *entry; entry++) {
+        const char *equals = strchr(*entry, '=');
+        if (strncmp(*entry, "IMGLOCK_", 8) != 0 || !equals) continue;
+        char *name = strndup(*entry, (size_t)(equals - *entry));
+        if (name) examine_setting(name, equals + 1);
+        free(name);
+        any = true;
+    }
+    if (!any) report(FINDING_OK, "settings: all are the defaults");
+    bool valid = policy_parse(environ, settings, false);
+    if (valid && settings->log_target == LOG_TO_FILE) {
+        int descriptor = open(settings->log_file, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+        if (descriptor < 0 && errno != ENOENT)
+            report(FINDING_WARNING, "log %s: cannot be written, so messages are lost: %m", settings->log_file);
+        if (descriptor >= 0) close(descriptor);
+    }
+    return valid;
+}
+
+/* ---- the lock directory ------------------------------------------------------------------------------------- */
+
+/* Creates a file in the directory and has two open file descriptions want a lock on it.  This is what every lock comes
+ * down to; a file system may take the call and never refuse. */
+static bool examine_locks(const char *directory)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/.imglock-doctor-XXXXXX", directory) >= (int)sizeof path) return false;
+    int first = mkostemp(path, O_CLOEXEC);
+    if (first < 0) {
+        report(FINDING_PROBLEM, "directory %s: cannot create a file in it: %m; IMGLOCK_DIR names another", directory);
+        return false;
+    }
+    int second = open(path, O_RDWR | O_CLOEXEC);
+    int error = second < 0 ? errno : 0;
+    unlink(path);
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 2};
+    if (!error && fcntl(first, F_OFD_SETLK, &range) < 0) error = errno;
+    bool refused = !error && fcntl(second, F_OFD_SETLK, &range) < 0;
+    bool rightly = refused && (errno == EAGAIN || errno == EACCES);
+    if (refused && !rightly) error = errno;
+    close(first);
+    bool free_again = rightly && fcntl(second, F_OFD_SETLK, &range) == 0;
+    if (second >= 0) close(second);
+    if (error)
+        report(FINDING_PROBLEM, "locks in %s: its file system gives none: %s; IMGLOCK_DIR names another directory",
+               directory, strerror(error));
+    else if (!refused)
+        report(FINDING_PROBLEM, "locks in %s: its file system gave one exclusive lock twice; IMGLOCK_DIR names another "
+               "directory", directory);
+    else if (!free_again)
+        report(FINDING_PROBLEM, "locks in %s: a lock outlived its last descriptor; IMGLOCK_DIR names another directory",
+               directory);
+    else
+        report(FINDING_OK, "locks in %s: open file description locks exclude each other", directory);
+    return !error && refused && free_again;
+}
+
+/* A file system whose locks another machine or process keeps, or NULL. */
+static const char *distant_file_system(long type)
+{
+    switch ((unsigned long)type & 0xffffffff) {
+    case NFS_SUPER_MAGIC:
+        return "NFS";
+    case SMB_SUPER_MAGIC:
+    case CIFS_SUPER_MAGIC:
+    case SMB2_SUPER_MAGIC:
+        return "SMB";
+    case V9FS_MAGIC:
+        return "9P";
+    case CEPH_SUPER_MAGIC:
+        return "Ceph";
+    case AFS_SUPER_MAGIC:
+    case AFS_FS_MAGIC:
+        return "AFS";
+    case CODA_SUPER_MAGIC:
+        return "Coda";
+    case OCFS2_SUPER_MAGIC:
+        return "OCFS2";
+    case 0x01161970:
+        return "GFS2";
+    case FUSE_SUPER_MAGIC:
+        return "FUSE";
+    }
+    return NULL;
+}
+
+static void examine_file_system(const char *directory)
+{
+    struct statfs type;
+    struct statvfs room;
+    if (statfs(directory, &type) == 0) {
+        const char *name = distant_file_system(type.f_type);
+        if (name)
+            report(FINDING_WARNING, "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
+                   "that uses the images, and when it restarts they may be lost", directory, name);
+    }
+    if (statvfs(directory, &room) < 0) return;
+    if (room.f_files > 0 && room.f_favail == 0)
+        report(FINDING_PROBLEM, "file system of %s: no inode is free for a new lock file; make room, or IMGLOCK_DIR names "
+               "another directory", directory);
+    else if (room.f_bavail == 0)
+        report(FINDING_WARNING, "file system of %s: full; locks hold, but who holds them cannot be recorded; make room",
+               directory);
+    else
+        report(FINDING_OK, "file system of %s: has room", directory);
+}
+
+static void examine_directory(const char *directory)
+{
+    struct stat status;
+    if (stat(directory, &status) < 0) {
+        report(FINDING_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777', or IMGLOCK_DIR names another", directory);
+        return;
+    }
+    if (!S_ISDIR(status.st_mode)) {
+        report(FINDING_PROBLEM, "directory %s: it is no directory; IMGLOCK_DIR names another", directory);
+        return;
+    }
+    if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0) {
+        report(FINDING_PROBLEM, "directory %s: this user cannot create lock files in it: %m; chmod it, or IMGLOCK_DIR names "
+               "another", directory);
+        return;
+    }
+    if (status.st_mode & (S_IWGRP | S_IWOTH) && !(status.st_mode & S_ISVTX))
+        report(FINDING_PROBLEM, "directory %s: others may delete lock files in it and so void locks; 'chmod +t' forbids it",
+               directory);
+    else
+        report(FINDING_OK, "directory %s: exists, this user may create lock files in it, others may not delete them",
+               directory);
+    if (examine_locks(directory)) examine_file_system(directory);
+}
+
+/* ---- the library -------------------------------------------------------------------------------------------- */
+
+/* Has the loader preload the library into this program's second stage, and collects what it says. */
+static bool loads(const char *library, char *said, size_t size)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0) return false;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], STDERR_FILENO);
+        /* An image that is open here would be locked by the library, which is not the question. */
+        closefrom(3);
+        unsetenv("IMGLOCK_LOG");
+        library_preload(library);
+        execl("/proc/self/exe", "imglock", LOADED_STAGE, (char *)NULL);
+        execl(library_own_program(), "imglock", LOADED_STAGE, (char *)NULL);
+        _exit(STATUS_NOT_EXECUTABLE);
+    }
+    close(ends[1]);
+    size_t length = 0;
+    ssize_t got;
+    while (child > 0 && length < size - 1 && (got = read(ends[0], said + length, size - 1 - length)) > 0)
+        length += (size_t)got;
+    said[length] = '\0';
+    said[strcspn(said, "\n")] = '\0';
+    close(ends[0]);
+    int status;
+    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void examine_library(void)
+{
+    char reason[PATH_MAX];
+    const char *library = library_path();
+    if (!library) {
+        report(FINDING_PROBLEM, "library: its path is not fit for LD_PRELOAD; see the message above");
+        return;
+    }
+    if (!library_check(library, reason, sizeof reason))
+        report(FINDING_PROBLEM, "library %s: %s; install imglock anew, or IMGLOCK_LIBRARY names another", library, reason);
+    else if (!loads(library, reason, sizeof reason))
+        report(FINDING_PROBLEM, "library %s: the dynamic loader does not preload it: %s", library,
+               *reason ? reason : "it does not say why");
+    else
+        report(FINDING_OK, "library %s: the dynamic loader preloads it", library);
+}
+
+/* ---- the command -------------------------------------------------------------------------------------------- */
+
+static void examine_command(char *const *command)
+{
+    static struct target target;
+    if (target_look(command[0], command, &target) != 0)
+        report(FINDING_PROBLEM, "command %s%s%s", target.reason, target.next_step ? "; " : "",
+               target.next_step ? target.next_step : "");
+    else
+        report(FINDING_OK, "command %s: the library can be preloaded into it", target.chain);
+    if (target.go)
+        report(FINDING_WARNING, "command %s: it is written in Go, which opens files without libc, so its own opens take no "
+               "lock, only those of dynamically linked programs that it starts; 'imglock hold IMAGE -- COMMAND' takes the "
+               "lock around it", target.chain);
+}
+
+int doctor_main(int argc, char **argv)
+{
+    static const struct option known[] = {{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
+    for (int option; (option = getopt_long(argc, argv, "+hV", known, NULL)) != -1;) {
+        switch (option) {
+        case 'h':
+            return print_help();
+        case 'V':
+            return print_version();
+        default:
+            return point_to_help();
+        }
+    }
+    struct settings settings;
+    bool valid = examine_settings(&settings);
+    examine_library();
+    if (valid)
+        examine_directory(settings.directory);
+    else
+        report(FINDING_WARNING, "directory: not looked at, since the settings make no sense");
+    if (optind < argc) examine_command(argv + optind);
+    return finish_output(problems ? EXIT_FAILURE : EXIT_SUCCESS);
+}

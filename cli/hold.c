@@ -1,0 +1,338 @@
+/* hold.c: imglock hold: takes the locks of images around a command, as flock(1) does around one file.
+ *
+ * The command inherits the locks' descriptors, so the locks last until it and this process are both gone: killing this
+ * process alone frees nothing that the command still works on. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "lock.h"
+#include "message.h"
+#include "sys.h"
+
+struct wanted {
+    struct lock_name name;
+    const char *image; /* its real path */
+    struct lock lock;
+    bool left_out; /* IMGLOCK_ON_CONFLICT=warn, IMGLOCK_ON_ERROR=allow */
+};
+
+struct hold {
+    struct settings settings;
+    enum lock_mode mode;
+    int64_t deadline; /* CLOCK_MONOTONIC, ns; 0: no waiting; WAIT_FOREVER */
+    struct wanted *wanted;
+    size_t count;
+};
+
+/* ---- which locks -------------------------------------------------------------------------------------------- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct wanted *)a)->name.hex, ((const struct wanted *)b)->name.hex);
+}
+
+static bool want_image(struct hold *hold, const char *image)
+{
+    char path[PATH_MAX];
+    bool exists;
+    struct stat status;
+    int error = image_real_path(image, path, &exists, &status);
+    if (!error && exists && !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
+        complain("%s: cannot hold: it is neither a regular file nor a block device", image);
+        return false;
+    }
+    char *kept = error ? NULL : strdup(path);
+    if (!kept) {
+        complain("%s: cannot tell its lock's path: %s", image, strerror(error ? error : ENOMEM));
+        return false;
+    }
+    struct wanted *wanted = &hold->wanted[hold->count++];
+    *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
+    lock_name_of_path(kept, &wanted->name);
+    if (hold->settings.key_inode && exists) {
+        wanted = &hold->wanted[hold->count++];
+        *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
+        lock_name_of_inode(status.st_dev, status.st_ino, &wanted->name);
+    }
+    return true;
+}
+
+/* In one order everywhere, and each once: two names of one image are one lock, which would exclude itself. */
+static void sort_wanted(struct hold *hold)
+{
+    size_t kept = 0;
+    qsort(hold->wanted, hold->count, sizeof *hold->wanted, by_name);
+    for (size_t i = 0; i < hold->count; i++)
+        if (kept == 0 || by_name(&hold->wanted[kept - 1], &hold->wanted[i]) != 0) hold->wanted[kept++] = hold->wanted[i];
+    hold->count = kept;
+}
+
+/* ---- taking them -------------------------------------------------------------------------------------------- */
+
+static int64_t monotonic_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* The lock that is waited for: none of the others is held meanwhile, so that two who each wait for what the other has
+ * cannot come about. */
+struct waiting {
+    struct lock_waiter waiter;
+    struct wanted *lock; /* NULL: none */
+    int opened;          /* its lock file */
+};
+
+static void stop_waiting(struct waiting *waiting)
+{
+    if (!waiting->lock) return;
+    /* The gate belongs to the open lock file, which by now may be the lock's own descriptor. */
+    lock_wait_end(&waiting->waiter, waiting->opened >= 0 ? waiting->opened : waiting->lock->lock.descriptor);
+    if (waiting->opened >= 0) close(waiting->opened);
+    waiting->lock = NULL;
+    waiting->opened = -1;
+}
+
+static void give_back(struct hold *hold)
+{
+    for (size_t i = 0; i < hold->count; i++) lock_release(&hold->wanted[i].lock);
+}
+
+/* Tries all once.  LOCK_TAKEN: all are held.  LOCK_BUSY: *blocked is in the way, and none is held; *opened is its lock
+ * file.  LOCK_FAILED: *blocked and *problem tell. */
+static enum lock_result try_all(struct hold *hold, struct waiting *waiting, struct wanted **blocked, int *opened,
+                                struct lock_problem *problem)
+{
+    for (size_t i = 0; i < hold->count; i++) {
+        struct wanted *wanted = &hold->wanted[i];
+        struct lock_request request = {.name = &wanted->name,
+                                       .directory = hold->settings.directory,
+                                       .image_path = wanted->image,
+                                       .mode = hold->mode,
+                                       .family = hold->settings.family,
+                                       .patient = hold->deadline != 0};
+        if (wanted->left_out) continue;
+        int fresh = -1;
+        bool awaited = wanted == waiting->lock;
+        int *at = awaited ? &waiting->opened : &fresh;
+        enum lock_result result = lock_take(&request, &wanted->lock, at, problem);
+        if (awaited && result != LOCK_BUSY) stop_waiting(waiting);
+        if (result == LOCK_TAKEN) continue;
+        give_back(hold);
+        *blocked = wanted;
+        *opened = *at;
+        return result;
+    }
+    return LOCK_TAKEN;
+}
+
+/* Takes all, waiting where that is allowed.  0, or the exit status. */
+static int take_all(struct hold *hold, int conflict_status)
+{
+    const char *action = hold->mode == LOCK_EXCLUSIVE ? "cannot hold exclusively" : "cannot hold shared";
+    struct waiting waiting = {.opened = -1};
+    for (;;) {
+        struct wanted *blocked = NULL;
+        int opened = -1;
+        struct lock_problem problem = {.owner = (uid_t)-1};
+        enum lock_result result = try_all(hold, &waiting, &blocked, &opened, &problem);
+        if (result == LOCK_TAKEN) return 0;
+        if (result == LOCK_FAILED) {
+            message_problem(&hold->settings, blocked->image, action, &blocked->name, &problem);
+            stop_waiting(&waiting);
+            if (!hold->settings.allow_on_error) return STATUS_FAILED;
+            blocked->left_out = true;
+            continue;
+        }
+        if (blocked != waiting.lock) {
+            stop_waiting(&waiting);
+            waiting.lock = blocked;
+            waiting.opened = opened;
+            int64_t left = hold->deadline;
+            if (left != 0 && left != WAIT_FOREVER) {
+                left -= monotonic_now();
+                if (left < 0) left = 0;
+            }
+            lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, left);
+        }
+        bool interrupted;
+        if (hold->deadline != 0 && lock_wait(&waiting.waiter, waiting.opened, hold->mode, &interrupted)) continue;
+        message_conflict(&hold->settings, blocked->image, action, waiting.opened, hold->mode);
+        stop_waiting(&waiting);
+        if (hold->settings.on_conflict == CONFLICT_DENY) return conflict_status;
+        blocked->left_out = true;
+    }
+}
+
+/* ---- the command -------------------------------------------------------------------------------------------- */
+
+/* Signals to this process that are meant for the command. */
+static const int passed_on[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+enum { PASSED_ON = sizeof passed_on / sizeof *passed_on };
+
+/* The locks' descriptors stay open in the command.  Without O_NONBLOCK, by which imglock's library knows descriptors of
+ * its own: it would close one that no image of the command needs. */
+static void pass_down(const struct hold *hold)
+{
+    for (size_t i = 0; i < hold->count; i++) {
+        int descriptor = hold->wanted[i].lock.descriptor;
+        if (descriptor < 0) continue;
+        int flags = fcntl(descriptor, F_GETFL);
+        fcntl(descriptor, F_SETFL, flags & ~O_NONBLOCK);
+        fcntl(descriptor, F_SETFD, 0);
+    }
+}
+
+static void execute(const struct hold *hold, char **command) __attribute__((noreturn));
+static void execute(const struct hold *hold, char **command)
+{
+    pass_down(hold);
+    execvp(command[0], command);
+    int error = errno;
+    complain("%s: %s", command[0], strerror(error));
+    _exit(error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE);
+}
+
+/* Waits for the command and passes on signals that somebody sends to this process alone.  What a terminal sends goes to
+ * the command as well, by the kernel. */
+static int attend(pid_t child, const sigset_t *signals)
+{
+    for (;;) {
+        siginfo_t info;
+        int status;
+        int number = sigwaitinfo(signals, &info);
+        if (number > 0 && number != SIGCHLD) {
+            if (info.si_code <= 0) kill(child, number);
+            continue;
+        }
+        pid_t ended = waitpid(child, &status, WNOHANG);
+        if (ended < 0 && errno != EINTR) return complain("cannot wait for the command: %m");
+        if (ended != child) continue;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+}
+
+static int run_command(const struct hold *hold, char **command)
+{
+    sigset_t signals, before;
+    struct sigaction action, on_child;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    for (size_t i = 0; i < PASSED_ON; i++)
+        if (sigaction(passed_on[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(&signals, passed_on[i]);
+    sigprocmask(SIG_BLOCK, &signals, &before);
+    /* Where it is ignored, children leave no status. */
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, &on_child);
+    pid_t child = fork();
+    if (child < 0) return complain("cannot fork: %m");
+    if (child == 0) {
+        sigaction(SIGCHLD, &on_child, NULL);
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        execute(hold, command);
+    }
+    return attend(child, &signals);
+}
+
+/* ---- the command line --------------------------------------------------------------------------------------- */
+
+static bool parse_status(const char *text, int *status)
+{
+    char *end;
+    errno = 0;
+    long number = strtol(text, &end, 10);
+    if (errno || *end || end == text || number < 0 || number > 255) return false;
+    *status = (int)number;
+    return true;
+}
+
+/* The settings of the environment, and what options say instead.  The command's own environment stays as it is. */
+static bool read_settings(struct hold *hold, const struct given *mode, const struct given *wait)
+{
+    if (!settings_read(&hold->settings)) return false;
+    hold->deadline = hold->settings.wait_ns;
+    if (wait->value) {
+        struct settings waiting;
+        char *entry;
+        if (asprintf(&entry, "IMGLOCK_WAIT=%s", wait->value) < 0) return false;
+        char *environment[] = {entry, NULL};
+        bool good = policy_parse(environment, &waiting, false);
+        free(entry);
+        if (!good) {
+            complain("hold: %s '%s' makes no sense; it takes %s", wait->option, wait->value, waiting.bad_expects);
+            return false;
+        }
+        hold->deadline = waiting.wait_ns;
+    }
+    if (hold->deadline != 0 && hold->deadline != WAIT_FOREVER) hold->deadline += monotonic_now();
+    hold->mode = mode->value && strcmp(mode->value, "shared") == 0 ? LOCK_SHARED : LOCK_EXCLUSIVE;
+    return true;
+}
+
+int hold_main(int argc, char **argv)
+{
+    static const struct option known[] = {{"shared", no_argument, NULL, 's'},
+                                          {"exclusive", no_argument, NULL, 'x'},
+                                          {"nonblock", no_argument, NULL, 'n'},
+                                          {"wait", required_argument, NULL, 'w'},
+                                          {"conflict-exit-code", required_argument, NULL, 'E'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {0}};
+    struct given mode = {0}, wait = {0};
+    int conflict_status = EXIT_FAILURE;
+    for (int option; (option = getopt_long(argc, argv, "+sxnw:E:hV", known, NULL)) != -1;) {
+        bool good = true;
+        switch (option) {
+        case 's':
+            good = setting_give(&mode, "-s", "shared");
+            break;
+        case 'x':
+            good = setting_give(&mode, "-x", "exclusive");
+            break;
+        case 'n':
+            good = setting_give(&wait, "-n", "0");
+            break;
+        case 'w':
+            good = setting_give(&wait, "-w", optarg);
+            break;
+        case 'E':
+            if (!parse_status(optarg, &conflict_status))
+                return complain_usage("hold: -E takes an exit status from 0 to 255, and '%s' is none", optarg);
+            break;
+        case 'h':
+            return print_help();
+        case 'V':
+            return print_version();
+        default:
+            return point_to_help();
+        }
+        if (!good) return STATUS_FAILED;
+    }
+    bool separated = strcmp(argv[optind - 1], "--") == 0;
+    int separator = optind;
+    while (separator < argc && strcmp(argv[separator], "--") != 0) separator++;
+    if (separator == argc) return complain_usage("hold: give the images, then --, then the command");
+    if (separator == optind) return complain_usage("hold: no image given before --");
+    if (separator + 1 == argc) return complain_usage("hold: no command given after --");
+    struct hold hold = {.wanted = calloc(2 * (size_t)(separator - optind), sizeof(struct wanted))};
+    if (!hold.wanted) return complain("%m");
+    if (!read_settings(&hold, &mode, &wait)) return STATUS_FAILED;
+    for (int i = optind; i < separator; i++) {
+        if (!separated && argv[i][0] == '-')
+            return complain_usage("hold: options come before the images; an image of that name is ./%s", argv[i]);
+        if (!want_image(&hold, argv[i])) return STATUS_FAILED;
+    }
+    sort_wanted(&hold);
+    int status = take_all(&hold, conflict_status);
+    return status ? status : run_command(&hold, argv + separator + 1);
+}

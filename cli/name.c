@@ -1,0 +1,27 @@
+/* name.c: the image that a name on the command line stands for. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "realpath.h"
+
+int image_real_path(const char *name, char *path, bool *exists, struct stat *status)
+{
+    bool deleted = false;
+    ssize_t length;
+    /* As the library does: the kernel's own word for a file that exists; /dev/fd/3 has one, too. */
+    int descriptor = open(name, O_PATH | O_CLOEXEC);
+    *exists = descriptor >= 0;
+    if (*exists) {
+        length = realpath_of_descriptor(descriptor, path, &deleted);
+        if (fstat(descriptor, status) < 0) length = -errno;
+        close(descriptor);
+        if (deleted) return ENOENT;
+        if (length != -ENOENT) return length < 0 ? (int)-length : 0;
+    } else if (errno != ENOENT) {
+        return errno;
+    }
+    length = realpath_of_name(AT_FDCWD, name, true, path);
+    return length < 0 ? (int)-length : 0;
+}

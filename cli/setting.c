@@ -1,0 +1,103 @@
+/* setting.c: IMGLOCK_* as the library understands it.  All judgement is policy_parse()'s: what the command accepts, the
+ * library accepts. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+const char *const setting_names[] = {
+    "IMGLOCK_MODE",  "IMGLOCK_RULES",  "IMGLOCK_WAIT", "IMGLOCK_ON_CONFLICT", "IMGLOCK_ON_ERROR", "IMGLOCK_ERRNO",
+    "IMGLOCK_GUARD", "IMGLOCK_FAMILY", "IMGLOCK_DIR",  "IMGLOCK_IMAGES",      "IMGLOCK_KEY",      "IMGLOCK_MAGIC",
+    "IMGLOCK_LOG",   "IMGLOCK_BLOCK",  "IMGLOCK_REASON", "IMGLOCK_AUDIT",       NULL};
+
+bool setting_give(struct given *given, const char *option, const char *value)
+{
+    if (!*value) {
+        complain_usage("option %s needs a value", option);
+        return false;
+    }
+    if (given->value && strcmp(given->value, value) != 0) {
+        if (strcmp(given->option, option) == 0)
+            complain_usage("option %s is given twice, with '%s' and '%s'", option, given->value, value);
+        else
+            complain_usage("options %s and %s contradict each other", given->option, option);
+        return false;
+    }
+    given->option = option;
+    given->value = value;
+    return true;
+}
+
+const char *setting_refusal(const char *name, const char *value)
+{
+    struct settings settings;
+    char *entry;
+    if (asprintf(&entry, "%s=%s", name, value) < 0) return "memory, and there is none";
+    char *environment[] = {entry, NULL};
+    const char *refusal = policy_parse(environment, &settings, false) ? NULL : settings.bad_expects;
+    free(entry);
+    return refusal;
+}
+
+bool setting_is_known(const char *name)
+{
+    /* No variable takes a control character, so only one that is read refuses it. */
+    return setting_refusal(name, "\001") != NULL;
+}
+
+/* How many letters have to be added, left out or changed to make b of a, Levenshtein's distance; both are short. */
+static size_t letters_apart(const char *a, const char *b)
+{
+    enum { LONGEST = 40 };
+    size_t length = strlen(b);
+    size_t row[LONGEST + 1];
+    if (strlen(a) > LONGEST || length > LONGEST) return LONGEST;
+    for (size_t j = 0; j <= length; j++) row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < length; j++) {
+            size_t changed = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            size_t shorter = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
+            row[j + 1] = changed < shorter ? changed : shorter;
+        }
+    }
+    return row[length];
+}
+
+const char *setting_alike(const char *name)
+{
+    const char *best = NULL;
+    size_t least = 4;
+    for (const char *const *known = setting_names; *known; known++) {
+        size_t apart = letters_apart(name, *known);
+        if (apart < least) {
+            least = apart;
+            best = *known;
+        }
+    }
+    return best;
+}
+
+bool settings_read(struct settings *settings)
+{
+    if (policy_parse(environ, settings, true)) return true;
+    bool told = false;
+    for (char *const *entry = environ; *entry; entry++) {
+        const char *equals = strchr(*entry, '=');
+        if (strncmp(*entry, "IMGLOCK_", 8) != 0 || !equals) continue;
+        char *name = strndup(*entry, (size_t)(equals - *entry));
+        const char *refusal = name ? setting_refusal(name, equals + 1) : NULL;
+        if (refusal) {
+            complain("%s=%s makes no sense; it takes %s", name, equals + 1, refusal);
+            told = true;
+        }
+        free(name);
+    }
+    if (!told)
+        complain("%s=%s makes no sense; it takes %s", settings->bad_variable, settings->bad_value,
+                 settings->bad_expects);
+    return false;
+}

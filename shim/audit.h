@@ -1,0 +1,47 @@
+/* audit.h: what happens to images, as JSON Lines in the file that IMGLOCK_AUDIT names.
+ *
+ * One event is one line is one write(2) on a descriptor opened with O_APPEND for it, so many processes can write one
+ * log. A log that cannot be written costs lines, never an open.  Nothing here allocates from the program's heap, sets
+ * errno or is unsafe in a signal handler; without IMGLOCK_AUDIT every function returns at once.
+ *
+ * The lines: v, time, mono_ns, event, the process (pid, tid, ppid, start, uid, comm, exe, cmdline), the image (image,
+ * lock, dev, ino), and what the event has to say.  A string that is no UTF-8 has U+FFFD for its bad bytes, and its
+ * bytes as an array under its name with _raw. */
+#ifndef IMGLOCK_AUDIT_H
+#define IMGLOCK_AUDIT_H
+
+#include "lock.h"
+#include "policy.h"
+
+struct audit_image {
+    const char *path; /* real; NULL: look it up in the header of the lock file lock_descriptor */
+    const struct lock_name *name;
+    int lock_descriptor; /* open on the lock file, whose records name the holders; -1: none */
+    dev_t device;        /* both 0: not known yet */
+    ino_t inode;
+};
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+int64_t audit_now(void);
+
+void audit_open(const struct settings *settings, const struct audit_image *image, int descriptor, int flags,
+                enum lock_mode mode);
+void audit_acquire(const struct settings *settings, const struct audit_image *image, enum lock_mode mode,
+                   int64_t wait_ns);
+void audit_convert(const struct settings *settings, const struct audit_image *image, enum lock_mode from,
+                   enum lock_mode to);
+void audit_wait(const struct settings *settings, const struct audit_image *image, enum lock_mode mode);
+
+/* error: what the refused open returned, 0: it was let through. */
+void audit_conflict(const struct settings *settings, const struct audit_image *image, int flags, enum lock_mode wanted,
+                    int error);
+void audit_guard(const struct settings *settings, const struct audit_image *image, const char *operation, int error);
+void audit_problem(const struct settings *settings, const struct audit_image *image, const char *what, int cause,
+                   int error);
+
+/* mode LOCK_NONE: the image was open without a lock. */
+void audit_release(const struct settings *settings, const struct audit_image *image, enum lock_mode mode,
+                   int64_t since);
+void audit_lost(const struct settings *settings, const struct audit_image *image, enum lock_mode mode, bool regained);
+
+#endif

@@ -1,0 +1,42 @@
+#include "descriptor.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "sys.h"
+
+/* The kernel's table grows with the highest number in use, and fork copies all of it: 4,096 numbers are 32 KiB,
+ * a million are 8 MiB.  RLIMIT_NOFILE is 1,073,741,816 in some containers. */
+enum { HIGHEST_BASE = 3072 };
+
+/* The number above which the last private descriptor found room; 0 before the first. */
+static _Atomic int base;
+
+int descriptor_copy_above(int descriptor, int lowest)
+{
+    return sys_fcntl(descriptor, F_DUPFD_CLOEXEC, lowest);
+}
+
+static int base_for_limit(void)
+{
+    struct rlimit limit;
+    if (sys_nofile_limit(&limit) < 0) return 192;
+    return limit.rlim_cur > HIGHEST_BASE / 3 * 4 ? HIGHEST_BASE : (int)(limit.rlim_cur - limit.rlim_cur / 4);
+}
+
+int descriptor_move_high(int descriptor)
+{
+    int lowest = atomic_load_explicit(&base, memory_order_relaxed);
+    int high = lowest ? descriptor_copy_above(descriptor, lowest) : -EINVAL;
+    if (high < 0) {
+        /* The first time, or the program has lowered its limit or used up the numbers above. */
+        for (lowest = base_for_limit(); lowest > descriptor; lowest -= lowest / 4 + 1) {
+            high = descriptor_copy_above(descriptor, lowest);
+            if (high >= 0) break;
+        }
+        if (high < 0) return descriptor;
+        atomic_store_explicit(&base, lowest, memory_order_relaxed);
+    }
+    sys_close(descriptor);
+    return high;
+}

@@ -1,0 +1,16 @@
+/* descriptor.h: imglock's own descriptors, kept where programs do not look.
+ *
+ * Programs count on the kernel's promise that a new descriptor gets the lowest free number.  A lock's
+ * descriptor therefore lives at a high number, below the soft limit. */
+#ifndef IMGLOCK_DESCRIPTOR_H
+#define IMGLOCK_DESCRIPTOR_H
+
+/* Moves a descriptor to a high number, close-on-exec, and returns the new number; the old one is closed.
+ * Where no high number is free the descriptor stays where it is: that is a program at its limit. */
+int descriptor_move_high(int descriptor);
+
+/* A second, close-on-exec descriptor for the same open file description at a number of at least lowest, or
+ * -errno. */
+int descriptor_copy_above(int descriptor, int lowest);
+
+#endif

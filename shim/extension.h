@@ -1,0 +1,36 @@
+/* extension.h: file name extensions as numbers, for the perfect hash that make_formats.c lays out and image.c
+ * looks up. */
+#ifndef IMGLOCK_EXTENSION_H
+#define IMGLOCK_EXTENSION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { EXTENSION_MAX = 12, EXTENSION_SLOTS = 512 };
+
+struct extension {
+    uint64_t packed;
+    uint8_t length;
+    uint8_t row;
+};
+
+/* The last eight letters, ASCII capitals made small, in one number.  Two extensions that agree in it also
+ * have to agree in length; the table has no pair that differs only before the last eight. */
+static inline uint64_t extension_pack(const char *extension, size_t length)
+{
+    uint64_t packed = 0;
+    for (size_t i = length > 8 ? length - 8 : 0; i < length; i++) {
+        unsigned char byte = (unsigned char)extension[i];
+        packed = packed << 8 | (byte >= 'A' && byte <= 'Z' ? (unsigned char)(byte + 32) : byte);
+    }
+    return packed;
+}
+
+static inline unsigned extension_hash(uint64_t packed, uint64_t multiplier)
+{
+    return (unsigned)((packed * multiplier) >> 55);
+}
+
+_Static_assert(EXTENSION_SLOTS == 1 << (64 - 55), "the hash yields an index into the slots");
+
+#endif

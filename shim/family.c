@@ -1,0 +1,96 @@
+#include "family.h"
+
+#include <string.h>
+
+#include "holders.h"
+#include "lock.h"
+#include "sys.h"
+#include "text.h"
+
+static bool is_family(const struct holder *holder, bool ancestors)
+{
+    const struct holder *self = holders_self();
+    if (!holder->recorded || holder->boot != self->boot || holder->pid_space != self->pid_space ||
+        strcmp(holder->host, self->host) != 0)
+        return false;
+    uint64_t start;
+    pid_t parent;
+    pid_t pid = self->pid;
+    /* Deeper than any real family; ends the walk should pids be reused in a circle meanwhile. */
+    for (int generations = 0; generations < 1000 && pid > 1; generations++) {
+        if (!holders_look_up(pid, &start, &parent, NULL)) return false;
+        if (pid == holder->pid) return start == holder->start;
+        if (!ancestors) return false;
+        pid = parent;
+    }
+    return false;
+}
+
+/* How many open file description and process locks cover bytes 0-1 of this lock file.  -1 when /proc/locks does
+ * not tell.  Reading it slows every lock of the host for a moment: only after a conflict with an ancestor, when
+ * a shared lock hides who else holds one (GETLK names one holder alone). */
+static int count_locks(int lock_descriptor)
+{
+    struct stat status;
+    if (sys_fstat(lock_descriptor, &status) < 0) return -1;
+    int descriptor = sys_openat(AT_FDCWD, "/proc/locks", O_RDONLY | O_CLOEXEC, 0);
+    if (descriptor < 0) return -1;
+    /* "1: OFDLCK ADVISORY  WRITE -1 08:02:1234 0 1": the last three words but the range are the file. */
+    char wanted[24];
+    struct text inode = text_in(wanted, sizeof wanted);
+    text_append(&inode, ":");
+    text_append_number(&inode, (long long)status.st_ino);
+    text_append(&inode, " ");
+    char bytes[1024];
+    size_t have = 0;
+    int count = 0;
+    for (;;) {
+        ssize_t got = sys_read(descriptor, bytes + have, sizeof bytes - 1 - have);
+        if (got <= 0) break;
+        have += (size_t)got;
+        bytes[have] = '\0';
+        char *line = bytes;
+        for (char *end; (end = strchr(line, '\n')); line = end + 1) {
+            *end = '\0';
+            const char *at = strstr(line, wanted);
+            uint64_t start;
+            /* "->" marks one that waits. */
+            if (!at || strstr(line, "->")) continue;
+            at += inode.length;
+            if (text_parse_number(&at, &start) && start < LOCK_BYTE + LOCK_BYTES) count++;
+        }
+        have -= (size_t)(line - bytes);
+        memmove(bytes, line, have);
+        if (have == sizeof bytes - 1) have = 0;
+    }
+    sys_close(descriptor);
+    return count;
+}
+
+bool family_holds(int lock_descriptor, enum lock_mode mode, bool ancestors)
+{
+    int relatives = 0;
+    struct holder holder;
+    for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
+        if (holder.recorded && holder.mode == LOCK_NONE) continue;
+        if (holder.recorded && holder.family) continue; /* on bytes 4-5; the kernel decides about those */
+        if (holder.recorded && mode == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
+        if (!is_family(&holder, ancestors)) return false;
+        if (holder.mode == LOCK_EXCLUSIVE) return true; /* exclusive: there is no other on bytes 0-1 */
+        relatives++;
+    }
+    return relatives > 0 && count_locks(lock_descriptor) == relatives;
+}
+
+bool family_is_self(int lock_descriptor, enum lock_mode mode)
+{
+    int found = 0;
+    struct holder holder;
+    for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
+        if (holder.recorded && holder.mode == LOCK_NONE) continue;
+        if (holder.recorded && mode == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
+        if (!is_family(&holder, false)) return false;
+        found++;
+    }
+    return found > 0;
+}

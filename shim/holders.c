@@ -1,0 +1,340 @@
+#include "holders.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "sys.h"
+#include "text.h"
+
+static const char header_start[] = "imglock lock file, version 1\nimage ";
+
+/* ---- this process --------------------------------------------------------------------------------------- */
+
+static ssize_t read_file(const char *path, char *bytes, size_t size)
+{
+    int descriptor = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (descriptor < 0) return descriptor;
+    ssize_t length = sys_read(descriptor, bytes, size - 1);
+    sys_close(descriptor);
+    bytes[length > 0 ? length : 0] = '\0';
+    return length;
+}
+
+bool holders_look_up(pid_t pid, uint64_t *start, pid_t *parent, char *command)
+{
+    char path[32];
+    char stat[512];
+    struct text text = text_in(path, sizeof path);
+    text_append(&text, "/proc/");
+    text_append_number(&text, pid);
+    text_append(&text, "/stat");
+    ssize_t length = read_file(path, stat, sizeof stat);
+    if (length <= 0) return false;
+    /* "pid (command) state ppid ... starttime": the command may hold blanks and brackets, so the fields are
+     * counted from the last bracket. */
+    const char *open = memchr(stat, '(', (size_t)length);
+    const char *close = memrchr(stat, ')', (size_t)length);
+    if (!open || !close || close < open) return false;
+    if (command) {
+        size_t size = (size_t)(close - open - 1) < 16 ? (size_t)(close - open - 1) : 16;
+        memcpy(command, open + 1, size);
+        command[size] = '\0';
+    }
+    uint64_t value = 0;
+    const char *at = close + 1;
+    for (int field = 3; field <= 22; field++) {
+        while (*at == ' ') at++;
+        const char *cursor = at;
+        if (field == 4 || field == 22)
+            if (!text_parse_number(&cursor, &value)) return false;
+        if (field == 4) *parent = (pid_t)value;
+        at += strcspn(at, " ");
+    }
+    *start = value;
+    return true;
+}
+
+static uint64_t read_boot_id(void)
+{
+    char text[64];
+    uint64_t id = 0;
+    if (read_file("/proc/sys/kernel/random/boot_id", text, sizeof text) <= 0) return 0;
+    int digits = 0;
+    for (const char *at = text; *at && digits < 16; at++) {
+        int digit = *at >= '0' && *at <= '9' ? *at - '0' : *at >= 'a' && *at <= 'f' ? *at - 'a' + 10 : -1;
+        if (digit < 0) continue;
+        id = id << 4 | (unsigned)digit;
+        digits++;
+    }
+    return id;
+}
+
+static void append_word(struct text *text, const char *word, size_t longest)
+{
+    /* Records are words between blanks. */
+    size_t end = text->length + longest;
+    for (; *word && text->length < end; word++) {
+        if (*word == ' ')
+            text_append(text, "_");
+        else
+            text_append_untrusted(text, word, 1);
+    }
+}
+
+const struct holder *holders_self(void)
+{
+    static struct holder self;
+    pid_t pid = sys_getpid();
+    if (self.pid == pid) return &self;
+    char command[17] = "";
+    pid_t parent;
+    if (!holders_look_up(pid, &self.start, &parent, command)) self.start = 0;
+    self.boot = read_boot_id();
+    struct stat status;
+    self.pid_space = sys_fstatat(AT_FDCWD, "/proc/self/ns/pid", &status, 0) == 0 ? status.st_ino : 0;
+    struct utsname names;
+    struct text host = text_in(self.host, sizeof self.host);
+    if (sys_call(SYS_uname, (long)&names, 0, 0, 0, 0, 0) == 0) append_word(&host, names.nodename, 32);
+    struct text word = text_in(self.command, sizeof self.command);
+    append_word(&word, command, 48);
+    self.pid = pid;
+    return &self;
+}
+
+/* ---- records -------------------------------------------------------------------------------------------- */
+
+static uint32_t checksum(const char *bytes, size_t length)
+{
+    uint32_t sum = 2166136261; /* FNV-1a: against torn and half-written records, not against forgers */
+    for (size_t i = 0; i < length; i++) sum = (sum ^ (unsigned char)bytes[i]) * 16777619;
+    return sum;
+}
+
+enum { SUM_LENGTH = 4 + 8 + 1 }; /* "sum=xxxxxxxx " */
+
+static void write_record(int lock_descriptor, int slot, enum lock_mode mode, bool family)
+{
+    const struct holder *self = holders_self();
+    char record[HOLDERS_RECORD_SIZE + 1];
+    struct timespec now = {0};
+    sys_clock(CLOCK_REALTIME, &now);
+    struct text text = text_in(record, sizeof record);
+    text_append(&text, "sum=........ pid=");
+    text_append_number(&text, self->pid);
+    text_append(&text, " start=");
+    text_append_number(&text, (long long)self->start);
+    text_append(&text, " boot=");
+    text_append_hex(&text, self->boot, 16);
+    text_append(&text, " pidns=");
+    text_append_number(&text, (long long)self->pid_space);
+    text_append(&text, " uid=");
+    text_append_number(&text, sys_geteuid());
+    text_append(&text, " mode=");
+    text_append(&text, policy_mode_name(mode));
+    text_append(&text, family ? " family=1 since=" : " family=0 since=");
+    text_append_number(&text, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+    text_append(&text, " fd=");
+    text_append_number(&text, lock_descriptor);
+    text_append(&text, " host=");
+    text_append(&text, self->host);
+    text_append(&text, " cmd=");
+    text_append(&text, self->command);
+    text_append(&text, " ");
+    while (text.length < HOLDERS_RECORD_SIZE - 1) text_append(&text, " ");
+    record[HOLDERS_RECORD_SIZE - 1] = '\n';
+    char digits[9];
+    struct text sum = text_in(digits, sizeof digits);
+    text_append_hex(&sum, checksum(record + SUM_LENGTH, HOLDERS_RECORD_SIZE - SUM_LENGTH), 8);
+    memcpy(record + 4, digits, 8);
+    sys_pwrite(lock_descriptor, record, HOLDERS_RECORD_SIZE, HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE);
+}
+
+/* The value of " key=" in a record: where it starts, and its length up to the next blank. */
+static const char *field(const char *record, const char *key, size_t *length)
+{
+    const char *at = strstr(record, key);
+    if (!at) return NULL;
+    at += strlen(key);
+    *length = strcspn(at, " \n");
+    return at;
+}
+
+static bool number_field(const char *record, const char *key, uint64_t *number)
+{
+    size_t length;
+    const char *at = field(record, key, &length);
+    const char *end = at;
+    return at && text_parse_number(&end, number) && end == at + length;
+}
+
+static bool word_field(const char *record, const char *key, char *word, size_t size)
+{
+    size_t length;
+    const char *at = field(record, key, &length);
+    if (!at) return false;
+    struct text text = text_in(word, size);
+    text_append_bytes(&text, at, length);
+    return true;
+}
+
+static bool parse_record(const char *record, struct holder *holder)
+{
+    uint64_t pid, start, pid_space, uid, family, since, descriptor;
+    char mode[16], boot[17], sum[9];
+    struct text expected = text_in(sum, sizeof sum);
+    text_append_hex(&expected, checksum(record + SUM_LENGTH, HOLDERS_RECORD_SIZE - SUM_LENGTH), 8);
+    if (memcmp(record, "sum=", 4) != 0 || memcmp(record + 4, sum, 8) != 0) return false;
+    if (!number_field(record, " pid=", &pid) || !number_field(record, " start=", &start) ||
+        !number_field(record, " pidns=", &pid_space) || !number_field(record, " uid=", &uid) ||
+        !number_field(record, " family=", &family) || !number_field(record, " since=", &since) ||
+        !number_field(record, " fd=", &descriptor) || !word_field(record, " mode=", mode, sizeof mode) ||
+        !word_field(record, " boot=", boot, sizeof boot) ||
+        !word_field(record, " host=", holder->host, sizeof holder->host) ||
+        !word_field(record, " cmd=", holder->command, sizeof holder->command))
+        return false;
+    if (pid == 0 || pid > INT_MAX || uid > UINT32_MAX || descriptor > INT_MAX || since > INT64_MAX) return false;
+    if (strcmp(mode, "shared") == 0)
+        holder->mode = LOCK_SHARED;
+    else if (strcmp(mode, "exclusive") == 0)
+        holder->mode = LOCK_EXCLUSIVE;
+    else if (strcmp(mode, "none") == 0)
+        holder->mode = LOCK_NONE;
+    else
+        return false;
+    holder->boot = 0;
+    for (const char *at = boot; *at; at++)
+        holder->boot = holder->boot << 4 | (unsigned)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+    holder->pid = (pid_t)pid;
+    holder->start = start;
+    holder->pid_space = pid_space;
+    holder->uid = (uid_t)uid;
+    holder->family = family != 0;
+    holder->since_ms = (int64_t)since;
+    holder->descriptor = (int)descriptor;
+    return true;
+}
+
+static void read_record(int lock_descriptor, struct holder *holder)
+{
+    char record[HOLDERS_RECORD_SIZE + 1];
+    ssize_t got = sys_pread(lock_descriptor, record, HOLDERS_RECORD_SIZE,
+                            HOLDERS_RECORD_OFFSET + (off_t)holder->slot * HOLDERS_RECORD_SIZE);
+    record[HOLDERS_RECORD_SIZE] = '\0';
+    holder->recorded =
+        got == HOLDERS_RECORD_SIZE && strlen(record) == HOLDERS_RECORD_SIZE && parse_record(record, holder);
+}
+
+/* ---- slots ---------------------------------------------------------------------------------------------- */
+
+static int lock_slots(int lock_descriptor, int command, short type, int slot, int count, struct flock *range)
+{
+    *range = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = HOLDERS_SLOT_BYTE + slot, .l_len = count};
+    return sys_fcntl(lock_descriptor, command, (long)range);
+}
+
+/* The slots that a process tries first: 0, so that the file of an image with one holder stays short enough to read,
+ * then one of 8, of 64, of 512 and of all, by pid, so that a thousand holders find theirs without trying hundreds. */
+enum { FIRST_TRIES = 5 };
+
+static int slot_to_try(pid_t pid, int try)
+{
+    if (try < FIRST_TRIES) return (int)((unsigned)pid % (1u << 3 * try));
+    return (int)(((unsigned)pid + (unsigned)try) % HOLDERS_SLOTS);
+}
+
+int holders_claim(int lock_descriptor, enum lock_mode mode, bool family)
+{
+    pid_t pid = sys_getpid();
+    struct flock range;
+    for (int try = 0; try < FIRST_TRIES + HOLDERS_SLOTS;) {
+        int slot = slot_to_try(pid, try);
+        int result = lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
+        if (result == 0) {
+            write_record(lock_descriptor, slot, mode, family);
+            /* A shared holder keeps its slot shared, so that a shared lock on the whole file, as flock --fcntl
+             * -s takes it, goes together with it. */
+            if (mode != LOCK_EXCLUSIVE) lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, slot, 1, &range);
+            return slot;
+        }
+        if (result != -EAGAIN && result != -EACCES) return -1; /* a read-only descriptor, no memory */
+        /* Step over the whole range that is in the way: one byte for a slot, everything for flock(1). */
+        int step = 1;
+        if (try >= FIRST_TRIES)
+            if (lock_slots(lock_descriptor, F_OFD_GETLK, F_WRLCK, slot, 1, &range) == 0 && range.l_type != F_UNLCK) {
+                off_t end = range.l_len ? range.l_start + range.l_len : HOLDERS_SLOT_BYTE + HOLDERS_SLOTS;
+                if (end > HOLDERS_SLOT_BYTE + slot + 1) step = (int)(end - HOLDERS_SLOT_BYTE - slot);
+            }
+        try += step;
+    }
+    return -1;
+}
+
+int holders_find_own(int lock_descriptor, enum lock_mode *mode, bool *family)
+{
+    const struct holder *self = holders_self();
+    for (int try = 0; try < FIRST_TRIES; try++) {
+        struct holder holder = {.slot = slot_to_try(self->pid, try)};
+        read_record(lock_descriptor, &holder);
+        if (!holder.recorded || holder.pid != self->pid || holder.start != self->start ||
+            holder.descriptor != lock_descriptor)
+            continue;
+        *mode = holder.mode;
+        *family = holder.family;
+        return holder.slot;
+    }
+    return -1;
+}
+
+void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, bool family)
+{
+    struct flock range;
+    if (slot < 0) return;
+    lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
+    write_record(lock_descriptor, slot, mode, family);
+    if (mode != LOCK_EXCLUSIVE) lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, slot, 1, &range);
+}
+
+bool holders_next(int lock_descriptor, int from, struct holder *holder)
+{
+    /* GETLK reports any one lock of the range, in the order of the kernel's list.  Asking again below the one
+     * found until nothing is left there gives the lowest, in a few calls. */
+    struct flock range;
+    int end = HOLDERS_SLOTS;
+    int lowest = -1;
+    while (from < end) {
+        if (lock_slots(lock_descriptor, F_OFD_GETLK, F_WRLCK, from, end - from, &range) < 0 || range.l_type == F_UNLCK)
+            break;
+        int found = (int)(range.l_start - HOLDERS_SLOT_BYTE);
+        lowest = found > from ? found : from;
+        end = lowest;
+    }
+    if (lowest < 0) return false;
+    memset(holder, 0, sizeof *holder);
+    holder->slot = lowest;
+    read_record(lock_descriptor, holder);
+    return true;
+}
+
+/* ---- header --------------------------------------------------------------------------------------------- */
+
+void holders_write_header(int lock_descriptor, const char *image_path)
+{
+    /* The path as it is, then a NUL: paths hold newlines.  The header ends where the records begin; the longest
+     * paths lose their end. */
+    size_t start = sizeof header_start - 1;
+    size_t length = strlen(image_path) + 1;
+    if (length > HOLDERS_RECORD_OFFSET - start) length = HOLDERS_RECORD_OFFSET - start;
+    struct iovec parts[2] = {{(void *)header_start, start}, {(void *)image_path, length}};
+    sys_call(SYS_pwritev, lock_descriptor, (long)parts, 2, 0, 0, 0);
+}
+
+bool holders_read_header(int lock_descriptor, char *path)
+{
+    char start[sizeof header_start - 1];
+    if (sys_pread(lock_descriptor, start, sizeof start, 0) != (ssize_t)sizeof start) return false;
+    if (memcmp(start, header_start, sizeof start) != 0) return false;
+    ssize_t got = sys_pread(lock_descriptor, path, HOLDERS_RECORD_OFFSET - sizeof start, sizeof start);
+    return got > 0 && path[0] == '/' && memchr(path, '\0', (size_t)got);
+}

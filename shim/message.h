@@ -1,0 +1,30 @@
+/* message.h: the lines that imglock writes.
+ *
+ * One line, one write, whatever the number of threads.  Nothing is written unless an image open is refused or
+ * cannot be evaluated, so a program that never meets a locked image never sees output.  Names of files and
+ * programs are escaped.  Async-signal-safe; errno is left alone; no SIGPIPE reaches the program. */
+#ifndef IMGLOCK_MESSAGE_H
+#define IMGLOCK_MESSAGE_H
+
+#include "lock.h"
+#include "policy.h"
+
+/* "imglock: PATH: ACTION: locked exclusively by COMMAND (pid N, user U) for T".  lock_descriptor: the open lock
+ * file, whose records name the holders, or -1. */
+void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
+                      enum lock_mode wanted);
+
+/* "imglock: PATH: ACTION: WHAT PATH-OF-LOCK-FILE: ERROR; next step". */
+void message_problem(const struct settings *settings, const char *path, const char *action,
+                     const struct lock_name *name, const struct lock_problem *problem);
+
+/* "imglock: PATH: ACTION: IMGLOCK_X=value makes no sense: it takes ...". */
+void message_bad_setting(const struct settings *settings, const char *path, const char *action);
+
+/* "imglock: PATH: waiting for COMMAND (pid N, user U)", where stderr is a terminal or IMGLOCK_LOG=debug. */
+void message_waiting(const struct settings *settings, const char *path, int lock_descriptor, enum lock_mode wanted);
+
+/* "imglock: PATH: TEXT", at IMGLOCK_LOG=debug. */
+void message_debug(const struct settings *settings, const char *path, const char *text);
+
+#endif

@@ -1,0 +1,171 @@
+#include "realpath.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "sys.h"
+#include "text.h"
+
+enum { LINKS_MAX = 40 }; /* as many as the kernel follows, path_resolution(7) */
+
+void realpath_descriptor_link(int descriptor, char link[32])
+{
+    struct text text = text_in(link, 32);
+    text_append(&text, "/proc/self/fd/");
+    text_append_number(&text, descriptor);
+}
+
+ssize_t realpath_of_descriptor(int descriptor, char *path, bool *deleted)
+{
+    static const char suffix[] = " (deleted)"; /* d_path() in fs/d_path.c */
+    char link[32];
+    realpath_descriptor_link(descriptor, link);
+    *deleted = false;
+    ssize_t length = sys_readlinkat(AT_FDCWD, link, path, PATH_MAX);
+    if (length < 0) return length;
+    if (length >= PATH_MAX) return -ENAMETOOLONG;
+    path[length] = '\0';
+    ssize_t bare = length - (ssize_t)(sizeof suffix - 1);
+    struct stat status;
+    /* A file may be called "x (deleted)"; only one without a link left has lost its name. */
+    if (bare > 0 && memcmp(path + bare, suffix, sizeof suffix) == 0 && sys_fstat(descriptor, &status) == 0 &&
+        sys_fstatat(AT_FDCWD, path, &(struct stat){0}, AT_SYMLINK_NOFOLLOW) != 0) {
+        path[bare] = '\0';
+        *deleted = true;
+        return bare;
+    }
+    return length;
+}
+
+/* Walks up by ".." from a directory, naming each step by looking for its inode in the parent, would be the
+ * way without /proc and without getcwd; the kernel's getcwd does the same for the current directory alone.
+ * So: without /proc, only names from the current directory or from the root can be resolved, component by
+ * component.  Absolute paths and AT_FDCWD are what programs in a chroot use. */
+static ssize_t resolve_by_walking(const char *name, char *path)
+{
+    /* pending holds what is still to be walked; a symbolic link's target is put in front of it. */
+    char pending[PATH_MAX];
+    size_t pending_length = strlen(name);
+    size_t length = 0;
+    if (pending_length >= sizeof pending) return -ENAMETOOLONG;
+    memcpy(pending, name, pending_length + 1);
+    if (name[0] != '/') {
+        long size = sys_call(SYS_getcwd, (long)path, PATH_MAX, 0, 0, 0, 0);
+        if (size < 0) return size;
+        length = (size_t)size - 1;
+        if (length == 1) length = 0;
+    }
+    int links = 0;
+    for (char *at = pending; *at;) {
+        while (*at == '/') at++;
+        size_t step = strcspn(at, "/");
+        if (step == 0) break;
+        if (step == 1 && at[0] == '.') {
+            at += step;
+            continue;
+        }
+        if (step == 2 && at[0] == '.' && at[1] == '.') {
+            while (length && path[--length] != '/') continue;
+            at += step;
+            continue;
+        }
+        if (length + 1 + step >= PATH_MAX) return -ENAMETOOLONG;
+        size_t before = length;
+        path[length++] = '/';
+        memcpy(path + length, at, step);
+        length += step;
+        path[length] = '\0';
+        char target[PATH_MAX];
+        ssize_t target_length = sys_readlinkat(AT_FDCWD, path, target, sizeof target);
+        at += step;
+        if (target_length == -EINVAL) continue; /* no symbolic link */
+        if (target_length < 0) return target_length;
+        if (++links > LINKS_MAX) return -ELOOP;
+        size_t rest = strlen(at);
+        if ((size_t)target_length + rest >= sizeof pending) return -ENAMETOOLONG;
+        memmove(pending + target_length, at, rest + 1);
+        memcpy(pending, target, (size_t)target_length);
+        length = target[0] == '/' ? 0 : before;
+        at = pending;
+    }
+    if (length == 0) path[length++] = '/';
+    path[length] = '\0';
+    return (ssize_t)length;
+}
+
+/* The real path of the directory that name[0..length) denotes, seen from directory; length 0 is directory
+ * itself. */
+static ssize_t real_directory(int directory, const char *name, size_t length, char *path)
+{
+    bool deleted = false;
+    ssize_t result;
+    if (length == 0) {
+        /* The common case of rm -r and rsync: a plain name below an open directory.  One call. */
+        char link[32];
+        if (directory == AT_FDCWD)
+            memcpy(link, "/proc/self/cwd", sizeof "/proc/self/cwd");
+        else
+            realpath_descriptor_link(directory, link);
+        result = sys_readlinkat(AT_FDCWD, link, path, PATH_MAX);
+        if (result == PATH_MAX) return -ENAMETOOLONG;
+        if (result > 0) path[result] = '\0';
+        if (result == -ENOENT && directory == AT_FDCWD) return resolve_by_walking(".", path);
+        return result;
+    }
+    char parent[PATH_MAX];
+    memcpy(parent, name, length);
+    parent[length] = '\0';
+    int opened = sys_openat(directory, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (opened < 0) return opened;
+    result = realpath_of_descriptor(opened, path, &deleted);
+    sys_close(opened);
+    if (result == -ENOENT && (directory == AT_FDCWD || *parent == '/')) return resolve_by_walking(parent, path);
+    return deleted ? -ENOENT : result;
+}
+
+/* The real path of name itself, a symbolic link at its end not followed. */
+static ssize_t real_name(int directory, const char *name, char *path)
+{
+    size_t length = strlen(name);
+    if (length >= PATH_MAX) return -ENAMETOOLONG;
+    const char *slash = memrchr(name, '/', length);
+    const char *last = slash ? slash + 1 : name;
+    size_t last_length = (size_t)(name + length - last);
+    if (!*last || strcmp(last, ".") == 0 || strcmp(last, "..") == 0) return -EISDIR;
+    /* "/disk.img" lies in "/"; "disk.img" in directory. */
+    size_t parent_length = slash ? (size_t)(slash - name) + (slash == name) : 0;
+    ssize_t result = real_directory(directory, name, parent_length, path);
+    if (result < 0) return result;
+    size_t at = (size_t)result;
+    if (at + 1 + last_length >= PATH_MAX) return -ENAMETOOLONG;
+    if (at > 1) path[at++] = '/';
+    memcpy(path + at, last, last_length + 1);
+    return (ssize_t)(at + last_length);
+}
+
+static ssize_t follow_links(char *path, ssize_t length)
+{
+    char target[PATH_MAX];
+    for (int links = 0;; links++) {
+        ssize_t target_length = sys_readlinkat(AT_FDCWD, path, target, sizeof target);
+        if (target_length < 0) return length; /* no link: a file, or a name to be created */
+        if (links >= LINKS_MAX) return -ELOOP;
+        if (target_length >= PATH_MAX) return -ENAMETOOLONG;
+        target[target_length] = '\0';
+        if (target[0] != '/') {
+            /* Relative to the directory that the link lies in, whose real path stands before it. */
+            size_t base = (size_t)((char *)memrchr(path, '/', (size_t)length) + 1 - path);
+            if (base + (size_t)target_length >= PATH_MAX) return -ENAMETOOLONG;
+            memmove(target + base, target, (size_t)target_length + 1);
+            memcpy(target, path, base);
+        }
+        length = real_name(AT_FDCWD, target, path);
+        if (length < 0) return length;
+    }
+}
+
+ssize_t realpath_of_name(int directory, const char *name, bool follow, char *path)
+{
+    ssize_t length = real_name(directory, name, path);
+    return length < 0 || !follow ? length : follow_links(path, length);
+}

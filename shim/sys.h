@@ -1,0 +1,208 @@
+/* sys.h: system calls made by imglock itself.
+ *
+ * The library must not call the libc functions that it interposes, must not touch errno, and must never
+ * become a cancellation point of its own: a thread that is cancelled inside our bookkeeping would leave a
+ * lock behind.  So every call that is ours goes straight to the kernel and returns what the kernel returns:
+ * a value >= 0, or -errno.  All of it is safe in a signal handler and in a vfork child.
+ *
+ * Calls that belong to the program (its open, its close) never come through here. */
+#ifndef IMGLOCK_SYS_H
+#define IMGLOCK_SYS_H
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#ifdef IMGLOCK_FAULTS
+/* The library that the tests build makes one call fail: tests/fault/fault.c.  0: let it through, else what it returns. */
+long sys_fault(long number, long a);
+#else
+static inline long sys_fault(long number, long a)
+{
+    (void)number;
+    (void)a;
+    return 0;
+}
+#endif
+
+static inline long sys_call(long number, long a, long b, long c, long d, long e, long f)
+{
+    long fault = sys_fault(number, a);
+    if (fault) return fault;
+#if defined(__x86_64__) && !defined(__ILP32__)
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+    return x0;
+#else
+#error "imglock knows the system call convention of x86-64 and aarch64; add this machine's to sys.h"
+#endif
+}
+
+static inline int sys_openat(int directory, const char *path, int flags, mode_t mode)
+{
+    return (int)sys_call(SYS_openat, directory, (long)path, flags, mode, 0, 0);
+}
+
+static inline int sys_close(int descriptor)
+{
+    return (int)sys_call(SYS_close, descriptor, 0, 0, 0, 0, 0);
+}
+
+static inline int sys_fcntl(int descriptor, int command, long argument)
+{
+    return (int)sys_call(SYS_fcntl, descriptor, command, argument, 0, 0, 0);
+}
+
+/* On x86-64 and aarch64 the kernel's struct stat is libc's. */
+static inline int sys_fstat(int descriptor, struct stat *status)
+{
+    return (int)sys_call(SYS_fstat, descriptor, (long)status, 0, 0, 0, 0);
+}
+
+static inline int sys_fstatat(int directory, const char *path, struct stat *status, int flags)
+{
+    return (int)sys_call(SYS_newfstatat, directory, (long)path, (long)status, flags, 0, 0);
+}
+
+static inline ssize_t sys_readlinkat(int directory, const char *path, char *target, size_t size)
+{
+    return sys_call(SYS_readlinkat, directory, (long)path, (long)target, (long)size, 0, 0);
+}
+
+static inline ssize_t sys_read(int descriptor, void *bytes, size_t size)
+{
+    return sys_call(SYS_read, descriptor, (long)bytes, (long)size, 0, 0, 0);
+}
+
+static inline ssize_t sys_pread(int descriptor, void *bytes, size_t size, off_t offset)
+{
+    return sys_call(SYS_pread64, descriptor, (long)bytes, (long)size, offset, 0, 0);
+}
+
+static inline ssize_t sys_write(int descriptor, const void *bytes, size_t size)
+{
+    return sys_call(SYS_write, descriptor, (long)bytes, (long)size, 0, 0, 0);
+}
+
+static inline ssize_t sys_pwrite(int descriptor, const void *bytes, size_t size, off_t offset)
+{
+    return sys_call(SYS_pwrite64, descriptor, (long)bytes, (long)size, offset, 0, 0);
+}
+
+static inline int sys_fchmod(int descriptor, mode_t mode)
+{
+    return (int)sys_call(SYS_fchmod, descriptor, mode, 0, 0, 0, 0);
+}
+
+static inline int sys_ftruncate(int descriptor, off_t size)
+{
+    return (int)sys_call(SYS_ftruncate, descriptor, size, 0, 0, 0, 0);
+}
+
+/* Both times to now, as utime(NULL) does: needs write permission only, not ownership. */
+static inline int sys_touch(int descriptor)
+{
+    return (int)sys_call(SYS_utimensat, descriptor, 0, 0, 0, 0, 0);
+}
+
+static inline void *sys_mmap(size_t size)
+{
+    long address = sys_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return address < 0 && address > -4096 ? NULL : (void *)address;
+}
+
+static inline void sys_munmap(void *address, size_t size)
+{
+    sys_call(SYS_munmap, (long)address, (long)size, 0, 0, 0, 0);
+}
+
+static inline int sys_madvise(void *address, size_t size, int advice)
+{
+    return (int)sys_call(SYS_madvise, (long)address, (long)size, advice, 0, 0, 0);
+}
+
+static inline pid_t sys_getpid(void)
+{
+    return (pid_t)sys_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+static inline pid_t sys_gettid(void)
+{
+    return (pid_t)sys_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+/* 0 when a thread of that id exists anywhere, -ESRCH when none does. */
+static inline int sys_thread_exists(pid_t tid)
+{
+    return (int)sys_call(SYS_tkill, tid, 0, 0, 0, 0, 0);
+}
+
+static inline uid_t sys_geteuid(void)
+{
+    return (uid_t)sys_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+}
+
+static inline void sys_yield(void)
+{
+    sys_call(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+static inline int sys_clock(clockid_t clock, struct timespec *time)
+{
+    return (int)sys_call(SYS_clock_gettime, clock, (long)time, 0, 0, 0, 0);
+}
+
+static inline int sys_nofile_limit(struct rlimit *limit)
+{
+    return (int)sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)limit, 0, 0);
+}
+
+/* Signal sets as the kernel has them: 64 bits, the internal signals 32 and 33 of the thread library among
+ * them, which libc's own functions refuse to block. */
+typedef uint64_t sys_signals;
+#define SYS_ALL_SIGNALS (~(sys_signals)0)
+
+static inline void sys_sigmask(int how, const sys_signals *change, sys_signals *before)
+{
+    sys_call(SYS_rt_sigprocmask, how, (long)change, (long)before, sizeof(sys_signals), 0, 0);
+}
+
+/* Takes one pending signal of the set off the queue, if there is one. */
+static inline int sys_sigtake(const sys_signals *set)
+{
+    static const struct timespec at_once;
+    return (int)sys_call(SYS_rt_sigtimedwait, (long)set, 0, (long)&at_once, sizeof(sys_signals), 0, 0);
+}
+
+static inline int sys_sigpending(sys_signals *pending)
+{
+    return (int)sys_call(SYS_rt_sigpending, (long)pending, sizeof(sys_signals), 0, 0, 0, 0);
+}
+
+#endif

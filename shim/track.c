@@ -1,0 +1,788 @@
+#include "track.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "audit.h"
+#include "descriptor.h"
+#include "holders.h"
+#include "holders.h"
+#include "sys.h"
+
+/* ---- entries -------------------------------------------------------------------------------------------- */
+
+enum entry_kind { ENTRY_NONE, ENTRY_SHARED, ENTRY_EXCLUSIVE, ENTRY_PRIVATE };
+#define ENTRY_CLOSE_ON_EXEC 4u
+
+static uint32_t make_entry(enum entry_kind kind, bool close_on_exec, uint32_t image)
+{
+    return image << 3 | (close_on_exec ? ENTRY_CLOSE_ON_EXEC : 0) | kind;
+}
+
+static enum entry_kind entry_kind(uint32_t entry)
+{
+    return (enum entry_kind)(entry & 3);
+}
+
+static uint32_t entry_image(uint32_t entry)
+{
+    return entry >> 3;
+}
+
+/* ---- the descriptor table: three levels of 1,024 -------------------------------------------------------- */
+
+/* Numbers go up to 2^30 (fs.nr_open), and RLIMIT_NOFILE says nothing about those in use.  Level one and the
+ * first leaf are ours from the start, untouched pages cost nothing; the rest is mapped when first needed and
+ * never freed, since readers use no lock. */
+typedef _Atomic(track_leaf *) track_branch[TRACK_LEAF];
+track_leaf track_first_leaf;
+static _Atomic(track_branch *) branches[TRACK_LEAF];
+
+static _Atomic uint32_t *far_slot(unsigned number)
+{
+    if (number >= 1u << 30) return NULL;
+    track_branch *branch = atomic_load_explicit(&branches[number >> 20], memory_order_acquire);
+    if (!branch) return NULL;
+    track_leaf *leaf = atomic_load_explicit(&(*branch)[number >> 10 & 1023], memory_order_acquire);
+    return leaf ? &(*leaf)[number & 1023] : NULL;
+}
+
+uint32_t track_far_entry(unsigned number)
+{
+    _Atomic uint32_t *slot = far_slot(number);
+    return slot ? atomic_load_explicit(slot, memory_order_relaxed) : 0;
+}
+
+/* The slot for a number, made if need be; NULL without memory.  In the critical section. */
+static _Atomic uint32_t *slot_for(unsigned number)
+{
+    if (number < TRACK_LEAF) return &track_first_leaf[number];
+    if (number >= 1u << 30) return NULL;
+    _Atomic(track_branch *) *branch = &branches[number >> 20];
+    if (!*branch) atomic_store_explicit(branch, sys_mmap(sizeof(track_branch)), memory_order_release);
+    if (!*branch) return NULL;
+    _Atomic(track_leaf *) *leaf = &(**branch)[number >> 10 & 1023];
+    if (!*leaf) atomic_store_explicit(leaf, sys_mmap(sizeof(track_leaf)), memory_order_release);
+    return *leaf ? &(**leaf)[number & 1023] : NULL;
+}
+
+static void set_entry(int descriptor, uint32_t entry)
+{
+    _Atomic uint32_t *slot = slot_for((unsigned)descriptor);
+    if (slot) atomic_store_explicit(slot, entry, memory_order_release);
+}
+
+bool track_is_private(int descriptor)
+{
+    return entry_kind(track_entry(descriptor)) == ENTRY_PRIVATE;
+}
+
+/* The numbers that private descriptors had last. */
+enum { REMEMBERED = 64 };
+static _Atomic int former_privates[REMEMBERED];
+static _Atomic unsigned former_count;
+
+static void remember_private(int descriptor)
+{
+    former_privates[atomic_fetch_add(&former_count, 1) % REMEMBERED] = descriptor;
+}
+
+bool track_was_private(int descriptor)
+{
+    for (int i = 0; i < REMEMBERED; i++)
+        if (former_privates[i] == descriptor) return sys_fcntl(descriptor, F_GETFD, 0) == -EBADF;
+    return false;
+}
+
+int64_t track_next(unsigned first, unsigned last)
+{
+    for (uint64_t number = first; number <= last && number < 1u << 30;) {
+        if (number >= TRACK_LEAF) {
+            /* Step over what was never mapped. */
+            track_branch *branch = atomic_load_explicit(&branches[number >> 20], memory_order_acquire);
+            if (!branch) {
+                number = (number | 0xfffff) + 1;
+                continue;
+            }
+            if (!atomic_load_explicit(&(*branch)[number >> 10 & 1023], memory_order_acquire)) {
+                number = (number | 0x3ff) + 1;
+                continue;
+            }
+        }
+        if (track_entry((int)number)) return (int64_t)number;
+        number++;
+    }
+    return -1;
+}
+
+/* ---- tracked images ------------------------------------------------------------------------------------- */
+
+struct image {
+    struct lock_name name;
+    struct lock lock;
+    uint32_t next;      /* in its bucket, or in the free list */
+    uint32_t companion; /* the lock by inode that goes with this one by path, or 0 */
+    uint32_t readers;   /* holds that need the lock shared */
+    uint32_t writers;   /* holds that need it exclusive */
+    uint32_t inheritable; /* descriptors without FD_CLOEXEC */
+    uint32_t forks;     /* fork_count when the lock was taken */
+    bool shared_lock;   /* another process may have this open file description, too */
+    int64_t since;    /* audit_now when the lock was taken, where there is an audit */
+    dev_t device;
+    ino_t inode;
+};
+
+enum { FIRST_IMAGES = 16, CHUNK_IMAGES = 256, CHUNKS = 4096, BUCKETS = 256 };
+static struct image first_images[FIRST_IMAGES];
+static struct image *chunks[CHUNKS];
+static uint32_t images_used = 1; /* number 0 means none */
+static uint32_t free_images;
+static uint32_t buckets[BUCKETS];
+static _Atomic uint32_t fork_count;
+
+static struct image *image_at(uint32_t number)
+{
+    if (number < FIRST_IMAGES) return &first_images[number];
+    number -= FIRST_IMAGES;
+    return &chunks[number / CHUNK_IMAGES][number % CHUNK_IMAGES];
+}
+
+static uint32_t *bucket_of(const struct lock_name *name)
+{
+    unsigned index = 0;
+    for (int i = 0; i < 2; i++)
+        index = index << 4 | (unsigned)(name->hex[i] <= '9' ? name->hex[i] - '0' : name->hex[i] - 'a' + 10);
+    return &buckets[index % BUCKETS];
+}
+
+static uint32_t find_image(const struct lock_name *name)
+{
+    for (uint32_t number = *bucket_of(name); number; number = image_at(number)->next)
+        if (memcmp(image_at(number)->name.hex, name->hex, sizeof name->hex) == 0) return number;
+    return 0;
+}
+
+/* A new, empty image in its bucket; 0 without memory. */
+static uint32_t add_image(const struct lock_name *name)
+{
+    uint32_t number = free_images;
+    if (number) {
+        free_images = image_at(number)->next;
+    } else {
+        number = images_used;
+        if (number >= FIRST_IMAGES) {
+            uint32_t chunk = (number - FIRST_IMAGES) / CHUNK_IMAGES;
+            if (chunk >= CHUNKS) return 0;
+            if (!chunks[chunk]) chunks[chunk] = sys_mmap(CHUNK_IMAGES * sizeof(struct image));
+            if (!chunks[chunk]) return 0;
+        }
+        images_used++;
+    }
+    struct image *image = image_at(number);
+    *image = (struct image){.name = *name, .lock = {.descriptor = -1, .slot = -1}, .next = *bucket_of(name)};
+    *bucket_of(name) = number;
+    return number;
+}
+
+static void remove_image(uint32_t number)
+{
+    struct image *image = image_at(number);
+    uint32_t *link = bucket_of(&image->name);
+    while (*link != number) link = &image_at(*link)->next;
+    *link = image->next;
+    image->next = free_images;
+    free_images = number;
+}
+
+/* ---- the critical section ------------------------------------------------------------------------------- */
+
+/* The owner word lives in a page that the kernel empties in a fork child (MADV_WIPEONFORK): so a child never
+ * inherits a section that some thread of the parent was in, whatever made the child (fork, _Fork, a raw clone),
+ * and finds out by itself that it is one.  A vfork child shares the page and is told by its pid. */
+struct section {
+    _Atomic pid_t thread; /* who is inside */
+    pid_t process;        /* whose table this is; 0: not claimed yet */
+};
+static _Atomic(struct section *) section;
+static struct section fallback_section; /* without memory for a page */
+static int section_depth;
+static bool claimed_once;
+
+enum { SECTION_SIZE = 4096, SPINS_BEFORE_YIELD = 100, YIELDS_BEFORE_CHECK = 1000 };
+
+static struct section *section_page(void)
+{
+    struct section *page = atomic_load_explicit(&section, memory_order_acquire);
+    if (page) return page;
+    page = sys_mmap(SECTION_SIZE);
+    if (page) {
+        sys_madvise(page, SECTION_SIZE, MADV_WIPEONFORK);
+        struct section *expected = NULL;
+        if (atomic_compare_exchange_strong(&section, &expected, page)) return page;
+        sys_munmap(page, SECTION_SIZE);
+        return expected;
+    }
+    struct section *expected = NULL;
+    atomic_compare_exchange_strong(&section, &expected, &fallback_section);
+    return atomic_load(&section);
+}
+
+/* This process is a fork child that comes here for the first time: the locks are the parent's as well. */
+static void adopt_after_fork(void)
+{
+    for (uint32_t number = 1; number < images_used; number++) image_at(number)->shared_lock = true;
+}
+
+/* Enters the section with all signals blocked.  False: this is a vfork child, and the table is another
+ * process's; the section is entered all the same. */
+static bool enter(sys_signals *before)
+{
+    static const sys_signals all = SYS_ALL_SIGNALS;
+    sys_sigmask(SIG_BLOCK, &all, before);
+    struct section *page = section_page();
+    pid_t self = sys_gettid();
+    if (atomic_load_explicit(&page->thread, memory_order_relaxed) == self) {
+        section_depth++; /* a fork handler that runs between ours */
+        return true;
+    }
+    for (unsigned spins = 0;; spins++) {
+        pid_t owner = 0;
+        if (atomic_compare_exchange_weak_explicit(&page->thread, &owner, self, memory_order_acquire, memory_order_relaxed))
+            break;
+        if (spins < SPINS_BEFORE_YIELD || owner == 0) continue;
+        sys_yield();
+        /* A vfork child that was killed inside leaves its mark in our memory.  It had changed nothing. */
+        if (spins % YIELDS_BEFORE_CHECK == 0 && sys_thread_exists(owner) == -ESRCH &&
+            atomic_compare_exchange_strong(&page->thread, &owner, self))
+            break;
+    }
+    section_depth = 1;
+    pid_t process = sys_getpid();
+    if (page->process == process) return true;
+    if (page->process != 0) return false;
+    page->process = process;
+    if (claimed_once) adopt_after_fork();
+    claimed_once = true;
+    return true;
+}
+
+static void leave(const sys_signals *before)
+{
+    if (--section_depth == 0) atomic_store_explicit(&atomic_load(&section)->thread, 0, memory_order_release);
+    sys_sigmask(SIG_SETMASK, before, NULL);
+}
+
+/* Around fork(3) the section is held, so that the child's copy of the table is whole. */
+static struct {
+    bool entered;
+    pthread_t thread; /* two threads may fork at once, one before and one after the first image */
+    sys_signals signals;
+} forking;
+
+static bool this_thread_is_forking(void)
+{
+    return forking.entered && pthread_equal(forking.thread, pthread_self());
+}
+
+static void before_fork(void)
+{
+    sys_signals before;
+    if (!atomic_load(&section)) return;
+    enter(&before);
+    forking.entered = true;
+    forking.thread = pthread_self();
+    forking.signals = before;
+}
+
+static void after_fork_in_parent(void)
+{
+    track_note_fork();
+    if (!this_thread_is_forking()) return;
+    forking.entered = false;
+    sys_signals before = forking.signals;
+    leave(&before);
+}
+
+static void after_fork_in_child(void)
+{
+    if (!this_thread_is_forking()) return;
+    forking.entered = false;
+    sys_signals before = forking.signals;
+    sys_signals ignored;
+    /* Where MADV_WIPEONFORK is not to be had. */
+    struct section *page = atomic_load(&section);
+    atomic_store(&page->thread, 0);
+    page->process = 0;
+    enter(&ignored);
+    leave(&before);
+}
+
+void track_start(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+void track_note_fork(void)
+{
+    atomic_fetch_add(&fork_count, 1);
+}
+
+/* ---- counting ------------------------------------------------------------------------------------------- */
+
+static void set_private_close_on_exec(const struct image *image)
+{
+    if (image->lock.descriptor >= 0)
+        sys_fcntl(image->lock.descriptor, F_SETFD, image->inheritable ? 0 : FD_CLOEXEC);
+}
+
+static void count_inheritable(uint32_t number, int change)
+{
+    for (; number; number = image_at(number)->companion) {
+        struct image *image = image_at(number);
+        uint32_t before = image->inheritable;
+        image->inheritable += (uint32_t)change;
+        if (!before != !image->inheritable) set_private_close_on_exec(image);
+    }
+}
+
+static bool may_be_weakened(const struct image *image)
+{
+    return !image->shared_lock && image->forks == atomic_load(&fork_count);
+}
+
+static struct audit_image audited(const struct image *image)
+{
+    return (struct audit_image){.name = &image->name,
+                                .lock_descriptor = image->lock.descriptor,
+                                .device = image->device,
+                                .inode = image->inode};
+}
+
+static void release_image(uint32_t number)
+{
+    struct image *image = image_at(number);
+    if (policy_settings()->audit && image->since) {
+        struct audit_image about = audited(image);
+        audit_release(policy_settings(), &about, image->lock.mode, image->since);
+    }
+    if (image->lock.descriptor >= 0) {
+        set_entry(image->lock.descriptor, 0);
+        remember_private(image->lock.descriptor);
+    }
+    lock_release(&image->lock);
+    remove_image(number);
+}
+
+static void count_hold(uint32_t number, enum lock_mode mode)
+{
+    for (; number; number = image_at(number)->companion) {
+        if (mode == LOCK_EXCLUSIVE)
+            image_at(number)->writers++;
+        else
+            image_at(number)->readers++;
+    }
+}
+
+static void uncount_hold(uint32_t number, enum lock_mode mode)
+{
+    while (number) {
+        struct image *image = image_at(number);
+        uint32_t companion = image->companion;
+        if (mode == LOCK_EXCLUSIVE)
+            image->writers--;
+        else
+            image->readers--;
+        if (image->readers + image->writers == 0) {
+            release_image(number);
+        } else if (image->writers == 0 && image->lock.mode == LOCK_EXCLUSIVE && may_be_weakened(image)) {
+            struct lock_problem ignored;
+            struct lock_request request = {.mode = LOCK_SHARED};
+            if (lock_convert(&image->lock, &request, &ignored) == LOCK_TAKEN && policy_settings()->audit) {
+                struct audit_image about = audited(image);
+                audit_convert(policy_settings(), &about, LOCK_EXCLUSIVE, LOCK_SHARED);
+            }
+        }
+        number = companion;
+    }
+}
+
+/* ---- holds ---------------------------------------------------------------------------------------------- */
+
+/* Brings one lock of this process to at least the wanted mode; *before is the mode that it had.  *number: the image, made
+ * if need be.  watch: after LOCK_BUSY the image is there all the same, without a lock. */
+static enum lock_result take_one(const struct lock_request *request, bool watch, uint32_t *number, int *opened,
+                                 enum lock_mode *before, struct lock_problem *problem)
+{
+    *before = LOCK_NONE;
+    *number = find_image(request->name);
+    if (*number) {
+        struct image *image = image_at(*number);
+        *before = image->lock.mode;
+        if (image->lock.mode >= request->mode) return LOCK_TAKEN;
+        return lock_convert(&image->lock, request, problem);
+    }
+    *number = add_image(request->name);
+    if (!*number) {
+        *problem = (struct lock_problem){.error = ENOMEM, .what = "no memory for another image", .owner = (uid_t)-1};
+        return LOCK_FAILED;
+    }
+    struct image *image = image_at(*number);
+    enum lock_result result = lock_take(request, &image->lock, opened, problem);
+    watch = watch && result == LOCK_BUSY;
+    if (watch) lock_watch(&image->lock, opened);
+    if ((result == LOCK_TAKEN || watch) && !slot_for((unsigned)image->lock.descriptor)) {
+        lock_release(&image->lock);
+        *problem = (struct lock_problem){.error = ENOMEM, .what = "no memory for another descriptor", .owner = (uid_t)-1};
+        result = LOCK_FAILED;
+    }
+    if (result == LOCK_TAKEN || (watch && result == LOCK_BUSY)) {
+        image->forks = atomic_load(&fork_count);
+        if (policy_settings()->audit) image->since = audit_now();
+        set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, *number));
+    } else {
+        remove_image(*number);
+        *number = 0;
+    }
+    return result;
+}
+
+/* Undoes take_one for an image that nobody came to hold. */
+static void settle(uint32_t number)
+{
+    if (number && image_at(number)->readers + image_at(number)->writers == 0) release_image(number);
+}
+
+/* The lock that this vfork child has taken before.  Nothing of it is in the table; its record tells the descriptor, and
+ * since anybody may write records the descriptor is looked at. */
+static bool find_own_lock(int lock_descriptor, struct lock *lock)
+{
+    const struct holder *self = holders_self();
+    struct stat file, found;
+    struct holder holder;
+    if (sys_fstat(lock_descriptor, &file) < 0) return false;
+    for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
+        if (!holder.recorded || holder.pid != self->pid || holder.start != self->start) continue;
+        if (sys_fstat(holder.descriptor, &found) < 0 || found.st_dev != file.st_dev || found.st_ino != file.st_ino) continue;
+        *lock = (struct lock){
+            .descriptor = holder.descriptor, .slot = holder.slot, .mode = holder.mode, .family = holder.family};
+        return true;
+    }
+    return false;
+}
+
+/* In a vfork child: the table is the parent's and stays as it is.  Its locks are open here as well, under the same
+ * numbers, so an image that the parent holds strongly enough needs nothing more; for another a lock of the child's
+ * own is taken, which ends with the child or passes through its exec. */
+static enum lock_result take_foreign(const struct track_request *request, struct track_hold *hold, int *opened,
+                                     struct lock_problem *problem)
+{
+    *hold = (struct track_hold){.foreign = true, .mode = request->lock.mode, .foreign_private = -1};
+    uint32_t number = find_image(request->lock.name);
+    if (number && image_at(number)->lock.mode >= request->lock.mode) {
+        hold->foreign_private = image_at(number)->lock.descriptor;
+        return LOCK_TAKEN;
+    }
+    struct lock lock;
+    enum lock_result result = lock_take(&request->lock, &lock, opened, problem);
+    if (result == LOCK_BUSY && find_own_lock(*opened, &lock))
+        result = lock.mode >= request->lock.mode ? LOCK_TAKEN : lock_convert(&lock, &request->lock, problem);
+    if (result == LOCK_TAKEN) hold->foreign_private = lock.descriptor;
+    return result;
+}
+
+enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
+                            struct lock_problem *problem)
+{
+    sys_signals before;
+    uint32_t by_path = 0;
+    uint32_t by_inode = 0;
+    *hold = (struct track_hold){0};
+    if (!enter(&before)) {
+        enum lock_result result = take_foreign(request, hold, opened, problem);
+        leave(&before);
+        return result;
+    }
+    enum lock_mode had, inode_had;
+    enum lock_result result = take_one(&request->lock, request->watch, &by_path, opened, &had, problem);
+    if (result == LOCK_TAKEN && (request->inode_name || image_at(by_path)->companion)) {
+        /* The lock by inode goes with the one by path, in the same mode. */
+        struct lock_request inode_request = request->lock;
+        int inode_opened = -1;
+        by_inode = image_at(by_path)->companion;
+        inode_request.name = by_inode ? &image_at(by_inode)->name : request->inode_name;
+        result = take_one(&inode_request, false, &by_inode, &inode_opened, &inode_had, problem);
+        if (inode_opened >= 0) sys_close(inode_opened);
+    }
+    if (result == LOCK_TAKEN || (result == LOCK_BUSY && request->watch && by_path)) {
+        struct image *image = image_at(by_path);
+        if (by_inode && !image->companion) {
+            /* Holds that the image has already count for the companion, too. */
+            image->companion = by_inode;
+            image_at(by_inode)->readers += image->readers;
+            image_at(by_inode)->writers += image->writers;
+            image_at(by_inode)->inheritable += image->inheritable;
+        }
+        count_hold(by_path, request->lock.mode);
+        hold->image = by_path;
+        hold->mode = request->lock.mode;
+        hold->before = had;
+    } else {
+        settle(by_path);
+        settle(by_inode);
+    }
+    leave(&before);
+    return result;
+}
+
+int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec)
+{
+    sys_signals before;
+    int result = 0;
+    if (hold->foreign) {
+        /* What the image's descriptor survives, the lock survives. */
+        if (!close_on_exec && hold->foreign_private >= 0) sys_fcntl(hold->foreign_private, F_SETFD, 0);
+        *hold = (struct track_hold){0};
+        return 0;
+    }
+    if (!hold->image) return 0;
+    track_opened(descriptor);
+    if (enter(&before)) {
+        if (slot_for((unsigned)descriptor)) {
+            image_at(hold->image)->device = hold->device;
+            image_at(hold->image)->inode = hold->inode;
+            if (!close_on_exec) count_inheritable(hold->image, 1);
+            set_entry(descriptor, make_entry(hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED,
+                                             close_on_exec, hold->image));
+            hold->image = 0;
+        } else {
+            result = -ENOMEM;
+        }
+    }
+    leave(&before);
+    return result;
+}
+
+/* Reads a descriptor's hold out of the table; in the section. */
+static bool hold_of(int descriptor, struct track_hold *hold)
+{
+    uint32_t entry = track_entry(descriptor);
+    *hold = (struct track_hold){0};
+    if (entry_kind(entry) == ENTRY_NONE || entry_kind(entry) == ENTRY_PRIVATE) return false;
+    hold->image = entry_image(entry);
+    hold->mode = entry_kind(entry) == ENTRY_EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    hold->close_on_exec = entry & ENTRY_CLOSE_ON_EXEC;
+    hold->device = image_at(hold->image)->device;
+    hold->inode = image_at(hold->image)->inode;
+    return true;
+}
+
+bool track_detach(int descriptor, struct track_hold *hold)
+{
+    sys_signals before;
+    bool found = false;
+    *hold = (struct track_hold){0};
+    /* In a vfork child the descriptor goes and the parent's entry stays. */
+    if (enter(&before) && hold_of(descriptor, hold)) {
+        set_entry(descriptor, 0);
+        if (!hold->close_on_exec) count_inheritable(hold->image, -1);
+        found = true;
+    }
+    leave(&before);
+    return found;
+}
+
+bool track_copy(int descriptor, struct track_hold *hold)
+{
+    sys_signals before;
+    bool ours = enter(&before);
+    bool found = hold_of(descriptor, hold);
+    if (found && ours) {
+        count_hold(hold->image, hold->mode);
+    } else if (found) {
+        hold->foreign = true;
+        hold->foreign_private = image_at(hold->image)->lock.descriptor;
+        hold->image = 0;
+    }
+    leave(&before);
+    return found;
+}
+
+void track_drop(struct track_hold *hold)
+{
+    sys_signals before;
+    if (hold->image) {
+        if (enter(&before)) uncount_hold(hold->image, hold->mode);
+        hold->image = 0; /* inside: after it a handler may jump away to a cleanup that drops it again */
+        leave(&before);
+    }
+    *hold = (struct track_hold){0};
+}
+
+bool track_still_open(const struct track_hold *hold, int descriptor)
+{
+    struct stat status;
+    return sys_fstat(descriptor, &status) == 0 && status.st_dev == hold->device && status.st_ino == hold->inode;
+}
+
+/* ---- events --------------------------------------------------------------------------------------------- */
+
+/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it; takes it anew, at
+ * another number.  In the section. */
+static void renew_private(uint32_t number)
+{
+    struct image *image = image_at(number);
+    image->lock.descriptor = -1;
+    image->lock.slot = -1;
+    const struct settings *settings = policy_settings();
+    struct lock_request request = {.name = &image->name,
+                                   .directory = settings->directory,
+                                   .image_path = "",
+                                   .mode = image->writers ? LOCK_EXCLUSIVE : LOCK_SHARED,
+                                   .family = settings->family};
+    struct lock_problem ignored;
+    int opened = -1;
+    bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
+    if (regained) {
+        set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
+        set_private_close_on_exec(image);
+    }
+    struct audit_image about = audited(image);
+    audit_lost(settings, &about, request.mode, regained);
+    if (opened >= 0) sys_close(opened);
+}
+
+void track_forget_stale(int descriptor)
+{
+    struct track_hold hold;
+    sys_signals before;
+    if (track_is_private(descriptor)) {
+        if (enter(&before)) {
+            uint32_t entry = track_entry(descriptor);
+            if (entry_kind(entry) == ENTRY_PRIVATE && image_at(entry_image(entry))->lock.descriptor == descriptor) {
+                set_entry(descriptor, 0);
+                renew_private(entry_image(entry));
+            }
+        }
+        leave(&before);
+        return;
+    }
+    if (track_detach(descriptor, &hold)) track_drop(&hold);
+}
+
+void track_set_close_on_exec(int descriptor, bool close_on_exec)
+{
+    sys_signals before;
+    bool ours = enter(&before);
+    uint32_t entry = track_entry(descriptor);
+    bool is_image = entry_kind(entry) == ENTRY_SHARED || entry_kind(entry) == ENTRY_EXCLUSIVE;
+    if (is_image && ours && !(entry & ENTRY_CLOSE_ON_EXEC) != !close_on_exec) {
+        count_inheritable(entry_image(entry), close_on_exec ? -1 : 1);
+        set_entry(descriptor, entry ^ ENTRY_CLOSE_ON_EXEC);
+    } else if (is_image && !ours && !close_on_exec) {
+        sys_fcntl(image_at(entry_image(entry))->lock.descriptor, F_SETFD, 0);
+    }
+    leave(&before);
+}
+
+/* A copy above the soft limit, which is raised for a moment. */
+static int copy_past_limit(int descriptor)
+{
+    struct rlimit limit;
+    if (sys_nofile_limit(&limit) < 0 || limit.rlim_cur >= limit.rlim_max) return -EMFILE;
+    const struct rlimit raised = {limit.rlim_max, limit.rlim_max};
+    sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)&raised, 0, 0, 0);
+    int copy = descriptor_copy_above(descriptor, (int)limit.rlim_cur);
+    sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)&limit, 0, 0, 0);
+    return copy;
+}
+
+/* A number for a private descriptor that has to move: above, else further down, else, for a program that has used up
+ * all that it may have, above its limit. */
+static int copy_elsewhere(int descriptor)
+{
+    int moved = descriptor_copy_above(descriptor, descriptor + 1);
+    if (moved < 0) moved = descriptor_copy_above(descriptor, descriptor / 2);
+    if (moved < 0) moved = descriptor_copy_above(descriptor, 3);
+    if (moved < 0) moved = copy_past_limit(descriptor);
+    return moved;
+}
+
+bool track_move_private(int descriptor)
+{
+    sys_signals before;
+    bool ours = enter(&before);
+    uint32_t entry = track_entry(descriptor);
+    bool moved = true;
+    if (entry_kind(entry) == ENTRY_PRIVATE) {
+        int flags = sys_fcntl(descriptor, F_GETFD, 0);
+        int copy = copy_elsewhere(descriptor);
+        moved = copy >= 0 && slot_for((unsigned)copy);
+        if (copy >= 0 && !moved) sys_close(copy);
+        if (moved && flags >= 0 && !(flags & FD_CLOEXEC)) sys_fcntl(copy, F_SETFD, 0);
+        /* In a vfork child the table is the parent's, where nothing moved. */
+        if (moved && ours) {
+            image_at(entry_image(entry))->lock.descriptor = copy;
+            set_entry(copy, entry);
+            set_entry(descriptor, 0);
+            remember_private(descriptor);
+            sys_close(descriptor);
+        }
+    }
+    leave(&before);
+    return moved;
+}
+
+int track_privates(int descriptor, int privates[2])
+{
+    sys_signals before;
+    int count = 0;
+    enter(&before);
+    uint32_t entry = track_entry(descriptor);
+    bool is_image = entry_kind(entry) == ENTRY_SHARED || entry_kind(entry) == ENTRY_EXCLUSIVE;
+    for (uint32_t number = is_image ? entry_image(entry) : 0; number && count < 2; number = image_at(number)->companion)
+        if (image_at(number)->lock.descriptor >= 0) privates[count++] = image_at(number)->lock.descriptor;
+    leave(&before);
+    return count;
+}
+
+int track_own_lock(const struct lock_name *name, enum lock_mode *mode)
+{
+    sys_signals before;
+    int descriptor = -1;
+    enter(&before);
+    uint32_t number = find_image(name);
+    if (number) {
+        descriptor = image_at(number)->lock.descriptor;
+        *mode = image_at(number)->lock.mode;
+    }
+    leave(&before);
+    return descriptor;
+}
+
+void track_adopt_lock(const struct lock_name *name, int descriptor)
+{
+    sys_signals before;
+    if (enter(&before) && !find_image(name) && slot_for((unsigned)descriptor)) {
+        uint32_t number = add_image(name);
+        if (number) {
+            struct image *image = image_at(number);
+            image->shared_lock = true;
+            lock_adopt(&image->lock, descriptor);
+            set_entry(descriptor, make_entry(ENTRY_PRIVATE, true, number));
+        }
+    }
+    leave(&before);
+}
+
+void track_release_unused(void)
+{
+    sys_signals before;
+    if (!atomic_load(&section)) return;
+    if (enter(&before))
+        for (uint32_t number = 1; number < images_used; number++) {
+            struct image *image = image_at(number);
+            if (image->lock.descriptor >= 0 && image->readers + image->writers == 0) release_image(number);
+        }
+    leave(&before);
+}

@@ -1,0 +1,129 @@
+/* track.h: which descriptors keep which lock alive.
+ *
+ * The table maps a descriptor to a tracked image, and a tracked image counts the descriptors that need it
+ * shared and exclusive.  The table is read without a lock, so a descriptor that is no image costs one load.
+ * Everything else happens in a critical section with all signals blocked, so it can neither be interrupted by a
+ * handler that comes here too nor be cancelled; no call of the program is made inside.
+ *
+ * The unit of exchange is the hold: one claim on one image, which is either attached to a descriptor or in the
+ * hands of a wrapper between two steps.  An open takes a hold and attaches it; a close detaches the hold, closes,
+ * and drops it; a dup copies the hold and attaches the copy.  So a lock is given back only after the last
+ * descriptor is really gone, and a wrapper that is cancelled in the middle drops or re-attaches what it has.
+ *
+ * Processes: after fork the child has the table, the locks are shared with the parent, and neither may weaken
+ * them any more.  In a vfork child the table is the parent's memory but the descriptors are the child's: there
+ * nothing is changed. */
+#ifndef IMGLOCK_TRACK_H
+#define IMGLOCK_TRACK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lock.h"
+
+struct track_hold {
+    uint32_t image; /* 0: none */
+    enum lock_mode mode;
+    enum lock_mode before; /* what this process had before the hold was taken; LOCK_NONE: the lock is new */
+    bool close_on_exec;
+    bool foreign;        /* taken in a vfork child: not in the table */
+    int foreign_private; /* the lock's descriptor in that child */
+    dev_t device;        /* of the image, for the question whether a descriptor is still it */
+    ino_t inode;
+};
+
+struct track_request {
+    struct lock_request lock;          /* the lock by path */
+    const struct lock_name *inode_name; /* the lock by inode, or NULL */
+    bool watch; /* where the lock is not to be had, keep track of the image without it */
+};
+
+/* ---- the descriptor table ------------------------------------------------------------------------------- */
+
+enum { TRACK_LEAF = 1024 };
+typedef _Atomic uint32_t track_leaf[TRACK_LEAF];
+extern track_leaf track_first_leaf;
+uint32_t track_far_entry(unsigned descriptor);
+
+/* What the table says of a descriptor; 0: nothing.  Any number may be asked for, negative ones too. */
+static inline uint32_t track_entry(int descriptor)
+{
+    unsigned number = (unsigned)descriptor;
+    return __builtin_expect(number < TRACK_LEAF, 1)
+               ? atomic_load_explicit(&track_first_leaf[number], memory_order_relaxed)
+               : track_far_entry(number);
+}
+
+/* Is this descriptor one of imglock's own? */
+bool track_is_private(int descriptor);
+
+/* Was it one until lately, and is nothing now?  A listing that was read before still has it. */
+bool track_was_private(int descriptor);
+
+/* ---- holds ---------------------------------------------------------------------------------------------- */
+
+/* Takes a hold on an image, with the lock that it needs; LOCK_BUSY with request->watch takes a hold without.  *opened as
+ * in lock_take.  Where this process already
+ * has the lock strongly enough nothing is asked of the kernel. */
+enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
+                            struct lock_problem *problem);
+
+/* Binds the hold, whose device and inode are those of the image by now, to a descriptor, which keeps it until it is
+ * detached.  On -ENOMEM the caller still has it. */
+int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec);
+
+/* Takes the hold off a descriptor.  False when it has none. */
+bool track_detach(int descriptor, struct track_hold *hold);
+
+/* A further hold on the same image in the same mode.  False when the descriptor has none. */
+bool track_copy(int descriptor, struct track_hold *hold);
+
+/* Gives a hold back.  The last one releases the lock; the last exclusive one lowers it. */
+void track_drop(struct track_hold *hold);
+
+/* Is the descriptor still open on the hold's image? */
+bool track_still_open(const struct track_hold *hold, int descriptor);
+
+/* ---- events that wrappers report ------------------------------------------------------------------------ */
+
+/* A call of the program returned this new descriptor; whatever the table says of it is out of date. */
+void track_forget_stale(int descriptor);
+
+static inline void track_opened(int descriptor)
+{
+    if (__builtin_expect(descriptor >= 0 && track_entry(descriptor) != 0, 0)) track_forget_stale(descriptor);
+}
+
+/* The program set or cleared FD_CLOEXEC. */
+void track_set_close_on_exec(int descriptor, bool close_on_exec);
+
+/* The program's call is about to take the number of a private descriptor: moves it aside.  False when there is no other
+ * number left. */
+bool track_move_private(int descriptor);
+
+/* The private descriptors that keep this descriptor's image locked: one, with IMGLOCK_KEY=inode two, or none.  Returns how
+ * many. */
+int track_privates(int descriptor, int privates[2]);
+
+/* The lowest tracked or private descriptor in [first, last], or -1. */
+int64_t track_next(unsigned first, unsigned last);
+
+/* A child may have got our locks: fork, clone, a spawn of a program. */
+void track_note_fork(void);
+
+/* Is the lock of this image held by this very process?  Returns its private descriptor and the mode, or -1. */
+int track_own_lock(const struct lock_name *name, enum lock_mode *mode);
+
+/* A lock that came through exec: its descriptor is known by number only.  It may be shared with the process that passed
+ * it down, so it is never weakened here. */
+void track_adopt_lock(const struct lock_name *name, int descriptor);
+
+/* Gives back adopted locks that no descriptor came to need. */
+void track_release_unused(void);
+
+/* Registers what has to happen around fork.  Once, from the constructor. */
+void track_start(void);
+
+#endif

@@ -1,0 +1,624 @@
+#include "admit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "../audit.h"
+#include "../image.h"
+#include "../message.h"
+#include "../policy.h"
+#include "../realpath.h"
+#include "../sys.h"
+#include "cleanup.h"
+
+/* ---- taking a lock for a path --------------------------------------------------------------------------- */
+
+/* Everything that has to be undone when the program's thread is cancelled or jumps out while we wait. */
+struct attempt {
+    struct lock_waiter waiter;
+    bool waiting;
+    int opened;     /* the lock file */
+    int descriptor; /* the program's, opened but not yet returned; -1: none */
+};
+
+static void abandon_attempt(void *argument)
+{
+    struct attempt *attempt = argument;
+    if (attempt->waiting) lock_wait_end(&attempt->waiter, attempt->opened);
+    if (attempt->opened >= 0) sys_close(attempt->opened);
+    if (attempt->descriptor >= 0) sys_close(attempt->descriptor);
+}
+
+static const char *action_of(int flags)
+{
+    if (flags & O_TRUNC) return "cannot truncate";
+    return (flags & O_ACCMODE) == O_RDONLY ? "cannot open for reading" : "cannot open for writing";
+}
+
+/* What a refusal for want of a lock returns.  Running out of descriptors or memory is what it is; everything else
+ * is ENOLCK, on which every program that was measured gives up cleanly. */
+static int problem_errno(const struct lock_problem *problem)
+{
+    return problem->error == EMFILE || problem->error == ENFILE || problem->error == ENOMEM ? problem->error : ENOLCK;
+}
+
+struct claim {
+    const struct settings *settings;
+    const char *path; /* real */
+    enum lock_mode mode;
+    int flags;
+    int descriptor;            /* as in struct attempt */
+    const struct stat *status; /* of the image; NULL: it does not exist yet */
+};
+
+enum { OWN_CHILD_TRIES = 500, OWN_CHILD_PAUSE_NS = 200 * 1000 };
+#define NOTE_AFTER_NS (1000 * 1000 * 1000)
+
+/* An open lock file to ask about holders. */
+static int descriptor_to_ask(const struct attempt *attempt, const struct lock_name *name)
+{
+    enum lock_mode own_mode;
+    return attempt->opened >= 0 ? attempt->opened : track_own_lock(name, &own_mode);
+}
+
+/* Waits as long as IMGLOCK_WAIT says. */
+static enum lock_result wait_for_lock(const struct claim *claim, const struct track_request *request,
+                                      const struct audit_image *about, struct track_hold *hold, struct attempt *attempt,
+                                      struct lock_problem *problem, bool *interrupted)
+{
+    const struct settings *settings = claim->settings;
+    const struct lock_name *name = request->lock.name;
+    struct _pthread_cleanup_buffer cleanup;
+    enum lock_result result = LOCK_BUSY;
+    int64_t start = audit_now();
+    bool noted = false;
+    audit_wait(settings, about, claim->mode);
+    lock_wait_start(&attempt->waiter, settings->directory, name, settings->wait_ns);
+    attempt->waiting = true;
+    _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
+    do {
+        if (!noted && audit_now() - start > NOTE_AFTER_NS) {
+            message_waiting(settings, claim->path, descriptor_to_ask(attempt, name), claim->mode);
+            noted = true;
+        }
+        if (!lock_wait(&attempt->waiter, descriptor_to_ask(attempt, name), claim->mode, interrupted)) break;
+        result = track_take(request, hold, &attempt->opened, problem);
+    } while (result == LOCK_BUSY);
+    _pthread_cleanup_pop(&cleanup, 0);
+    attempt->waiting = false;
+    /* The gate's lock may have moved, with the lock that it stands beside, to the private descriptor. */
+    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt, name));
+    return result;
+}
+
+/* Takes a hold, waiting as long as IMGLOCK_WAIT says.  0: *hold has it, or is empty where the open goes through
+ * without (IMGLOCK_ON_ERROR=allow).  Else an errno, after one line on why. */
+static int claim_image(const struct claim *claim, struct track_hold *hold)
+{
+    const struct settings *settings = claim->settings;
+    bool warn = settings->on_conflict == CONFLICT_WARN;
+    struct lock_name name, inode_name;
+    lock_name_of_path(claim->path, &name);
+    struct track_request request = {.lock = {.name = &name,
+                                             .directory = settings->directory,
+                                             .image_path = claim->path,
+                                             .mode = claim->mode,
+                                             .family = settings->family,
+                                             .patient = settings->wait_ns != 0},
+                                    .watch = warn && settings->wait_ns == 0};
+    struct audit_image about = {.path = claim->path, .name = &name, .lock_descriptor = -1};
+    if (claim->status) {
+        about.device = claim->status->st_dev;
+        about.inode = claim->status->st_ino;
+    }
+    if (settings->key_inode && claim->status) {
+        lock_name_of_inode(claim->status->st_dev, claim->status->st_ino, &inode_name);
+        request.inode_name = &inode_name;
+    }
+    struct attempt attempt = {.opened = -1, .descriptor = claim->descriptor};
+    struct lock_problem problem = {.owner = (uid_t)-1};
+    int64_t start = settings->audit ? audit_now() : 0;
+    bool interrupted = false;
+    enum lock_result result = track_take(&request, hold, &attempt.opened, &problem);
+    /* The only one in the way is a child that has not yet closed what it inherited: it is given a moment, since bare
+     * libc would let us both in. */
+    for (int tries = 0; result == LOCK_BUSY && problem.own && tries < OWN_CHILD_TRIES; tries++) {
+        struct timespec moment = {.tv_nsec = OWN_CHILD_PAUSE_NS};
+        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
+        track_drop(hold);
+        result = track_take(&request, hold, &attempt.opened, &problem);
+    }
+    if (result == LOCK_BUSY && settings->wait_ns) {
+        about.lock_descriptor = descriptor_to_ask(&attempt, &name);
+        result = wait_for_lock(claim, &request, &about, hold, &attempt, &problem, &interrupted);
+        if (result == LOCK_BUSY && !interrupted && warn) {
+            request.watch = true;
+            result = track_take(&request, hold, &attempt.opened, &problem);
+        }
+    }
+    int error = 0;
+    about.lock_descriptor = descriptor_to_ask(&attempt, &name);
+    if (result == LOCK_BUSY && interrupted) {
+        error = EINTR;
+    } else if (result == LOCK_BUSY) {
+        error = warn ? 0 : settings->refusal_errno;
+        message_conflict(settings, claim->path, action_of(claim->flags), about.lock_descriptor, claim->mode);
+        audit_conflict(settings, &about, claim->flags, claim->mode, error);
+    } else if (result == LOCK_FAILED) {
+        error = settings->allow_on_error ? 0 : problem_errno(&problem);
+        message_problem(settings, claim->path, action_of(claim->flags), &name, &problem);
+        audit_problem(settings, &about, problem.what, problem.error, error);
+    } else if (hold->before == LOCK_NONE) {
+        audit_acquire(settings, &about, claim->mode, settings->audit ? audit_now() - start : 0);
+    } else if (hold->before < claim->mode) {
+        audit_convert(settings, &about, hold->before, claim->mode);
+    }
+    if (attempt.opened >= 0) sys_close(attempt.opened);
+    if (error) track_drop(hold);
+    if (claim->status) {
+        hold->device = claim->status->st_dev;
+        hold->inode = claim->status->st_ino;
+    }
+    return error;
+}
+
+/* What stands in the way of evaluating the lock, in one line; then the errno, or 0 with IMGLOCK_ON_ERROR=allow. */
+static int refuse_for_problem(const struct settings *settings, const struct open_call *call,
+                              const struct lock_problem *problem)
+{
+    message_problem(settings, call->path ? call->path : "(a descriptor)", action_of(call->flags), NULL, problem);
+    return settings->allow_on_error ? 0 : problem_errno(problem);
+}
+
+static int path_problem(const struct settings *settings, const struct open_call *call, ssize_t length)
+{
+    struct lock_problem problem = {.error = (int)-length, .what = "cannot tell its real path", .owner = (uid_t)-1};
+    return refuse_for_problem(settings, call, &problem);
+}
+
+/* An image's descriptor is about to be returned to the program. */
+static void audit_attached(const struct settings *settings, const struct open_call *call, const struct track_hold *hold,
+                           int descriptor)
+{
+    char path[PATH_MAX];
+    bool deleted;
+    struct lock_name name;
+    if (realpath_of_descriptor(descriptor, path, &deleted) < 0) return;
+    lock_name_of_path(path, &name);
+    const struct audit_image about = {
+        .path = path, .name = &name, .lock_descriptor = -1, .device = hold->device, .inode = hold->inode};
+    audit_open(settings, &about, descriptor, call->flags, hold->mode);
+}
+
+/* Binds the hold to the program's descriptor. */
+static int attach(const struct settings *settings, const struct open_call *call, struct track_hold *hold,
+                  int descriptor)
+{
+    if (settings->audit && hold->mode) audit_attached(settings, call, hold, descriptor);
+    int result = track_attach(hold, descriptor, call->flags & O_CLOEXEC);
+    if (result == 0) return 0;
+    struct lock_problem problem = {.error = -result, .what = "cannot keep track of it", .owner = (uid_t)-1};
+    track_drop(hold);
+    return refuse_for_problem(settings, call, &problem);
+}
+
+static int setting_problem(const struct settings *settings, const char *path, int flags)
+{
+    message_bad_setting(settings, path, action_of(flags));
+    return settings->allow_on_error ? 0 : ENOLCK;
+}
+
+/* ---- judging an open file ------------------------------------------------------------------------------- */
+
+/* Raw images have no magic.  One that is opened through a symbolic link with another name, or through /dev/fd/N,
+ * can only be told by its real name, which costs a call: worth it where the size is a disk's. */
+static bool may_be_raw(const struct stat *status)
+{
+    return S_ISBLK(status->st_mode) || (status->st_size >= 65536 && status->st_size % 256 == 0);
+}
+
+/* A descriptor for looking at the content: the program's own, or where that is for writing only a second one.
+ * The program's open has been allowed already, so this follows no name anew. */
+static int reading_descriptor(const struct open_call *call, int descriptor)
+{
+    char link[32];
+    if ((call->flags & O_ACCMODE) != O_WRONLY && !(call->flags & O_PATH)) return descriptor;
+    realpath_descriptor_link(descriptor, link);
+    int reading = sys_openat(AT_FDCWD, link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+    /* A chroot without /proc: by name, once more. */
+    if (reading == -ENOENT && call->path)
+        reading = sys_openat(call->directory, call->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+    return reading;
+}
+
+static bool shows_image(const struct open_call *call, int descriptor, const struct stat *status)
+{
+    if (!image_may_be_read(descriptor, status)) return false;
+    int reading = reading_descriptor(call, descriptor);
+    if (reading < 0) return false;
+    const char *format =
+        image_by_content(call->path, reading, status, reading == descriptor ? call->flags : O_NONBLOCK);
+    if (reading != descriptor) sys_close(reading);
+    return format != NULL;
+}
+
+/* Is this open file an image?  Where that had to be found out through its real path, path has it and *length is
+ * its length; else *length is 0. */
+static bool is_image(const struct settings *settings, const struct open_call *call, int descriptor,
+                     const struct stat *status, bool through_link, char *path, ssize_t *length)
+{
+    bool deleted;
+    *length = 0;
+    bool image = call->path && image_by_extension(call->path);
+    if (!image && settings->magic) image = shows_image(call, descriptor, status);
+    if (settings->images || (!image && (through_link || !call->path || (settings->magic && may_be_raw(status))))) {
+        *length = realpath_of_descriptor(descriptor, path, &deleted);
+        if (*length == -ENOENT && call->path) *length = realpath_of_name(call->directory, call->path, true, path);
+        if (*length < 0) return image;
+        if (!image) image = image_by_extension(path) != NULL;
+        int named = settings->images ? policy_names_image(settings, path) : 0;
+        if (named) image = named > 0;
+    }
+    return image;
+}
+
+/* The image's lock, for a file that is open already.  0, or an errno.  ESTALE: the file has lost its name
+ * meanwhile, open it anew. */
+static int lock_open_image(const struct settings *settings, const struct open_call *call, int descriptor,
+                           const struct stat *status, char *path, bool last_attempt, struct track_hold *hold)
+{
+    struct stat named;
+    for (int attempt = 0;; attempt++) {
+        bool deleted;
+        ssize_t length = realpath_of_descriptor(descriptor, path, &deleted);
+        if (length == -ENOENT && call->path) length = realpath_of_name(call->directory, call->path, true, path);
+        if (length < 0) return path_problem(settings, call, length);
+        if (deleted && !last_attempt) return ESTALE;
+        struct claim claim = {.settings = settings,
+                              .path = path,
+                              .mode = policy_lock_mode(settings, path, call->flags),
+                              .flags = call->flags,
+                              .descriptor = descriptor,
+                              .status = status};
+        if (claim.mode == LOCK_NONE) return 0;
+        int error = claim_image(&claim, hold);
+        if (error || !hold->mode) return error;
+        if (sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW) == 0 && named.st_dev == status->st_dev &&
+            named.st_ino == status->st_ino)
+            return 0;
+        /* Renamed or replaced between open and lock: what is locked is not what is open.  A file that was opened
+         * through /proc after its deletion, or that another mount hides, never gets its name back: the second
+         * time its last name has to do. */
+        if (last_attempt && attempt) return 0;
+        track_drop(hold);
+        if (!last_attempt) return ESTALE;
+    }
+}
+
+/* O_TRUNC, after the lock.  ftruncate on the descriptor moves the same time stamps that O_TRUNC moves. */
+static int truncate_opened(const struct open_call *call, int descriptor, const struct stat *status)
+{
+    if (!(call->flags & O_TRUNC)) return 0;
+    if (S_ISDIR(status->st_mode)) return EISDIR;
+    if (!S_ISREG(status->st_mode)) return 0;
+    if ((call->flags & O_ACCMODE) != O_RDONLY) return -sys_ftruncate(descriptor, 0);
+    /* O_RDONLY|O_TRUNC truncates, too, on Linux. */
+    char link[32];
+    realpath_descriptor_link(descriptor, link);
+    int writing = sys_openat(AT_FDCWD, link, O_WRONLY | O_NOCTTY | O_CLOEXEC, 0);
+    if (writing < 0) return -writing;
+    int result = sys_ftruncate(writing, 0);
+    sys_close(writing);
+    return -result;
+}
+
+/* Judges an open file; where it is an image, locks it, and does what O_TRUNC asks for.  0 or an errno.  ESTALE:
+ * open it anew and judge again, unless last_attempt. */
+static int judge(const struct open_call *call, int descriptor, bool through_link, bool last_attempt)
+{
+    const struct settings *settings = policy_settings();
+    struct stat status;
+    int result = sys_fstat(descriptor, &status);
+    struct track_hold hold = {0};
+    if (result < 0) {
+        /* A file system that has lost its server.  What is no image by its name either is none of our business. */
+        if (!call->path || !image_by_extension(call->path)) return 0;
+        struct lock_problem problem = {.error = -result, .what = "cannot look at it", .owner = (uid_t)-1};
+        return refuse_for_problem(settings, call, &problem);
+    }
+    if (image_possible(&status)) {
+        char path[PATH_MAX];
+        ssize_t length;
+        if (is_image(settings, call, descriptor, &status, through_link, path, &length)) {
+            int error = settings->bad_variable
+                            ? setting_problem(settings, call->path ? call->path : path, call->flags)
+                            : lock_open_image(settings, call, descriptor, &status, path, last_attempt, &hold);
+            if (error) return error;
+        }
+    }
+    int error = truncate_opened(call, descriptor, &status);
+    if (!error) error = attach(settings, call, &hold, descriptor);
+    if (error) track_drop(&hold);
+    return error;
+}
+
+int admit_descriptor(const struct open_call *call, int descriptor)
+{
+    track_opened(descriptor);
+    int error = judge(call, descriptor, false, true);
+    if (error) errno = error;
+    return error ? -1 : 0;
+}
+
+/* ---- the open family ------------------------------------------------------------------------------------ */
+
+enum { REOPENS = 16 }; /* a name that is replaced that often between open and lock is not replaced by chance */
+
+/* Names decide alone where IMGLOCK_MAGIC is off and IMGLOCK_IMAGES is not set. */
+static bool only_names_decide(const struct settings *settings)
+{
+    return !settings->magic && !settings->images;
+}
+
+/* Opens without creating or truncating, and judges. */
+static int open_and_judge(const struct open_call *call, int flags, bool through_link)
+{
+    int saved = errno;
+    for (int reopens = 0;; reopens++) {
+        int descriptor = call->invoke(call, flags);
+        if (descriptor < 0) return descriptor;
+        track_opened(descriptor);
+        /* The kernel has read the path, so we may. */
+        if (call->path && !through_link && !(call->flags & O_TRUNC) && only_names_decide(policy_settings()) &&
+            !image_by_extension(call->path))
+            return descriptor;
+        int error = judge(call, descriptor, through_link, reopens == REOPENS);
+        if (!error) return descriptor;
+        sys_close(descriptor);
+        errno = saved;
+        if (error != ESTALE || reopens == REOPENS) {
+            errno = error;
+            return -1;
+        }
+    }
+}
+
+static int open_plainly(const struct open_call *call)
+{
+    int descriptor = call->invoke(call, call->flags);
+    track_opened(descriptor);
+    return descriptor;
+}
+
+/* Creates a file whose name says that it becomes an image: the lock comes first. */
+static int create_image(const struct open_call *call)
+{
+    struct admission admission;
+    struct _pthread_cleanup_buffer cleanup;
+    int saved = errno;
+    if (admit_ahead(call, &admission) < 0) return -1;
+    errno = saved;
+    _pthread_cleanup_push(&cleanup, admit_abandon, &admission);
+    int descriptor = call->invoke(call, call->flags & ~O_TRUNC);
+    _pthread_cleanup_pop(&cleanup, 0);
+    saved = errno;
+    if (admit_behind(call, &admission, descriptor) < 0) {
+        if (descriptor >= 0) sys_close(descriptor);
+        return -1;
+    }
+    errno = saved;
+    return descriptor;
+}
+
+static int open_creating(const struct open_call *call)
+{
+    const struct settings *settings = policy_settings();
+    char byte;
+    /* Which case is it: a new name, a file, a symbolic link?  The kernel reads the path first, so that garbage gives
+     * the program EFAULT and not us a fault. */
+    ssize_t link = sys_readlinkat(call->directory, call->path, &byte, 1);
+    bool exclusive = call->flags & O_EXCL;
+    if (link == -EINVAL && !exclusive) {
+        if (only_names_decide(settings) && !image_by_extension(call->path)) return open_plainly(call);
+        return open_and_judge(call, call->flags & ~O_TRUNC, false);
+    }
+    if (link >= 0 && !exclusive) {
+        int saved = errno;
+        int descriptor = open_and_judge(call, call->flags & ~(O_CREAT | O_TRUNC), true);
+        if (descriptor >= 0 || errno != ENOENT) return descriptor;
+        errno = saved;
+        return create_image(call); /* a dangling link; where it leads decides */
+    }
+    if (link == -ENOENT) {
+        if (image_by_extension(call->path) || settings->images) return create_image(call);
+        /* Not known to be new unless O_EXCL says so: it may have come into being this moment. */
+        if (exclusive || only_names_decide(settings)) return open_plainly(call);
+        return open_and_judge(call, call->flags & ~O_TRUNC, false);
+    }
+    return open_plainly(call); /* fails, and libc says how */
+}
+
+int admit_open(const struct open_call *call)
+{
+    /* No content can be reached through these: a path handle, a directory, a file that never has a name. */
+    if (__builtin_expect((call->flags & (O_PATH | O_DIRECTORY)) != 0, 0)) return open_plainly(call);
+    if (__builtin_expect((call->flags & O_CREAT) != 0, 0)) return open_creating(call);
+    return open_and_judge(call, call->flags & ~O_TRUNC, false);
+}
+
+/* ---- in two steps --------------------------------------------------------------------------------------- */
+
+void admit_abandon(void *argument)
+{
+    struct admission *admission = argument;
+    track_drop(&admission->hold);
+}
+
+/* Judges what exists under the name, through a descriptor that has no effect on what it is opened on: opening a
+ * FIFO for reading would let its writer go on. */
+static int judge_ahead(const struct settings *settings, const struct open_call *call, int handle,
+                       struct admission *admission)
+{
+    struct open_call look = *call;
+    char path[PATH_MAX];
+    ssize_t length;
+    look.flags |= O_PATH;
+    int result = sys_fstat(handle, &admission->status);
+    if (result < 0) return -result;
+    admission->judged = true;
+    if (!image_possible(&admission->status)) return 0;
+    if (!is_image(settings, &look, handle, &admission->status, true, path, &length)) return 0;
+    if (settings->bad_variable) return setting_problem(settings, call->path, call->flags);
+    return lock_open_image(settings, call, handle, &admission->status, path, true, &admission->hold);
+}
+
+int admit_ahead(const struct open_call *call, struct admission *admission)
+{
+    const struct settings *settings = policy_settings();
+    memset(admission, 0, sizeof *admission);
+    int error = 0;
+    int handle = sys_openat(call->directory, call->path, O_PATH | O_CLOEXEC, 0);
+    if (handle >= 0) {
+        if (!(call->flags & O_EXCL)) error = judge_ahead(settings, call, handle, admission);
+        sys_close(handle);
+    } else if (handle == -ENOENT) {
+        char path[PATH_MAX];
+        ssize_t length = realpath_of_name(call->directory, call->path, true, path);
+        /* What stands in the way of the path stands in the way of the open: libc says so. */
+        int named = length > 0 && settings->images ? policy_names_image(settings, path) : 0;
+        if (length > 0 && (named > 0 || (named == 0 && (image_by_extension(call->path) || image_by_extension(path))))) {
+            struct claim claim = {.settings = settings,
+                                  .path = path,
+                                  .mode = policy_lock_mode(settings, path, call->flags),
+                                  .flags = call->flags,
+                                  .descriptor = -1};
+            if (settings->bad_variable)
+                error = setting_problem(settings, call->path, call->flags);
+            else if (claim.mode != LOCK_NONE)
+                error = claim_image(&claim, &admission->hold);
+        }
+    }
+    if (error) errno = error;
+    return error ? -1 : 0;
+}
+
+int admit_behind(const struct open_call *call, struct admission *admission, int descriptor)
+{
+    struct stat status;
+    if (descriptor < 0) {
+        track_drop(&admission->hold);
+        return 0;
+    }
+    track_opened(descriptor);
+    int result = sys_fstat(descriptor, &status);
+    bool same = result == 0 && (!admission->judged || (status.st_dev == admission->status.st_dev &&
+                                                       status.st_ino == admission->status.st_ino));
+    if (!admission->hold.mode && same && (admission->judged || status.st_size == 0)) return 0;
+    if (same && admission->judged) {
+        int error = truncate_opened(call, descriptor, &status);
+        if (!error) error = attach(policy_settings(), call, &admission->hold, descriptor);
+        if (!error) return 0;
+        track_drop(&admission->hold);
+        errno = error;
+        return -1;
+    }
+    /* A new file, whose inode is known only now; or another file than the one that was judged.  The new hold comes
+     * before the old one goes. */
+    int error = judge(call, descriptor, true, true);
+    track_drop(&admission->hold);
+    if (error) errno = error;
+    return error ? -1 : 0;
+}
+
+/* ---- the guard ------------------------------------------------------------------------------------------ */
+
+static const char *guarded_action(unsigned operation)
+{
+    return operation == GUARD_TRUNCATE ? "cannot truncate"
+           : operation == GUARD_UNLINK ? "cannot delete"
+                                       : "cannot rename";
+}
+
+static const char *guarded_operation(unsigned operation)
+{
+    return operation == GUARD_TRUNCATE ? "truncate" : operation == GUARD_UNLINK ? "unlink" : "rename";
+}
+
+/* Locks one name exclusively for a moment, if anybody ever locked it.  The descriptor, -1 for nothing to hold, or
+ * -2: refused. */
+static int guard_name(const struct settings *settings, unsigned operation, int directory, const char *path, bool follow)
+{
+    char real[PATH_MAX];
+    struct lock_name name;
+    struct lock_problem problem;
+    enum lock_mode own_mode = LOCK_NONE;
+    if (realpath_of_name(directory, path, follow, real) < 0) return -1;
+    lock_name_of_path(real, &name);
+    int own = track_own_lock(&name, &own_mode);
+    if (own >= 0 && own_mode == LOCK_EXCLUSIVE) return -1;
+    struct lock lock;
+    int opened = own >= 0 ? -1 : lock_open_existing(settings->directory, &name, &problem);
+    if (own < 0 && opened < 0) return -1;
+    struct lock_request request = {.name = &name,
+                                   .directory = settings->directory,
+                                   .image_path = real,
+                                   .mode = LOCK_EXCLUSIVE,
+                                   .family = settings->family};
+    enum lock_result result;
+    if (own >= 0)
+        result = lock_in_the_way(own, LOCK_EXCLUSIVE) ? LOCK_BUSY : LOCK_TAKEN;
+    else
+        result = lock_take(&request, &lock, &opened, &problem);
+    if (result == LOCK_TAKEN) return own >= 0 ? -1 : lock.descriptor;
+    int refused = -2;
+    if (result == LOCK_BUSY) {
+        int ask = own >= 0 ? own : opened;
+        const struct audit_image about = {.path = real, .name = &name, .lock_descriptor = ask};
+        if (settings->on_conflict != CONFLICT_DENY) refused = -1;
+        message_conflict(settings, real, guarded_action(operation), ask, LOCK_EXCLUSIVE);
+        audit_guard(settings, &about, guarded_operation(operation), refused == -1 ? 0 : EBUSY);
+    } else {
+        /* A lock file that this user may not lock says nothing of a holder: a look has to do. */
+        opened = lock_open_existing(settings->directory, &name, &problem);
+        refused = opened >= 0 && lock_in_the_way(opened, LOCK_EXCLUSIVE) == 1 ? -2 : -1;
+        if (refused == -2) message_conflict(settings, real, guarded_action(operation), opened, LOCK_EXCLUSIVE);
+    }
+    if (opened >= 0) sys_close(opened);
+    return refused;
+}
+
+static int guard_slot(struct guard *guard, int slot, unsigned operation, int directory, const char *path, bool follow)
+{
+    const struct settings *settings = policy_settings();
+    guard->descriptors[slot] = -1;
+    if (!(settings->guard & operation)) return 0;
+    /* The kernel has to read the path first: EFAULT is the program's. */
+    char byte;
+    ssize_t link = sys_readlinkat(directory, path, &byte, 1);
+    if (link < 0 && link != -EINVAL) return 0;
+    int descriptor = guard_name(settings, operation, directory, path, follow);
+    guard->descriptors[slot] = descriptor;
+    if (descriptor != -2) return 0;
+    guard->descriptors[slot] = -1;
+    guard_end(guard);
+    errno = EBUSY;
+    return -1;
+}
+
+int guard_begin(struct guard *guard, unsigned operation, int directory, const char *path, bool follow)
+{
+    guard->descriptors[1] = -1;
+    return guard_slot(guard, 0, operation, directory, path, follow);
+}
+
+int guard_also(struct guard *guard, unsigned operation, int directory, const char *path)
+{
+    return guard_slot(guard, 1, operation, directory, path, false);
+}
+
+void guard_end(struct guard *guard)
+{
+    for (int i = 0; i < 2; i++)
+        if (guard->descriptors[i] >= 0) sys_close(guard->descriptors[i]);
+}

@@ -1,0 +1,58 @@
+/* admit.h: may this open go through?
+ *
+ * The one place that knows the order of things: which call of the program comes when, what is looked at, when
+ * the lock is taken, what is undone on refusal.  The wrappers of the open family describe their call and leave
+ * the rest to admit_open; stdio, which opens inside libc, asks in two steps. */
+#ifndef IMGLOCK_ADMIT_H
+#define IMGLOCK_ADMIT_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "../track.h"
+
+/* One call of the open family.  invoke does the real call with the flags given, which differ from the call's own
+ * by O_CREAT, O_EXCL and O_TRUNC; it returns a descriptor, or -1 with libc's errno. */
+struct open_call {
+    int (*invoke)(const struct open_call *call, int flags);
+    int directory;
+    const char *path;
+    int flags;
+    mode_t mode;
+    const void *real; /* for invoke */
+    const void *extra;
+};
+
+/* Does the call, with the lock taken where the file is an image.  Returns what the program gets: a descriptor, or
+ * -1 and errno. */
+int admit_open(const struct open_call *call);
+
+/* Judges a descriptor that the program's call has just opened without destroying anything.  0: it may have it.
+ * -1: errno says why not; the caller closes the descriptor by the means that opened it. */
+int admit_descriptor(const struct open_call *call, int descriptor);
+
+/* The two steps for a call that creates or truncates inside libc.  admit_ahead judges by name and takes the lock:
+ * 0, or -1 and errno.  admit_behind binds the lock to the descriptor that came of it, or, for -1, drops it. */
+struct admission {
+    struct track_hold hold;
+    bool judged; /* *status is the file that was judged */
+    struct stat status;
+};
+int admit_ahead(const struct open_call *call, struct admission *admission);
+int admit_behind(const struct open_call *call, struct admission *admission, int descriptor);
+
+/* A cleanup routine (cleanup.h) for a struct admission. */
+void admit_abandon(void *admission);
+
+/* A path operation that counts as writing (IMGLOCK_GUARD): truncate, unlink, rename.  Locks the name for the time
+ * of the operation where its lock file exists.  0: go on, and call guard_end; -1: refused, errno is EBUSY. */
+struct guard {
+    int descriptors[2];
+};
+int guard_begin(struct guard *guard, unsigned operation, int directory, const char *path, bool follow);
+/* Adds a second name to a guard that has begun: rename's other end.  On refusal the guard has ended. */
+int guard_also(struct guard *guard, unsigned operation, int directory, const char *path);
+void guard_end(struct guard *guard);
+
+#endif

@@ -1,0 +1,207 @@
+/* dup.c: dup, dup2, dup3, fcntl and ioctl as far as they copy descriptors or decide what survives exec. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../track.h"
+#include "duplicate.h"
+#include "real.h"
+
+extern int __dup2(int old, int new);
+extern int __fcntl(int descriptor, int command, ...);
+
+static void copy_interrupted(void *argument)
+{
+    struct copy *copy = argument;
+    track_drop(&copy->hold);
+}
+
+void copy_begin(struct copy *copy, int descriptor)
+{
+    copy->hold = (struct track_hold){0};
+    _pthread_cleanup_push(&copy->cleanup, copy_interrupted, copy);
+    track_copy(descriptor, &copy->hold);
+}
+
+int copy_end(struct copy *copy, int descriptor, bool close_on_exec)
+{
+    if (descriptor >= 0 && track_attach(&copy->hold, descriptor, close_on_exec) < 0) {
+        REAL(close)(descriptor);
+        errno = ENOMEM;
+        descriptor = -1;
+    }
+    track_drop(&copy->hold);
+    _pthread_cleanup_pop(&copy->cleanup, 0);
+    return descriptor;
+}
+
+int seen_by_program(int descriptor)
+{
+    if (__builtin_expect(track_entry(descriptor) == 0, 1) || !track_is_private(descriptor)) return descriptor;
+    return -1;
+}
+
+EXPORT int dup(int descriptor)
+{
+    struct copy copy;
+    if (__builtin_expect(track_entry(descriptor) == 0, 1)) {
+        int result = REAL(dup)(descriptor);
+        track_opened(result);
+        return result;
+    }
+    copy_begin(&copy, descriptor);
+    return copy_end(&copy, REAL(dup)(seen_by_program(descriptor)), false);
+}
+
+/* dup2 of an image, onto an image, or both. */
+struct replacement {
+    struct track_hold hold;     /* the copy's */
+    struct track_hold replaced; /* that of what is closed */
+    int descriptor;
+    bool close_on_exec;
+    struct _pthread_cleanup_buffer cleanup;
+};
+
+/* dup2 did not come back: what the number stands for now says whether it was done.  Where both are the same image the
+ * stronger hold is right in either case. */
+static void replacement_interrupted(void *argument)
+{
+    struct replacement *call = argument;
+    bool was = call->replaced.image && track_still_open(&call->replaced, call->descriptor);
+    bool is = call->hold.image && track_still_open(&call->hold, call->descriptor);
+    if (is && (!was || call->hold.mode > call->replaced.mode))
+        track_attach(&call->hold, call->descriptor, call->close_on_exec);
+    else if (was)
+        track_attach(&call->replaced, call->descriptor, call->replaced.close_on_exec);
+    track_drop(&call->replaced);
+    track_drop(&call->hold);
+}
+
+int duplicate_onto(const struct duplication *call, int old, int new, bool close_on_exec)
+{
+    if (__builtin_expect((track_entry(old) | track_entry(new)) == 0, 1)) return call->real(call, old, new);
+    /* dup2 asks whether it is open, dup3 says EINVAL. */
+    if (old == new) return call->real(call, seen_by_program(old), seen_by_program(new));
+    if (track_is_private(old)) return call->real(call, -1, new);
+    if (track_is_private(new) && !track_move_private(new)) {
+        errno = EMFILE;
+        return -1;
+    }
+    struct replacement replacement = {.descriptor = new, .close_on_exec = close_on_exec};
+    _pthread_cleanup_push(&replacement.cleanup, replacement_interrupted, &replacement);
+    track_copy(old, &replacement.hold);
+    track_detach(new, &replacement.replaced);
+    int result = call->real(call, old, new);
+    if (result < 0) {
+        int saved = errno;
+        replacement_interrupted(&replacement);
+        errno = saved;
+    } else if (track_attach(&replacement.hold, result, close_on_exec) < 0) {
+        REAL(close)(result);
+        errno = ENOMEM;
+        result = -1;
+    }
+    track_drop(&replacement.replaced);
+    track_drop(&replacement.hold);
+    _pthread_cleanup_pop(&replacement.cleanup, 0);
+    return result;
+}
+
+static int real_dup2(const struct duplication *call, int old, int new)
+{
+    return ((int (*)(int, int))call->function)(old, new);
+}
+
+static int real_dup3(const struct duplication *call, int old, int new)
+{
+    return ((int (*)(int, int, int))call->function)(old, new, call->flags);
+}
+
+EXPORT int dup2(int old, int new)
+{
+    const struct duplication call = {real_dup2, (const void *)REAL(dup2), 0};
+    return duplicate_onto(&call, old, new, false);
+}
+
+EXPORT int __dup2(int old, int new)
+{
+    const struct duplication call = {real_dup2, (const void *)REAL(__dup2), 0};
+    return duplicate_onto(&call, old, new, false);
+}
+
+EXPORT int dup3(int old, int new, int flags)
+{
+    const struct duplication call = {real_dup3, (const void *)REAL(dup3), flags};
+    return duplicate_onto(&call, old, new, flags & O_CLOEXEC);
+}
+
+/* F_DUPFD.  The copy gets the lowest free number from the one that is asked for, and a private descriptor that stands
+ * there makes room. */
+static int copy_from(fcntl_function *real, int descriptor, int command, void *argument)
+{
+    int lowest = (int)(long)argument;
+    for (;;) {
+        int copy = real(descriptor, command, argument);
+        if (copy <= lowest) return copy;
+        int64_t at = track_next((unsigned)lowest, (unsigned)copy - 1);
+        while (at >= 0 && !track_is_private((int)at)) at = track_next((unsigned)at + 1, (unsigned)copy - 1);
+        if (__builtin_expect(at < 0, 1)) return copy;
+        REAL(close)(copy);
+        if (!track_move_private((int)at)) return real(descriptor, command, argument);
+    }
+}
+
+int control_by(fcntl_function *real, int descriptor, int command, void *argument)
+{
+    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
+        struct copy copy;
+        if (__builtin_expect(track_entry(descriptor) == 0, 1)) {
+            int result = copy_from(real, descriptor, command, argument);
+            track_opened(result);
+            return result;
+        }
+        copy_begin(&copy, descriptor);
+        int result = copy_from(real, seen_by_program(descriptor), command, argument);
+        return copy_end(&copy, result, command == F_DUPFD_CLOEXEC);
+    }
+    if (__builtin_expect(track_entry(descriptor) == 0, 1) || command != F_SETFD || track_is_private(descriptor))
+        return real(seen_by_program(descriptor), command, argument);
+    /* The lock has to survive exec before the image does, and stop surviving it after. */
+    bool close_on_exec = (long)argument & FD_CLOEXEC;
+    if (!close_on_exec) track_set_close_on_exec(descriptor, false);
+    int result = real(descriptor, command, argument);
+    if (result == 0 && close_on_exec) track_set_close_on_exec(descriptor, true);
+    return result;
+}
+
+/* The third argument's type depends on the command; as a pointer all of them pass whole, as glibc itself does. */
+#define WRAP_FCNTL(name)                                                   \
+    EXPORT int name(int descriptor, int command, ...)                      \
+    {                                                                      \
+        va_list arguments;                                                 \
+        va_start(arguments, command);                                      \
+        void *argument = va_arg(arguments, void *);                        \
+        va_end(arguments);                                                 \
+        return control_by((fcntl_function *)REAL(name), descriptor, command, argument); \
+    }
+
+WRAP_FCNTL(fcntl)
+WRAP_FCNTL(fcntl64)
+WRAP_FCNTL(__fcntl)
+
+EXPORT int ioctl(int descriptor, unsigned long request, ...)
+{
+    va_list arguments;
+    va_start(arguments, request);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (__builtin_expect(track_entry(descriptor) == 0, 1)) return REAL(ioctl)(descriptor, request, argument);
+    if (track_is_private(descriptor)) return REAL(ioctl)(-1, request, argument);
+    if (request == FIONCLEX) track_set_close_on_exec(descriptor, false);
+    int result = REAL(ioctl)(descriptor, request, argument);
+    if (result == 0 && request == FIOCLEX) track_set_close_on_exec(descriptor, true);
+    return result;
+}

@@ -1,0 +1,92 @@
+#include "inherit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../image.h"
+#include "../realpath.h"
+#include "../sys.h"
+#include "../text.h"
+#include "admit.h"
+
+/* One entry of getdents64(2). */
+struct entry {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t length;
+    uint8_t type;
+    char name[];
+};
+
+/* Is this one of imglock's own lock descriptors?  By name, and by O_NONBLOCK, which imglock opens lock files with and
+ * nobody else has a reason to: a lock file that the user's own flock(1) or script passes down stays theirs. */
+static bool is_lock_descriptor(int descriptor, struct lock_name *name)
+{
+    static const char prefix[] = "/.qemu-";
+    static const char suffix[] = ".lock";
+    enum { HASH = 40, TAIL = sizeof prefix - 1 + HASH + sizeof suffix - 1 };
+    char path[PATH_MAX];
+    bool deleted;
+    int flags = sys_fcntl(descriptor, F_GETFL, 0);
+    if (flags < 0 || !(flags & O_NONBLOCK)) return false;
+    ssize_t length = realpath_of_descriptor(descriptor, path, &deleted);
+    if (length < TAIL) return false;
+    const char *tail = path + length - TAIL;
+    const char *hash = tail + sizeof prefix - 1;
+    if (memcmp(tail, prefix, sizeof prefix - 1) != 0 || memcmp(hash + HASH, suffix, sizeof suffix) != 0) return false;
+    for (int i = 0; i < HASH; i++)
+        if (!((hash[i] >= '0' && hash[i] <= '9') || (hash[i] >= 'a' && hash[i] <= 'f'))) return false;
+    memcpy(name->hex, hash, HASH);
+    name->hex[HASH] = '\0';
+    return true;
+}
+
+static void adopt_lock(int descriptor)
+{
+    struct lock_name name;
+    if (descriptor > 2 && is_lock_descriptor(descriptor, &name)) track_adopt_lock(&name, descriptor);
+}
+
+static void adopt_image(int descriptor)
+{
+    struct stat status;
+    if (track_is_private(descriptor) || sys_fstat(descriptor, &status) < 0 || !image_possible(&status)) return;
+    int flags = sys_fcntl(descriptor, F_GETFL, 0);
+    if (flags < 0 || flags & O_PATH) return;
+    const struct open_call call = {.directory = AT_FDCWD, .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC)};
+    if (admit_descriptor(&call, descriptor) < 0) _exit(125);
+}
+
+static void each_descriptor(int directory, void (*act)(int descriptor))
+{
+    char bytes[1024] __attribute__((aligned(8)));
+    sys_call(SYS_lseek, directory, 0, SEEK_SET, 0, 0, 0);
+    for (;;) {
+        long size = sys_call(SYS_getdents64, directory, (long)bytes, sizeof bytes, 0, 0, 0);
+        if (size <= 0) return;
+        for (long at = 0; at < size;) {
+            const struct entry *entry = (const struct entry *)(bytes + at);
+            const char *cursor = entry->name;
+            uint64_t number;
+            if (text_parse_number(&cursor, &number) && (int)number != directory) act((int)number);
+            at += entry->length;
+        }
+    }
+}
+
+void inherit_images(void)
+{
+    int directory = sys_openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (directory >= 0) {
+        each_descriptor(directory, adopt_lock);
+        each_descriptor(directory, adopt_image);
+        sys_close(directory);
+    } else {
+        /* A chroot without /proc: the numbers that shells hand down. */
+        enum { LOOKED_AT = 256 };
+        for (int descriptor = 0; descriptor < LOOKED_AT; descriptor++) adopt_image(descriptor);
+    }
+    track_release_unused();
+}

@@ -1,0 +1,18 @@
+/* start.c: what happens when the library is loaded.  Everything here can also happen later, at the first call that
+ * needs it: other libraries' constructors run before this one. */
+#include <errno.h>
+
+#include "../policy.h"
+#include "../track.h"
+#include "inherit.h"
+#include "real.h"
+
+__attribute__((constructor)) static void start(void)
+{
+    int saved = errno;
+    policy_settings();
+    real_resolve_all();
+    track_start();
+    inherit_images();
+    errno = saved;
+}

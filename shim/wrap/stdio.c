@@ -1,0 +1,171 @@
+/* stdio.c: fopen, freopen, fclose, pclose.  libc's stdio opens and closes by calls of its own that cannot be seen,
+ * so the outermost functions are wrapped. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "../realpath.h"
+#include "admit.h"
+#include "cleanup.h"
+#include "real.h"
+#include "release.h"
+
+extern FILE *_IO_fopen(const char *path, const char *mode);
+extern int _IO_fclose(FILE *stream);
+
+typedef FILE *fopen_function(const char *path, const char *mode);
+typedef FILE *freopen_function(const char *path, const char *mode, FILE *stream);
+
+/* The flags that a mode string stands for, as _IO_new_file_fopen reads it; -1 for one that libc refuses. */
+static int flags_of_mode(const char *mode)
+{
+    int flags;
+    switch (*mode) {
+    case 'r':
+        flags = O_RDONLY;
+        break;
+    case 'w':
+        flags = O_WRONLY | O_CREAT | O_TRUNC;
+        break;
+    case 'a':
+        flags = O_WRONLY | O_CREAT | O_APPEND;
+        break;
+    default:
+        return -1;
+    }
+    for (int i = 1; i < 7 && mode[i]; i++) {
+        if (mode[i] == '+') flags = (flags & ~O_ACCMODE) | O_RDWR;
+        if (mode[i] == 'x') flags |= O_EXCL;
+        if (mode[i] == 'e') flags |= O_CLOEXEC;
+    }
+    return flags;
+}
+
+static int descriptor_of(FILE *stream)
+{
+    int saved = errno;
+    int descriptor = fileno_unlocked(stream);
+    errno = saved;
+    return descriptor;
+}
+
+static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
+{
+    const struct open_call call = {.directory = AT_FDCWD, .path = path, .flags = flags_of_mode(mode)};
+    if (call.flags == -1) return real(path, mode);
+    int saved = errno;
+    if (!(call.flags & O_CREAT)) {
+        /* Nothing is destroyed by this open, so the look can come after it. */
+        FILE *stream = real(path, mode);
+        if (stream && admit_descriptor(&call, fileno_unlocked(stream)) < 0) {
+            saved = errno;
+            REAL(fclose)(stream);
+            errno = saved;
+            return NULL;
+        }
+        return stream;
+    }
+    struct admission admission = {0};
+    struct _pthread_cleanup_buffer cleanup;
+    FILE *stream = NULL;
+    _pthread_cleanup_push(&cleanup, admit_abandon, &admission);
+    if (admit_ahead(&call, &admission) == 0) {
+        errno = saved;
+        stream = real(path, mode);
+        saved = errno;
+        if (admit_behind(&call, &admission, stream ? fileno_unlocked(stream) : -1) < 0) {
+            saved = errno;
+            REAL(fclose)(stream);
+            stream = NULL;
+        }
+        errno = saved;
+    }
+    _pthread_cleanup_pop(&cleanup, 0);
+    return stream;
+}
+
+EXPORT FILE *fopen(const char *path, const char *mode)
+{
+    return fopen_by(REAL(fopen), path, mode);
+}
+
+EXPORT FILE *fopen64(const char *path, const char *mode)
+{
+    return fopen_by(REAL(fopen64), path, mode);
+}
+
+EXPORT FILE *_IO_fopen(const char *path, const char *mode)
+{
+    return fopen_by(REAL(_IO_fopen), path, mode);
+}
+
+static FILE *freopen_by(freopen_function *real, const char *path, const char *mode, FILE *stream)
+{
+    char link[32];
+    int flags = flags_of_mode(mode);
+    int old = descriptor_of(stream);
+    struct open_call call = {.directory = AT_FDCWD, .path = path, .flags = flags};
+    struct admission admission = {0};
+    struct _pthread_cleanup_buffer cleanup;
+    struct release release;
+    int saved = errno;
+    if (!path) {
+        /* The same file in another mode; libc opens it by this name. */
+        realpath_descriptor_link(old, link);
+        call.path = link;
+    }
+    _pthread_cleanup_push(&cleanup, admit_abandon, &admission);
+    int refused = flags == -1 ? 0 : admit_ahead(&call, &admission);
+    int why = errno;
+    errno = saved;
+    release_begin(&release, old);
+    /* A refused freopen has closed the old stream, as every freopen that fails has: libc does that when the path
+     * cannot be opened, and the empty path never can. */
+    FILE *result = real(refused < 0 ? "" : path, mode, stream);
+    saved = refused < 0 ? why : errno;
+    if (flags != -1 && refused == 0 && admit_behind(&call, &admission, result ? fileno_unlocked(result) : -1) < 0) {
+        saved = errno;
+        REAL(fclose)(result);
+        result = NULL;
+    }
+    release_end(&release);
+    _pthread_cleanup_pop(&cleanup, 0);
+    errno = saved;
+    return result;
+}
+
+EXPORT FILE *freopen(const char *path, const char *mode, FILE *stream)
+{
+    return freopen_by(REAL(freopen), path, mode, stream);
+}
+
+EXPORT FILE *freopen64(const char *path, const char *mode, FILE *stream)
+{
+    return freopen_by(REAL(freopen64), path, mode, stream);
+}
+
+static int fclose_by(int (*real)(FILE *), FILE *stream)
+{
+    int descriptor = descriptor_of(stream);
+    if (__builtin_expect(track_entry(descriptor) == 0 || track_is_private(descriptor), 1)) return real(stream);
+    struct release release;
+    release_begin(&release, descriptor);
+    int result = real(stream);
+    release_end(&release);
+    return result;
+}
+
+EXPORT int fclose(FILE *stream)
+{
+    return fclose_by(REAL(fclose), stream);
+}
+
+EXPORT int _IO_fclose(FILE *stream)
+{
+    return fclose_by(REAL(_IO_fclose), stream);
+}
+
+EXPORT int pclose(FILE *stream)
+{
+    return fclose_by(REAL(pclose), stream);
+}

@@ -1,0 +1,84 @@
+# common.bash: what every test file loads.
+#
+# Each test gets a directory of its own, $BATS_TEST_TMPDIR, is in it, and has a lock directory of its own, so that tests
+# can run side by side and leave nothing in /var/tmp.
+
+bats_load_library bats-support
+bats_load_library bats-assert
+
+TOP=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+export TOP
+export SHIM=$TOP/build/libimglock.so
+export IMGLOCK=$TOP/build/imglock
+export HELPERS=$TOP/build/tests
+export LC_ALL=C.UTF-8
+
+common_setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    export IMGLOCK_DIR=$BATS_TEST_TMPDIR/locks
+    mkdir -m 1777 "$IMGLOCK_DIR"
+    HOLDERS=()
+}
+
+common_teardown() {
+    local pid
+    for pid in "${HOLDERS[@]}"; do
+        kill -9 "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+}
+
+setup() { common_setup; }
+teardown() { common_teardown; }
+
+# wrapped COMMAND...: runs a command with the library, as "LD_PRELOAD=libimglock.so COMMAND" does for a user.
+wrapped() {
+    LD_PRELOAD=$SHIM "$@"
+}
+
+# lock_file IMAGE: the path of its lock file, made by hand and not by imglock.
+lock_file() {
+    printf '%s/.qemu-%s.lock' "$IMGLOCK_DIR" "$(printf %s "$(realpath "$1")" | sha1sum | cut -d' ' -f1)"
+}
+
+# hold IMAGE [read|write]: another process, wrapped, opens the image and keeps it open until release or the test's end.
+# Returns when it has it.  Sets HOLDER to its pid.
+hold() {
+    local ready=$BATS_TEST_TMPDIR/ready.$RANDOM.$RANDOM
+    mkfifo "$ready"
+    LD_PRELOAD=$SHIM "$HELPERS/holder" "${2:-write}" "$1" >"$ready" 2>"$BATS_TEST_TMPDIR/holder.err" 3>&- </dev/null &
+    HOLDER=$!
+    HOLDERS+=("$HOLDER")
+    local line=
+    read -r line <"$ready" || true
+    rm -f "$ready"
+    [ "$line" = ready ] || fail "the holder could not open $1: $(cat "$BATS_TEST_TMPDIR/holder.err")"
+}
+
+# release: ends the holder that hold started last, as a program ends that is told to (SIGTERM), and waits for it.
+release() {
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+}
+
+# fingerprint FILE: everything about it that a refused open must not change.  Reads without moving the access time.
+fingerprint() {
+    stat -c '%n inode %i size %s mode %a links %h atime %x mtime %y ctime %z' -- "$1"
+    dd if="$1" iflag=noatime bs=1M status=none | sha1sum
+}
+
+# refused_untouched IMAGE COMMAND...: another process holds the image for writing; the command, wrapped, must fail, say so in
+# one line that names the image and the holder, and leave the image as it was.
+refused_untouched() {
+    local image=$1 before after
+    shift
+    hold "$image" write
+    before=$(fingerprint "$image")
+    run wrapped "$@"
+    after=$(fingerprint "$image")
+    release
+    assert_failure
+    assert_output --partial "imglock: $(realpath "$image"): cannot "
+    assert_output --partial "locked exclusively by holder (pid $HOLDER, user "
+    assert_equal "$after" "$before"
+}

@@ -1,0 +1,59 @@
+/* fuzz_records.c: reading a lock file that anybody may have written: header, records, and the lines printed from them. */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "holders.h"
+#include "text.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint32_t checksum(const uint8_t *bytes, size_t length)
+{
+    uint32_t sum = 2166136261;
+    for (size_t i = 0; i < length; i++) sum = (sum ^ bytes[i]) * 16777619;
+    return sum;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static int file = -1, locker = -1;
+    char path[PATH_MAX];
+    if (file < 0) {
+        file = memfd_create("lock", MFD_CLOEXEC);
+        char link[64];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+        locker = open(link, O_RDWR | O_CLOEXEC);
+        struct flock slot = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HOLDERS_SLOT_BYTE, .l_len = 2};
+        if (locker < 0 || fcntl(locker, F_OFD_SETLK, &slot) < 0) abort();
+    }
+    /* A record whose checksum is right, so that the parser behind it is reached. */
+    uint8_t record[HOLDERS_RECORD_SIZE];
+    memset(record, ' ', sizeof record);
+    memcpy(record + 13, data, size < sizeof record - 14 ? size : sizeof record - 14);
+    record[sizeof record - 1] = '\n';
+    char sum[16];
+    snprintf(sum, sizeof sum, "sum=%08x ", checksum(record + 13, sizeof record - 13));
+    memcpy(record, sum, 13);
+    if (ftruncate(file, 0) < 0 || pwrite(file, data, size, 0) < 0 ||
+        pwrite(file, record, sizeof record, HOLDERS_RECORD_OFFSET) < 0)
+        abort();
+    struct holder holder;
+    for (int slot = 0; holders_next(file, slot, &holder); slot = holder.slot + 1) {
+        if (!holder.recorded) continue;
+        if (holder.pid <= 0 || memchr(holder.host, '\0', sizeof holder.host) == NULL) abort();
+        char line[512];
+        struct text text = text_in(line, sizeof line);
+        text_append_untrusted(&text, holder.command, strlen(holder.command));
+        text_append_duration(&text, holder.since_ms);
+        for (size_t i = 0; i < text.length; i++)
+            if ((unsigned char)line[i] < ' ' || line[i] == 0x7f) abort();
+    }
+    holders_read_header(file, path);
+    return 0;
+}

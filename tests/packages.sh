@@ -1,0 +1,40 @@
+#!/bin/sh
+# packages.sh run|test|fuzz: installs the Debian packages that "make run", "make test" or "make fuzz" needs and that are not there yet, and says
+# which.  As root, or through sudo.  POSIX sh: nothing else is certain to be there yet.
+set -eu
+
+build='gcc libc6-dev make libssl-dev'
+run="$build qemu-utils"
+test="$run $(sed 's/#.*//' "$(dirname "$0")/packages.txt" | tr '\n' ' ')"
+
+case ${1-} in
+run) wanted=$run ;;
+test) wanted=$test ;;
+fuzz) wanted="$build clang" ;;
+*) echo "usage: $0 run|test|fuzz" >&2; exit 2 ;;
+esac
+
+command -v dpkg-query >/dev/null || {
+    echo "packages.sh: this is no Debian; install what corresponds to: $wanted" >&2
+    exit 0
+}
+
+missing=
+for package in $wanted; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "packages.sh: run this as root, or install sudo; missing:$missing" >&2
+        exit 1
+    }
+    as_root=sudo
+fi
+echo "Installing:$missing"
+$as_root apt-get -q update >/dev/null
+# shellcheck disable=SC2086 # a list of words
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
