@@ -20,6 +20,8 @@ SHIM_LINK = -shared -Wl,-z,now -Wl,-z,nodelete -Wl,--gc-sections -Wl,--exclude-l
 CRYPTO_static := -l:libcrypto.a
 CRYPTO_shared := -lcrypto
 CRYPTO = $(CRYPTO_$(OPENSSL))
+# The command may use what is well kept elsewhere: tables and JSON.
+CLI_LIBRARIES := -lsmartcols -ljansson
 
 # One short line a step; make V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
@@ -38,7 +40,7 @@ $(BUILD)/libimglock.so: $(shim_objects)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SHIM_LINK) -o $@ $(filter %.o,$^) $(CRYPTO)
 
 $(BUILD)/imglock: $(cli_objects) $(shared_sources:%=$(BUILD)/shim/%.o)
-	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(CRYPTO)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(CRYPTO) $(CLI_LIBRARIES)
 
 # A file whose name says which OpenSSL the objects were linked with, so that a change relinks.
 $(BUILD)/libimglock.so $(BUILD)/imglock: $(BUILD)/openssl-$(OPENSSL)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,13 +13,15 @@
 #include "extension.h"
 #include "sys.h"
 
-enum { HEAD_SIZE = 2048, SMALLEST_IMAGE = 512 };
+/* The smallest images: a VMDK descriptor is a text of some 350 bytes, a CHD or an MFI of an empty disk has fewer. */
+enum { HEAD_SIZE = 2048, SECTOR = 512, SMALLEST_IMAGE = 16 };
 
-/* What the checks look at: the first bytes and the size. */
+/* What the checks look at: the first bytes, with zeros behind the end of a small file, and the size. */
 struct probe {
     unsigned char head[HEAD_SIZE];
-    size_t length; /* of head */
+    size_t length; /* of what was read */
     int descriptor;
+    int flags; /* the descriptor's status flags, as they are now */
     off_t size;
     bool block_device;
     off_t window; /* the offset that head was read from: 0, until FAR and TAIL rows move it */
@@ -74,23 +77,55 @@ static bool ciso_header(const struct probe *probe)
     return word == 0x200000 || word == 0x18 || word == 0;
 }
 
+static bool diskcopy_sizes(const struct probe *probe)
+{
+    /* A name of up to 63 letters; the sizes of data and tags, which with the header make the file's. */
+    return probe->head[0] >= 1 && probe->head[0] <= 63 &&
+           (off_t)be32(probe->head + 64) + be32(probe->head + 68) + 84 == probe->size;
+}
+
+/* Linux kernels, and EFI programs, have a first sector that looks like a disk's. */
+static bool is_kernel(const struct probe *probe)
+{
+    return memcmp(probe->head, "MZ", 2) == 0 || memcmp(probe->head + 514, "HdrS", 4) == 0;
+}
+
 static bool mbr_partitions(const struct probe *probe)
 {
     /* 55 AA alone ends every boot sector, and one in 65,536 files of chance.  A table has four flag bytes of
-     * 00 or 80 and at least one partition with a type and a length; boot sectors of FAT and NTFS have rows
-     * of their own. */
-    bool any = false;
+     * 00 or 80 and at least one partition with a length and a type, or the flag of the one to boot from (Debian's
+     * installation images have an active partition of type 0), or nothing in it at all. */
+    static const unsigned char no_entries[64];
+    if (is_kernel(probe)) return false;
+    for (int i = 0; i < 4; i++)
+        if (probe->head[446 + 16 * i] & 0x7f) return false;
     for (int i = 0; i < 4; i++) {
         const unsigned char *entry = probe->head + 446 + 16 * i;
-        if (entry[0] != 0 && entry[0] != 0x80) return false;
-        if (entry[4] != 0 && le32(entry + 12) != 0) any = true;
+        if ((entry[4] != 0 || entry[0] != 0) && le32(entry + 12) != 0) return true;
     }
-    return any;
+    return memcmp(probe->head + 446, no_entries, sizeof no_entries) == 0;
+}
+
+static bool boot_code(const struct probe *probe)
+{
+    /* A boot sector with neither a table nor a known file system behind it. */
+    return probe->size % SECTOR == 0 && !is_kernel(probe);
 }
 
 static bool apple_map(const struct probe *probe)
 {
-    return memcmp(probe->head + 512, "PM\0\0", 4) == 0;
+    /* The map begins in block 1.  CD-ROMs have blocks of 2 KiB, behind what was read; there the block size has to
+     * do. */
+    uint32_t block = be16(probe->head + 2);
+    if (block == 2048) return probe->size % 2048 == 0;
+    return (block == 512 || block == 1024) && memcmp(probe->head + block, "PM\0\0", 4) == 0;
+}
+
+static bool atari_partitions(const struct probe *probe)
+{
+    /* The disk's size in sectors, and a first partition that exists. */
+    uint32_t sectors = be32(probe->head + 0x1c2);
+    return sectors != 0 && (off_t)sectors * SECTOR <= probe->size && (probe->head[0x1c6] & 1);
 }
 
 static bool sun_checksum(const struct probe *probe)
@@ -105,32 +140,63 @@ static bool boot_sector(const struct probe *probe)
     return (probe->head[0] == 0xeb || probe->head[0] == 0xe9) && le16(probe->head + 510) == 0xaa55;
 }
 
-static bool fat_floppy(const struct probe *probe)
+static bool fat_parameters(const struct probe *probe)
 {
-    static const off_t sizes[] = {163840, 184320, 327680, 368640, 737280, 1228800, 1474560, 1720320, 2949120};
+    /* The parameter block of FAT12 and FAT16.  DOS 3, the Atari ST and MSX write no name of the file system, and some
+     * no 55 AA: each field has to make sense, and the whole has to fit into the file. */
     const unsigned char *head = probe->head;
-    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        if (probe->size == sizes[i])
-            /* One or two FATs, a media byte as floppies have it, and a sector count that is the size's. */
-            return (head[16] == 1 || head[16] == 2) && head[21] >= 0xf0 && le16(head + 19) == probe->size / 512;
-    return false;
+    uint32_t sector = le16(head + 11), cluster = head[13], reserved = le16(head + 14), fats = head[16];
+    uint32_t root_entries = le16(head + 17), media = head[21], fat_sectors = le16(head + 22);
+    uint64_t sectors = le16(head + 19) ? le16(head + 19) : le32(head + 32);
+    if (sector < 512 || sector > 4096 || (sector & (sector - 1)) || !cluster || (cluster & (cluster - 1))) return false;
+    if (!reserved || (fats != 1 && fats != 2) || (media != 0xf0 && media < 0xf8)) return false;
+    if (!fat_sectors || !root_entries || root_entries * 32 % sector) return false;
+    return reserved + fats * fat_sectors + root_entries * 32 / sector < sectors &&
+           sectors * sector <= (uint64_t)probe->size;
 }
 
-static bool ext_block_size(const struct probe *probe)
+static bool dos1_floppy(const struct probe *probe)
 {
-    /* Block size 1 KiB << 0..6, at least one inode, a state of known bits. */
-    return le32(probe->head + 1024 + 24) <= 6 && le32(probe->head + 1024) != 0 && le16(probe->head + 1024 + 58) <= 7;
+    /* DOS 1 knows its four floppies by the first byte of the FAT, in the second sector. */
+    switch (probe->head[512]) {
+    case 0xfc:
+        return probe->size == 184320;
+    case 0xfd:
+        return probe->size == 368640;
+    case 0xfe:
+        return probe->size == 163840;
+    case 0xff:
+        return probe->size == 327680;
+    default:
+        return false;
+    }
 }
 
-static bool hfs_block_size(const struct probe *probe)
+static bool ext_superblock(const struct probe *probe)
 {
-    uint32_t block = be32(probe->head + 1024 + 20);
-    return block != 0 && block % 512 == 0;
+    /* Inodes, blocks, a block size of 1 KiB << 0..6, and revision 0 or 1. */
+    const unsigned char *super = probe->head + 1024;
+    return le32(super) != 0 && le32(super + 4) != 0 && le32(super + 24) <= 6 && le32(super + 76) <= 1;
 }
 
-static bool adf_size(const struct probe *probe)
+static bool hfs_volume(const struct probe *probe)
 {
-    return probe->head[3] <= 7 && (probe->size == 901120 || probe->size == 1802240);
+    /* The bitmap is in sector 3; there are allocation blocks, of whole sectors. */
+    const unsigned char *block = probe->head + 1024;
+    return be16(block + 14) == 3 && be16(block + 18) != 0 && be32(block + 20) != 0 && be32(block + 20) % SECTOR == 0;
+}
+
+static bool prodos_volume(const struct probe *probe)
+{
+    /* The volume directory's header: storage type 15, a name, entries of 39 bytes, 13 a block. */
+    const unsigned char *block = probe->head + 1024;
+    return block[4] > 0xf0 && block[35] == 39 && block[36] == 13;
+}
+
+static bool amiga_dos(const struct probe *probe)
+{
+    /* The eight kinds of file system: floppies, and hard disk images without a partition table. */
+    return probe->head[3] <= 7 && probe->size % SECTOR == 0;
 }
 
 static bool ipf_record(const struct probe *probe)
@@ -140,7 +206,9 @@ static bool ipf_record(const struct probe *probe)
 
 static bool d64_size(const struct probe *probe)
 {
-    return probe->size == 174848 || probe->size == 175531 || probe->size == 196608 || probe->size == 197376;
+    return probe->size == 174848 || probe->size == 175531 || /* 35 tracks, without and with error bytes */
+           probe->size == 196608 || probe->size == 197376 || /* 40 */
+           probe->size == 205312 || probe->size == 206114;   /* 42 */
 }
 
 static bool d71_size(const struct probe *probe)
@@ -167,27 +235,39 @@ static bool atr_sectors(const struct probe *probe)
     return size == 128 || size == 256 || size == 512;
 }
 
-static bool imd_version(const struct probe *probe)
+static bool imd_header(const struct probe *probe)
 {
-    const unsigned char *head = probe->head;
-    return head[4] >= '0' && head[4] <= '9' && head[5] == '.' && head[6] >= '0' && head[6] <= '9';
+    /* "IMD 1.18: 22/11/2026 01:48:00".  Not every program puts a plain number before the colon. */
+    for (int i = 5; i < 40; i++)
+        if (memcmp(probe->head + i, ": ", 2) == 0) return probe->head[i + 4] == '/' && probe->head[i + 7] == '/';
+    return false;
+}
+
+static bool teledisk_version(const struct probe *probe)
+{
+    return probe->head[4] >= 10 && probe->head[4] <= 21; /* 1.0 to 2.1 */
 }
 
 static bool scp_header(const struct probe *probe)
 {
-    /* Revolutions 1 to 5, first track not behind the last. */
-    return probe->head[5] >= 1 && probe->head[5] <= 5 && probe->head[6] <= probe->head[7] && probe->head[7] <= 167;
-}
-
-static bool d88_size(const struct probe *probe)
-{
-    /* The header holds the size of the file; the write-protect and media bytes have few values. */
+    /* Revolutions, first track not behind the last, both heads or one of them. */
     const unsigned char *head = probe->head;
-    return (off_t)le32(head + 28) == probe->size && (head[26] == 0 || head[26] == 0x10) && head[27] % 16 == 0 &&
-           head[27] <= 0x40;
+    return head[5] >= 1 && head[5] <= 31 && head[6] <= head[7] && head[7] <= 167 && head[10] <= 2;
 }
 
-static bool apple_floppy(const struct probe *probe)
+static bool d88_header(const struct probe *probe)
+{
+    /* No magic: nine zeros behind the name, few values for write protection and medium, the size of the file, and
+     * where the first track is: behind a table of 160 or 164 tracks. */
+    static const unsigned char zeros[9];
+    const unsigned char *head = probe->head;
+    uint32_t first_track = le32(head + 32);
+    return (off_t)le32(head + 28) == probe->size && memcmp(head + 17, zeros, sizeof zeros) == 0 &&
+           (head[26] == 0 || head[26] == 0x10) && head[27] % 16 == 0 && head[27] <= 0x40 &&
+           (first_track == 672 || first_track == 688 || first_track == 0) && probe->size >= 672;
+}
+
+static bool apple_size(const struct probe *probe)
 {
     return probe->size == 143360 || probe->size == 232960;
 }
@@ -218,6 +298,12 @@ enum { FORMATS = sizeof formats / sizeof *formats };
 /* Made from formats.def by make_formats.c: a perfect hash of the extensions, and which rows have to be looked
  * at for which first byte. */
 #include "formats_index.h"
+
+/* All SIZED rows look for sizes within these bounds. */
+static bool floppy_sized(const struct probe *probe)
+{
+    return probe->size >= 143360 && probe->size <= 822400;
+}
 
 /* The row whose extension ends this path, or -1. */
 static int row_by_extension(const char *path)
@@ -251,16 +337,37 @@ const char *image_by_extension(const char *path)
     return in_sparse_bundle(path) ? "sparsebundle band" : NULL;
 }
 
+static bool set_flags(struct probe *probe, int flags)
+{
+    if (sys_fcntl(probe->descriptor, F_SETFL, flags) < 0) return false;
+    probe->flags = flags;
+    return true;
+}
+
+static ssize_t read_head(struct probe *probe, off_t offset)
+{
+    ssize_t got;
+    for (;;) {
+        got = sys_pread(probe->descriptor, probe->head, HEAD_SIZE, offset);
+        /* No local file system interrupts a read; network ones and FUSE may. */
+        if (got == -EINTR) continue;
+        /* O_DIRECT wants aligned memory, which the stack is not, at least not on the next page as well; but over a hole
+         * in the file it does not look.  So this can be the first read or a later one. */
+        if (got == -EINVAL && (probe->flags & O_DIRECT) && set_flags(probe, probe->flags & ~O_DIRECT)) continue;
+        break;
+    }
+    probe->window = offset;
+    probe->length = got > 0 ? (size_t)got : 0;
+    return got;
+}
+
 /* The length bytes at offset, or NULL when they cannot be had.  Moves the window. */
 static const unsigned char *bytes_at(struct probe *probe, off_t offset, size_t length)
 {
     if (offset < 0 || offset + (off_t)length > probe->size) return NULL;
     if (offset < probe->window || offset + (off_t)length > probe->window + (off_t)probe->length) {
-        off_t start = offset & ~(off_t)511;
-        ssize_t got = sys_pread(probe->descriptor, probe->head, HEAD_SIZE, start);
-        probe->window = start;
-        probe->length = got > 0 ? (size_t)got : 0;
-        if (offset + (off_t)length > start + (off_t)probe->length) return NULL;
+        read_head(probe, offset & ~(off_t)(SECTOR - 1));
+        if (offset + (off_t)length > probe->window + (off_t)probe->length) return NULL;
     }
     return probe->head + (offset - probe->window);
 }
@@ -308,7 +415,17 @@ static const char *match_rows(const uint8_t *row, struct probe *probe)
 static bool zero_start(const struct probe *probe)
 {
     const unsigned char *head = probe->head;
-    return head[0] == 0 && memcmp(head, head + 1, SMALLEST_IMAGE - 1) == 0;
+    return head[0] == 0 && memcmp(head, head + 1, SECTOR - 1) == 0;
+}
+
+/* The time of day to within some hundred looks: asking the kernel each time would be a call more. */
+static _Atomic time_t recently;
+static _Atomic unsigned looks;
+
+void image_start(void)
+{
+    struct timespec now;
+    if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0) recently = now.tv_sec;
 }
 
 /* Would a read move the access time?  The rule of relatime, relatime_need_update() in fs/inode.c.  With
@@ -316,23 +433,22 @@ static bool zero_start(const struct probe *probe)
  * moves. */
 static bool read_moves_access_time(const struct stat *status)
 {
-    struct timespec now;
     if (status->st_atim.tv_sec < status->st_mtim.tv_sec || status->st_atim.tv_sec < status->st_ctim.tv_sec) return true;
     if (status->st_atim.tv_sec == status->st_mtim.tv_sec && status->st_atim.tv_nsec <= status->st_mtim.tv_nsec)
         return true;
     if (status->st_atim.tv_sec == status->st_ctim.tv_sec && status->st_atim.tv_nsec <= status->st_ctim.tv_nsec)
         return true;
-    /* The time of day to within some hundred looks: asking the kernel each time would be a call more. */
-    static _Atomic time_t recently;
-    static _Atomic unsigned looks;
-    if (looks++ % 256 == 0 && sys_clock(CLOCK_REALTIME_COARSE, &now) == 0) recently = now.tv_sec;
+    /* No time yet: an open before the library's constructor. */
+    if (atomic_fetch_add_explicit(&looks, 1, memory_order_relaxed) % 256 == 255 || !recently) image_start();
     return recently - status->st_atim.tv_sec >= 24 * 3600;
 }
 
 const char *image_by_content(const char *path, int descriptor, const struct stat *status, int flags)
 {
     struct probe probe;
+    const int flags_before = flags & ~O_ACCMODE;
     probe.descriptor = descriptor;
+    probe.flags = flags_before;
     probe.size = status->st_size;
     probe.block_device = S_ISBLK(status->st_mode);
     probe.window = 0;
@@ -341,30 +457,22 @@ const char *image_by_content(const char *path, int descriptor, const struct stat
         if (sys_call(SYS_ioctl, descriptor, BLKGETSIZE64, (long)&size, 0, 0, 0) < 0) return NULL;
         probe.size = (off_t)size;
     }
-    if (path && apple_floppy(&probe)) {
+    if (path && apple_size(&probe)) {
         int row = row_by_extension(path);
         if (row >= 0 && formats[row].where == SIZED) return formats[row].name;
     }
     /* A refused open must not move a time stamp, and this look comes before the refusal.  O_NOATIME is for
      * the owner and for root; for others the read counts as what it is. */
-    bool quiet = !(flags & O_NOATIME) && read_moves_access_time(status) &&
-                 sys_fcntl(descriptor, F_SETFL, (flags & ~O_ACCMODE) | O_NOATIME) == 0;
+    if (!(flags & O_NOATIME) && read_moves_access_time(status)) set_flags(&probe, flags_before | O_NOATIME);
     const char *name = NULL;
-    ssize_t got = sys_pread(descriptor, probe.head, HEAD_SIZE, 0);
-    if (got == -EINVAL && (flags & O_DIRECT)) {
-        /* O_DIRECT wants aligned memory, which the stack is not. */
-        sys_fcntl(descriptor, F_SETFL, (flags & ~(O_ACCMODE | O_DIRECT)) | (quiet ? O_NOATIME : 0));
-        got = sys_pread(descriptor, probe.head, HEAD_SIZE, 0);
-        quiet = true;
-    }
+    ssize_t got = read_head(&probe, 0);
     if (got >= SMALLEST_IMAGE) {
-        probe.length = (size_t)got;
         memset(probe.head + got, 0, HEAD_SIZE - (size_t)got);
         name = match_head(&probe);
         if (!name && zero_start(&probe)) name = match_rows(rows_behind_zeros, &probe);
-        if (!name && (d64_size(&probe) || d71_size(&probe) || d81_size(&probe))) name = match_rows(rows_by_size, &probe);
+        if (!name && floppy_sized(&probe)) name = match_rows(rows_by_size, &probe);
     }
-    if (quiet) sys_fcntl(descriptor, F_SETFL, flags & ~O_ACCMODE);
+    if (probe.flags != flags_before) set_flags(&probe, flags_before);
     return name;
 }
 

@@ -81,8 +81,10 @@ static int open_or_create(const char *path, bool create, struct lock_problem *pr
         if (descriptor == -ENOENT && !create) return descriptor;
         if (descriptor != -ENOENT) {
             struct stat status;
-            fail(problem, descriptor,
-                 descriptor == -ELOOP ? "the lock file is a symbolic link" : "cannot open the lock file");
+            if (descriptor == -ELOOP)
+                fail(problem, 0, "the lock file is a symbolic link");
+            else
+                fail(problem, descriptor, "cannot open the lock file");
             if (descriptor == -EACCES && sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0)
                 problem->owner = status.st_uid;
             return descriptor;

@@ -29,7 +29,8 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
     char path[PATH_MAX];
     lock_path(directory, name, path);
     waiter->gate = false;
-    waiter->tries = 0;
+    /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
+    waiter->tries = 1;
     waiter->deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns;
     waiter->inotify = (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0);
     if (waiter->inotify >= 0)

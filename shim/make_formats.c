@@ -1,5 +1,6 @@
 /* make_formats.c: lays out build/formats_index.h from formats.def.  Runs while building; not part of the
  * library.  Exits 1, and says why, when the table contradicts itself. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,10 @@ static const struct {
     unsigned offset;
     const char *bytes;
     size_t length;
+    const char *check;
 } formats[] = {
 #define FORMAT(name, extensions, kind, where, offset, bytes, check) \
-    {name, extensions, where, offset, bytes, sizeof(bytes) - 1},
+    {name, extensions, where, offset, bytes, sizeof(bytes) - 1, #check},
 #include "formats.def"
 #undef FORMAT
 };
@@ -69,22 +71,73 @@ static uint64_t find_multiplier(struct extension slots[EXTENSION_SLOTS])
     return 0;
 }
 
-static void print_rows(const char *name, int wanted_where, int further_in)
+static void check_rows(void)
+{
+    for (unsigned row = 0; row < FORMATS; row++) {
+        const char *name = formats[row].name;
+        bool always = strcmp(formats[row].check, "always") == 0;
+        switch (formats[row].where) {
+        case HEAD:
+            if (formats[row].offset + formats[row].length > 2048) die("HEAD means the first 2 KiB", name);
+            if (formats[row].length == 0 && (formats[row].offset == 0 || always)) die("HEAD needs bytes", name);
+            break;
+        case FAR:
+        case TAIL:
+            if (!always) die("a check sees zeros behind FAR and TAIL", name);
+            if (formats[row].length == 0) die("FAR and TAIL need bytes", name);
+            break;
+        case SIZED:
+            if (always) die("SIZED needs a check", name);
+            break;
+        case NAME:
+            if (formats[row].length || !*formats[row].extensions) die("NAME has extensions and no bytes", name);
+            break;
+        }
+    }
+}
+
+static void print_list(const char *name, bool (*belongs)(unsigned row))
 {
     printf("static const uint8_t %s[] = {", name);
-    for (unsigned row = 0; row < FORMATS; row++) {
-        int where = (int)formats[row].where;
-        if (where == FAR && wanted_where == TAIL) where = TAIL; /* both are looked at behind zeros */
-        if (where != wanted_where) continue;
-        if (wanted_where == HEAD && (formats[row].offset != 0) != further_in) continue;
-        printf("%u, ", row);
-    }
+    for (unsigned row = 0; row < FORMATS; row++)
+        if (belongs(row)) printf("%u, ", row);
+    printf("%u};\n", (unsigned)FORMATS);
+}
+
+static bool further_in(unsigned row)
+{
+    return formats[row].where == HEAD && formats[row].offset != 0;
+}
+
+static bool by_size(unsigned row)
+{
+    return formats[row].where == SIZED && formats[row].length != 0;
+}
+
+/* FAR rows by their offsets, so that rows near each other share a read, then TAIL rows. */
+static int compare_far(const void *left, const void *right)
+{
+    unsigned a = *(const unsigned *)left, b = *(const unsigned *)right;
+    if (formats[a].where != formats[b].where) return formats[a].where == FAR ? -1 : 1;
+    if (formats[a].offset != formats[b].offset) return formats[a].offset < formats[b].offset ? -1 : 1;
+    return a < b ? -1 : 1;
+}
+
+static void print_rows_behind_zeros(void)
+{
+    unsigned rows[FORMATS], count = 0;
+    for (unsigned row = 0; row < FORMATS; row++)
+        if (formats[row].where == FAR || formats[row].where == TAIL) rows[count++] = row;
+    qsort(rows, count, sizeof *rows, compare_far);
+    printf("static const uint8_t rows_behind_zeros[] = {");
+    for (unsigned i = 0; i < count; i++) printf("%u, ", rows[i]);
     printf("%u};\n", (unsigned)FORMATS);
 }
 
 int main(void)
 {
     static struct extension slots[EXTENSION_SLOTS];
+    check_rows();
     collect_extensions();
     uint64_t multiplier = find_multiplier(slots);
     printf("/* Made by make_formats.c from formats.def. */\n");
@@ -104,7 +157,6 @@ int main(void)
         unsigned first = at;
         for (unsigned row = 0; row < FORMATS; row++) {
             if (formats[row].where != HEAD || formats[row].offset != 0) continue;
-            if (formats[row].length == 0) die("a magic at offset 0 needs bytes", formats[row].name);
             if ((unsigned char)formats[row].bytes[0] != byte) continue;
             printf("%u, ", row);
             at++;
@@ -120,11 +172,8 @@ int main(void)
         printf("%u, ", starts[byte]);
     }
     printf("};\n");
-    for (unsigned row = 0; row < FORMATS; row++)
-        if (formats[row].where == HEAD && formats[row].offset + formats[row].length > 2048)
-            die("HEAD means the first 2 KiB", formats[row].name);
-    print_rows("rows_further_in", HEAD, 1);
-    print_rows("rows_behind_zeros", TAIL, 0);
-    print_rows("rows_by_size", SIZED, 0);
+    print_list("rows_further_in", further_in);
+    print_rows_behind_zeros();
+    print_list("rows_by_size", by_size);
     return 0;
 }

@@ -31,6 +31,27 @@ static void write_quietly(int descriptor, const char *line, size_t length)
     sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static dev_t error_device;
+static ino_t error_inode;
+
+void message_start(void)
+{
+    struct stat status;
+    if (sys_fstat(2, &status) < 0) return;
+    error_device = status.st_dev;
+    error_inode = status.st_ino;
+}
+
+/* Is number 2 still where messages go?  Terminals, pipes, sockets and devices are; of regular files, only the one that
+ * the program was started with: another may be its data. */
+static bool error_is_for_messages(void)
+{
+    struct stat status;
+    if (sys_fstat(2, &status) < 0) return false;
+    if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return true;
+    return status.st_dev == error_device && status.st_ino == error_inode;
+}
+
 static void write_to_file(const char *path, const char *line, size_t length)
 {
     int descriptor =
@@ -63,7 +84,7 @@ static void emit(const struct settings *settings, struct text *line)
     text_append(line, "\n");
     if (settings->log_target == LOG_TO_FILE)
         write_to_file(settings->log_file, line->bytes, line->length);
-    else
+    else if (error_is_for_messages())
         write_quietly(2, line->bytes, line->length);
 }
 
@@ -251,12 +272,10 @@ void message_problem(const struct settings *settings, const char *path, const ch
         append_user(&line, problem->owner);
     } else if (problem->error == ENOENT || problem->error == ENOTDIR) {
         text_append(&line, "; the lock directory has to exist, IMGLOCK_DIR names another");
-    } else if (problem->error == EROFS || problem->error == EACCES || problem->error == ENOSPC ||
-               problem->error == EDQUOT || problem->error == ENOLCK || problem->error == EINVAL ||
-               problem->error == EOPNOTSUPP) {
-        text_append(&line, "; IMGLOCK_DIR names another lock directory");
-    } else if (!problem->error) {
+    } else if (!problem->error || problem->error == EISDIR || problem->error == ENXIO || problem->error == ENODEV) {
         text_append(&line, "; somebody put it there, have its owner remove it");
+    } else if (name && problem->error != EMFILE && problem->error != ENFILE && problem->error != ENOMEM) {
+        text_append(&line, "; IMGLOCK_DIR names another lock directory");
     }
     end_line(settings, &line);
 }

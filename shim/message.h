@@ -9,6 +9,10 @@
 #include "lock.h"
 #include "policy.h"
 
+/* Remembers what standard error is when the program starts.  A program may close it and open a file that gets its number:
+ * no line may go there. */
+void message_start(void);
+
 /* "imglock: PATH: ACTION: locked exclusively by COMMAND (pid N, user U) for T".  lock_descriptor: the open lock
  * file, whose records name the holders, or -1. */
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,

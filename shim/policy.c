@@ -217,8 +217,9 @@ static bool apply(struct settings *settings, enum variable variable, const char 
         settings->mode = (enum open_mode)chosen;
         return true;
     case VARIABLE_RULES:
+        if (!valid_rules(value)) return false;
         settings->rules = value;
-        return valid_rules(value);
+        return true;
     case VARIABLE_WAIT:
         return parse_wait(value, &settings->wait_ns);
     case VARIABLE_ON_CONFLICT:
@@ -241,8 +242,9 @@ static bool apply(struct settings *settings, enum variable variable, const char 
         settings->directory = value;
         return value[0] == '/' && length <= DIRECTORY_MAX;
     case VARIABLE_IMAGES:
+        if (!valid_images(value)) return false;
         settings->images = value;
-        return valid_images(value);
+        return true;
     case VARIABLE_KEY:
         if (!choose(keys, value, length, &chosen)) return false;
         settings->key_inode = chosen;
@@ -251,8 +253,12 @@ static bool apply(struct settings *settings, enum variable variable, const char 
         if (!choose(switches, value, length, &chosen)) return false;
         settings->magic = chosen;
         return true;
-    case VARIABLE_LOG:
-        return parse_log(value, settings);
+    case VARIABLE_LOG: {
+        struct settings parsed = *settings;
+        if (!parse_log(value, &parsed)) return false;
+        *settings = parsed;
+        return true;
+    }
     case VARIABLE_AUDIT:
         settings->audit = value;
         return value[0] == '/';

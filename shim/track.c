@@ -508,11 +508,12 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
     if (result == LOCK_TAKEN && (request->inode_name || image_at(by_path)->companion)) {
         /* The lock by inode goes with the one by path, in the same mode. */
         struct lock_request inode_request = request->lock;
-        int inode_opened = -1;
+        int fresh = -1;
+        int *inode_opened = request->inode_opened ? request->inode_opened : &fresh;
         by_inode = image_at(by_path)->companion;
         inode_request.name = by_inode ? &image_at(by_inode)->name : request->inode_name;
-        result = take_one(&inode_request, false, &by_inode, &inode_opened, &inode_had, problem);
-        if (inode_opened >= 0) sys_close(inode_opened);
+        result = take_one(&inode_request, false, &by_inode, inode_opened, &inode_had, problem);
+        if (fresh >= 0) sys_close(fresh);
     }
     if (result == LOCK_TAKEN || (result == LOCK_BUSY && request->watch && by_path)) {
         struct image *image = image_at(by_path);

@@ -37,6 +37,7 @@ struct track_hold {
 struct track_request {
     struct lock_request lock;          /* the lock by path */
     const struct lock_name *inode_name; /* the lock by inode, or NULL */
+    int *inode_opened;                  /* for the lock by inode what *opened is for the one by path; may be NULL */
     bool watch; /* where the lock is not to be had, keep track of the image without it */
 };
 

@@ -3,7 +3,7 @@
 # which.  As root, or through sudo.  POSIX sh: nothing else is certain to be there yet.
 set -eu
 
-build='gcc libc6-dev make libssl-dev'
+build='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev'
 run="$build qemu-utils"
 test="$run $(sed 's/#.*//' "$(dirname "$0")/packages.txt" | tr '\n' ' ')"
 

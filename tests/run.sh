@@ -10,6 +10,7 @@ trap 'rm -f "$output"' EXIT
 # Files run side by side, tests of one file one after the other: a file may share a mount or a server.
 jobs=$(nproc)
 results=$(mktemp -d)
+# shellcheck disable=SC2016 # for the inner shell
 printf '%s\0' "$@" | xargs -0 -P "$jobs" -I{} sh -c '
     name=$(basename "$2" .bats)
     timeout -k 10 900 bats --tap "$2" >"$1/$name.tap" 2>&1 </dev/null || echo "# exit status $?" >>"$1/$name.tap"

@@ -18,15 +18,18 @@
 struct attempt {
     struct lock_waiter waiter;
     bool waiting;
-    int opened;     /* the lock file */
-    int descriptor; /* the program's, opened but not yet returned; -1: none */
+    int opened;       /* the lock file */
+    int inode_opened; /* the second one, with IMGLOCK_KEY=inode */
+    int descriptor;   /* the program's, opened but not yet returned; -1: none */
 };
 
 static void abandon_attempt(void *argument)
 {
     struct attempt *attempt = argument;
-    if (attempt->waiting) lock_wait_end(&attempt->waiter, attempt->opened);
+    if (attempt->waiting)
+        lock_wait_end(&attempt->waiter, attempt->opened >= 0 ? attempt->opened : attempt->inode_opened);
     if (attempt->opened >= 0) sys_close(attempt->opened);
+    if (attempt->inode_opened >= 0) sys_close(attempt->inode_opened);
     if (attempt->descriptor >= 0) sys_close(attempt->descriptor);
 }
 
@@ -59,7 +62,8 @@ enum { OWN_CHILD_TRIES = 500, OWN_CHILD_PAUSE_NS = 200 * 1000 };
 static int descriptor_to_ask(const struct attempt *attempt, const struct lock_name *name)
 {
     enum lock_mode own_mode;
-    return attempt->opened >= 0 ? attempt->opened : track_own_lock(name, &own_mode);
+    if (attempt->opened >= 0) return attempt->opened;
+    return attempt->inode_opened >= 0 ? attempt->inode_opened : track_own_lock(name, &own_mode);
 }
 
 /* Waits as long as IMGLOCK_WAIT says. */
@@ -74,7 +78,9 @@ static enum lock_result wait_for_lock(const struct claim *claim, const struct tr
     int64_t start = audit_now();
     bool noted = false;
     audit_wait(settings, about, claim->mode);
-    lock_wait_start(&attempt->waiter, settings->directory, name, settings->wait_ns);
+    /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
+    bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
+    lock_wait_start(&attempt->waiter, settings->directory, by_inode ? request->inode_name : name, settings->wait_ns);
     attempt->waiting = true;
     _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
     do {
@@ -112,11 +118,12 @@ static int claim_image(const struct claim *claim, struct track_hold *hold)
         about.device = claim->status->st_dev;
         about.inode = claim->status->st_ino;
     }
+    struct attempt attempt = {.opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
     if (settings->key_inode && claim->status) {
         lock_name_of_inode(claim->status->st_dev, claim->status->st_ino, &inode_name);
         request.inode_name = &inode_name;
+        request.inode_opened = &attempt.inode_opened;
     }
-    struct attempt attempt = {.opened = -1, .descriptor = claim->descriptor};
     struct lock_problem problem = {.owner = (uid_t)-1};
     int64_t start = settings->audit ? audit_now() : 0;
     bool interrupted = false;
@@ -155,6 +162,7 @@ static int claim_image(const struct claim *claim, struct track_hold *hold)
         audit_convert(settings, &about, hold->before, claim->mode);
     }
     if (attempt.opened >= 0) sys_close(attempt.opened);
+    if (attempt.inode_opened >= 0) sys_close(attempt.inode_opened);
     if (error) track_drop(hold);
     if (claim->status) {
         hold->device = claim->status->st_dev;
@@ -302,8 +310,9 @@ static int truncate_opened(const struct open_call *call, int descriptor, const s
     if (!(call->flags & O_TRUNC)) return 0;
     if (S_ISDIR(status->st_mode)) return EISDIR;
     if (!S_ISREG(status->st_mode)) return 0;
-    if ((call->flags & O_ACCMODE) != O_RDONLY) return -sys_ftruncate(descriptor, 0);
-    /* O_RDONLY|O_TRUNC truncates, too, on Linux. */
+    if ((call->flags & O_ACCMODE) == O_WRONLY || (call->flags & O_ACCMODE) == O_RDWR)
+        return -sys_ftruncate(descriptor, 0);
+    /* O_RDONLY|O_TRUNC truncates, too, on Linux, and so does the access mode 3 of old drivers. */
     char link[32];
     realpath_descriptor_link(descriptor, link);
     int writing = sys_openat(AT_FDCWD, link, O_WRONLY | O_NOCTTY | O_CLOEXEC, 0);
@@ -311,6 +320,11 @@ static int truncate_opened(const struct open_call *call, int descriptor, const s
     int result = sys_ftruncate(writing, 0);
     sys_close(writing);
     return -result;
+}
+
+static void abandon_hold(void *hold)
+{
+    track_drop(hold);
 }
 
 /* Judges an open file; where it is an image, locks it, and does what O_TRUNC asks for.  0 or an errno.  ESTALE:
@@ -327,19 +341,21 @@ static int judge(const struct open_call *call, int descriptor, bool through_link
         struct lock_problem problem = {.error = -result, .what = "cannot look at it", .owner = (uid_t)-1};
         return refuse_for_problem(settings, call, &problem);
     }
-    if (image_possible(&status)) {
-        char path[PATH_MAX];
-        ssize_t length;
-        if (is_image(settings, call, descriptor, &status, through_link, path, &length)) {
-            int error = settings->bad_variable
-                            ? setting_problem(settings, call->path ? call->path : path, call->flags)
-                            : lock_open_image(settings, call, descriptor, &status, path, last_attempt, &hold);
-            if (error) return error;
-        }
+    char path[PATH_MAX];
+    ssize_t length;
+    if (!image_possible(&status) || !is_image(settings, call, descriptor, &status, through_link, path, &length))
+        return truncate_opened(call, descriptor, &status);
+    if (settings->bad_variable) {
+        int refused = setting_problem(settings, call->path ? call->path : path, call->flags);
+        return refused ? refused : truncate_opened(call, descriptor, &status);
     }
-    int error = truncate_opened(call, descriptor, &status);
+    struct _pthread_cleanup_buffer cleanup;
+    _pthread_cleanup_push(&cleanup, abandon_hold, &hold);
+    int error = lock_open_image(settings, call, descriptor, &status, path, last_attempt, &hold);
+    if (!error) error = truncate_opened(call, descriptor, &status);
     if (!error) error = attach(settings, call, &hold, descriptor);
-    if (error) track_drop(&hold);
+    track_drop(&hold);
+    _pthread_cleanup_pop(&cleanup, 0);
     return error;
 }
 
@@ -394,20 +410,23 @@ static int open_plainly(const struct open_call *call)
 /* Creates a file whose name says that it becomes an image: the lock comes first. */
 static int create_image(const struct open_call *call)
 {
-    struct admission admission;
+    struct admission admission = {.judged = false};
     struct _pthread_cleanup_buffer cleanup;
     int saved = errno;
-    if (admit_ahead(call, &admission) < 0) return -1;
-    errno = saved;
+    int descriptor = -1;
     _pthread_cleanup_push(&cleanup, admit_abandon, &admission);
-    int descriptor = call->invoke(call, call->flags & ~O_TRUNC);
-    _pthread_cleanup_pop(&cleanup, 0);
-    saved = errno;
-    if (admit_behind(call, &admission, descriptor) < 0) {
-        if (descriptor >= 0) sys_close(descriptor);
-        return -1;
+    if (admit_ahead(call, &admission) == 0) {
+        errno = saved;
+        descriptor = call->invoke(call, call->flags & ~O_TRUNC);
+        saved = errno;
+        if (admit_behind(call, &admission, descriptor) == 0) {
+            errno = saved;
+        } else {
+            sys_close(descriptor);
+            descriptor = -1;
+        }
     }
-    errno = saved;
+    _pthread_cleanup_pop(&cleanup, 0);
     return descriptor;
 }
 
@@ -455,6 +474,23 @@ void admit_abandon(void *argument)
     track_drop(&admission->hold);
 }
 
+/* Will libc's open of this regular file or block device be allowed?  What it refuses needs no lock and no line. */
+static bool may_open(const struct open_call *call, int handle)
+{
+    char link[32];
+    realpath_descriptor_link(handle, link);
+    int opened = sys_openat(AT_FDCWD, link, (call->flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+    if (opened >= 0) sys_close(opened);
+    return opened != -EACCES && opened != -EPERM && opened != -EROFS;
+}
+
+/* O_EXCL follows no symbolic link, a dangling one neither. */
+static bool is_link(const struct open_call *call)
+{
+    char byte;
+    return sys_readlinkat(call->directory, call->path, &byte, 1) >= 0;
+}
+
 /* Judges what exists under the name, through a descriptor that has no effect on what it is opened on: opening a
  * FIFO for reading would let its writer go on. */
 static int judge_ahead(const struct settings *settings, const struct open_call *call, int handle,
@@ -469,6 +505,10 @@ static int judge_ahead(const struct settings *settings, const struct open_call *
     admission->judged = true;
     if (!image_possible(&admission->status)) return 0;
     if (!is_image(settings, &look, handle, &admission->status, true, path, &length)) return 0;
+    if (!may_open(call, handle)) {
+        admission->judged = false; /* should it be allowed after all, it is judged then */
+        return 0;
+    }
     if (settings->bad_variable) return setting_problem(settings, call->path, call->flags);
     return lock_open_image(settings, call, handle, &admission->status, path, true, &admission->hold);
 }
@@ -482,7 +522,7 @@ int admit_ahead(const struct open_call *call, struct admission *admission)
     if (handle >= 0) {
         if (!(call->flags & O_EXCL)) error = judge_ahead(settings, call, handle, admission);
         sys_close(handle);
-    } else if (handle == -ENOENT) {
+    } else if (handle == -ENOENT && !(call->flags & O_EXCL && is_link(call))) {
         char path[PATH_MAX];
         ssize_t length = realpath_of_name(call->directory, call->path, true, path);
         /* What stands in the way of the path stands in the way of the open: libc says so. */
@@ -596,7 +636,9 @@ static int guard_slot(struct guard *guard, int slot, unsigned operation, int dir
     /* The kernel has to read the path first: EFAULT is the program's. */
     char byte;
     ssize_t link = sys_readlinkat(directory, path, &byte, 1);
-    if (link < 0 && link != -EINVAL) return 0;
+    /* A name that is not there yet may be locked already, by whoever is about to create it. */
+    bool new_target = slot == 1 && link == -ENOENT;
+    if (link < 0 && link != -EINVAL && !new_target) return 0;
     int descriptor = guard_name(settings, operation, directory, path, follow);
     guard->descriptors[slot] = descriptor;
     if (descriptor != -2) return 0;

@@ -178,13 +178,13 @@ int control_by(fcntl_function *real, int descriptor, int command, void *argument
 }
 
 /* The third argument's type depends on the command; as a pointer all of them pass whole, as glibc itself does. */
-#define WRAP_FCNTL(name)                                                   \
-    EXPORT int name(int descriptor, int command, ...)                      \
-    {                                                                      \
-        va_list arguments;                                                 \
-        va_start(arguments, command);                                      \
-        void *argument = va_arg(arguments, void *);                        \
-        va_end(arguments);                                                 \
+#define WRAP_FCNTL(name)                                                                \
+    EXPORT int name(int descriptor, int command, ...)                                   \
+    {                                                                                   \
+        va_list arguments;                                                              \
+        va_start(arguments, command);                                                   \
+        void *argument = va_arg(arguments, void *);                                     \
+        va_end(arguments);                                                              \
         return control_by((fcntl_function *)REAL(name), descriptor, command, argument); \
     }
 

@@ -24,8 +24,8 @@ int control_by(fcntl_function *real, int descriptor, int command, void *argument
 int seen_by_program(int descriptor);
 
 /* A copy of a descriptor in the making.  Its hold is taken before the copy exists; copy_end binds it to the new
- * descriptor or, where there is none, drops it, and returns what the program gets.  If the call between the two does not
- * come back, the hold is dropped. */
+ * descriptor or, where there is none, drops it, and returns what the program gets.  If the call between the two does
+ * not come back, the hold is dropped. */
 struct copy {
     struct track_hold hold;
     struct _pthread_cleanup_buffer cleanup;

@@ -25,24 +25,24 @@ EXPORT pid_t _Fork(void)
 typedef int clone_function(int (*function)(void *), void *stack, int flags, void *argument, ...);
 extern clone_function __clone;
 
-#define WRAP_CLONE(name)                                                                                 \
-    EXPORT int name(int (*function)(void *), void *stack, int flags, void *argument, ...)                \
-    {                                                                                                    \
-        va_list list;                                                                                    \
-        va_start(list, argument);                                                                        \
-        void *parent_tid = va_arg(list, void *);                                                         \
-        void *tls = va_arg(list, void *);                                                                \
-        void *child_tid = va_arg(list, void *);                                                          \
-        va_end(list);                                                                                    \
-        if (!(flags & CLONE_THREAD)) track_note_fork();                                                  \
-        return REAL(name)(function, stack, flags, argument, parent_tid, tls, child_tid);                 \
+#define WRAP_CLONE(name)                                                                  \
+    EXPORT int name(int (*function)(void *), void *stack, int flags, void *argument, ...) \
+    {                                                                                     \
+        va_list list;                                                                     \
+        va_start(list, argument);                                                         \
+        void *parent_tid = va_arg(list, void *);                                          \
+        void *tls = va_arg(list, void *);                                                 \
+        void *child_tid = va_arg(list, void *);                                           \
+        va_end(list);                                                                     \
+        if (!(flags & CLONE_THREAD)) track_note_fork();                                   \
+        return REAL(name)(function, stack, flags, argument, parent_tid, tls, child_tid);  \
     }
 
 WRAP_CLONE(clone)
 WRAP_CLONE(__clone)
 
-/* daemon(3), login_tty(3) and forkpty(3) put other files on 0, 1 and 2 by calls of their own: an image that was there is
- * closed by it. */
+/* daemon(3), login_tty(3) and forkpty(3) put other files on 0, 1 and 2 by calls of their own: an image that was there
+ * is closed by it. */
 static void look_again_at_standard_descriptors(void)
 {
     struct track_hold hold;
@@ -86,8 +86,8 @@ struct action {
     } with;
 };
 
-/* Spawning with a copy of the actions.  An image that the child gets by an action is copied inside libc, and its lock has
- * to go with it: for posix_spawn the copy of a descriptor onto itself takes close-on-exec off. */
+/* Spawning with a copy of the actions.  An image that the child gets by an action is copied inside libc, and its lock
+ * has to go with it: for posix_spawn the copy of a descriptor onto itself takes close-on-exec off. */
 struct spawning {
     const posix_spawn_file_actions_t *actions; /* what to spawn with */
     posix_spawn_file_actions_t changed;
@@ -132,15 +132,15 @@ static void spawn_end(const struct spawning *spawning)
     if (spawning->size) sys_munmap((void *)spawning->changed.__actions, spawning->size);
 }
 
-#define WRAP_SPAWN(name)                                                                                               \
-    EXPORT int name(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,                           \
-                    const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[])           \
-    {                                                                                                                  \
-        struct spawning spawning;                                                                                      \
-        spawn_begin(&spawning, actions);                                                                               \
-        int result = REAL(name)(pid, path, spawning.actions, attributes, arguments, environment);                      \
-        spawn_end(&spawning);                                                                                          \
-        return result;                                                                                                 \
+#define WRAP_SPAWN(name)                                                                                     \
+    EXPORT int name(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,                 \
+                    const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]) \
+    {                                                                                                        \
+        struct spawning spawning;                                                                            \
+        spawn_begin(&spawning, actions);                                                                     \
+        int result = REAL(name)(pid, path, spawning.actions, attributes, arguments, environment);            \
+        spawn_end(&spawning);                                                                                \
+        return result;                                                                                       \
     }
 
 WRAP_SPAWN(posix_spawn)
@@ -204,14 +204,14 @@ EXPORT int execvpe(const char *file, char *const arguments[], char *const enviro
 
 /* The variadic three, with their arguments put in a row.  On the stack, as in libc: they are called in vfork children
  * and signal handlers. */
-#define COLLECT_ARGUMENTS(first, list)                                     \
-    size_t count = 0;                                                      \
-    va_start(list, first);                                                 \
+#define COLLECT_ARGUMENTS(first, list)                                        \
+    size_t count = 0;                                                         \
+    va_start(list, first);                                                    \
     for (const char *one = (first); one; one = va_arg(list, char *)) count++; \
-    va_end(list);                                                          \
-    char *arguments[count + 1];                                            \
-    va_start(list, first);                                                 \
-    arguments[0] = (char *)(first);                                        \
+    va_end(list);                                                             \
+    char *arguments[count + 1];                                               \
+    va_start(list, first);                                                    \
+    arguments[0] = (char *)(first);                                           \
     for (size_t i = 1; i <= count; i++) arguments[i] = va_arg(list, char *)
 
 EXPORT int execl(const char *path, const char *argument, ...)

@@ -2,6 +2,8 @@
  * needs it: other libraries' constructors run before this one. */
 #include <errno.h>
 
+#include "../image.h"
+#include "../message.h"
 #include "../policy.h"
 #include "../track.h"
 #include "inherit.h"
@@ -11,6 +13,8 @@ __attribute__((constructor)) static void start(void)
 {
     int saved = errno;
     policy_settings();
+    message_start();
+    image_start();
     real_resolve_all();
     track_start();
     inherit_images();

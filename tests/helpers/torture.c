@@ -27,6 +27,8 @@ struct oracle {
     atomic_int writers[IMAGES][GROUPS];
     atomic_int dying[GROUPS];
     atomic_int violations;
+    atomic_int bad_ends; /* processes that ended by themselves in a way that none should, their counts left behind */
+    atomic_int bad_status;
     atomic_long opened, refused, forks, execs;
     char first_violation[160];
 };
@@ -247,6 +249,20 @@ static void fork_one(int generation)
     _exit(0);
 }
 
+/* A child ends with 0 or by its own SIGKILL.  Anything else is a failure of its own, and not a meeting of two. */
+static void reap_children(void)
+{
+    int status;
+    while (waitpid(-1, &status, WNOHANG) > 0) {
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) continue;
+        if (!atomic_load(&oracle->dying[group])) {
+            atomic_store(&oracle->bad_status, status);
+            atomic_fetch_add(&oracle->bad_ends, 1);
+        }
+    }
+}
+
 static void act(int generation, int steps)
 {
     for (int step = 0; steps < 0 || step < steps; step++) {
@@ -270,7 +286,7 @@ static void act(int generation, int steps)
             break;
         default:
             for (int i = 0; i < held_count; i++) check_alone(held[i].image, held[i].writing);
-            while (waitpid(-1, NULL, WNOHANG) > 0) continue;
+            reap_children();
             break;
         }
     }
@@ -346,6 +362,11 @@ static int drive(double seconds, unsigned long seed, const char *library)
            atomic_load(&oracle->opened), atomic_load(&oracle->refused), atomic_load(&oracle->forks),
            atomic_load(&oracle->execs), kills, atomic_load(&oracle->violations));
     if (atomic_load(&oracle->violations)) printf("%s\n", oracle->first_violation);
+    if (atomic_load(&oracle->bad_ends)) {
+        printf("%d processes ended badly, the last with wait status %#x\n", atomic_load(&oracle->bad_ends),
+               (unsigned)atomic_load(&oracle->bad_status));
+        return 1;
+    }
     /* A run in which nobody got in, or nobody was kept out, has tested nothing. */
     if (atomic_load(&oracle->opened) < 100 || atomic_load(&oracle->refused) < 100) {
         printf("too little happened\n");

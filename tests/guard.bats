@@ -1,0 +1,220 @@
+#!/usr/bin/env bats
+# guard.bats: IMGLOCK_GUARD: operations on names that would take an image away from its holder.
+
+# Each test runs in a subshell of its own, which is meant.
+# shellcheck disable=SC2030,SC2031
+
+load common
+load calls
+
+# refused OPERATION ACTION [MODE]: another process has the image $IMAGE; the operation is EBUSY and changes nothing.
+refused() {
+    local before
+    hold "$IMAGE" "${3:-read}"
+    before=$(fingerprint "$IMAGE")
+    # shellcheck disable=SC2086 # the words of the operation
+    run calls $1
+    release
+    assert_failure
+    assert_line "${1%% *}: EBUSY"
+    assert_one_line "imglock: $PWD/$IMAGE: cannot $2: locked " "by holder (pid $HOLDER, user root)"
+    assert_equal "$(fingerprint "$IMAGE")" "$before"
+}
+
+# refused_all: every operation there is, on $IMAGE.
+refused_all() {
+    echo other >other
+    refused "truncate $IMAGE 0" truncate
+    refused "truncate64 $IMAGE 4096" truncate
+    refused "unlink $IMAGE" delete
+    refused "unlinkat . $IMAGE" delete
+    refused "remove $IMAGE" delete write
+    refused "rename $IMAGE moved" rename
+    refused "rename other $IMAGE" rename
+    refused "renameat $IMAGE moved" rename write
+    refused "renameat other $IMAGE" rename
+    refused "renameat2 $IMAGE moved" rename
+    refused "exchange $IMAGE other" rename
+    refused "exchange other $IMAGE" rename write
+    assert_equal "$(cat other)" other
+    [ ! -e moved ]
+}
+
+@test "an image that another process holds is not truncated, deleted, renamed or replaced" {
+    IMAGE=disk.qcow2
+    new_image "$IMAGE"
+    refused_all
+}
+
+@test "so with one that is known by its content alone" {
+    IMAGE=known-by-content
+    new_image "$IMAGE"
+    refused_all
+}
+
+@test "so with a name that IMGLOCK_IMAGES adds" {
+    IMAGE=plain.txt
+    seq 1000 >"$IMAGE"
+    export IMGLOCK_IMAGES='+*/plain.txt'
+    refused_all
+}
+
+@test "the guard asks who holds the lock, not what the file is called" {
+    # The holder alone knows that this is an image.
+    seq 1000 >plain.txt
+    IMGLOCK_IMAGES='+*/plain.txt' hold plain.txt write
+    run calls unlink plain.txt
+    assert_line 'unlink: EBUSY'
+    [ -s plain.txt ]
+}
+
+@test "python: os.unlink, os.replace and os.truncate raise EBUSY" {
+    new_image
+    echo other >other
+    hold disk.qcow2 write
+    local call before
+    before=$(fingerprint disk.qcow2)
+    for call in 'os.unlink("disk.qcow2")' 'os.remove("disk.qcow2")' 'os.replace("other", "disk.qcow2")' \
+        'os.rename("disk.qcow2", "moved")' 'os.truncate("disk.qcow2", 0)' 'pathlib.Path("disk.qcow2").unlink()'; do
+        run wrapped /usr/bin/python3 -c "import os, pathlib
+try:
+    $call
+except OSError as error:
+    print(error.errno == 16)"
+        assert_line True
+        assert_one_line "$PWD/disk.qcow2: cannot "
+        assert_equal "$(fingerprint disk.qcow2)" "$before"
+    done
+}
+
+@test "a symbolic link to the image: truncate follows it, the others work on the link" {
+    new_image
+    ln -s disk.qcow2 link
+    hold disk.qcow2 write
+    run calls truncate link 0
+    assert_line 'truncate: EBUSY'
+    assert_one_line "$PWD/disk.qcow2: cannot truncate: "
+    run calls rename link other-link , unlink other-link
+    assert_success
+    assert_silent
+    [ -s disk.qcow2 ]
+}
+
+@test "by another directory's name, too" {
+    mkdir real
+    new_image real/disk.qcow2
+    ln -s real linked
+    hold real/disk.qcow2 write
+    run calls unlink linked/disk.qcow2 , unlinkat linked disk.qcow2 , rename real/../linked/disk.qcow2 moved , \
+        unlink "$PWD/real/disk.qcow2"
+    assert_equal "$(grep -c ': EBUSY$' <<<"$output")" 4
+    [ -s real/disk.qcow2 ]
+}
+
+@test "the holder itself is not refused" {
+    new_image disk.qcow2 other.qcow2
+    export IMGLOCK_FAMILY=off # which would let it past itself
+    run calls open rw disk.qcow2 , truncate disk.qcow2 4096 , rename disk.qcow2 moved.qcow2 , \
+        rename moved.qcow2 disk.qcow2 , \
+        exchange disk.qcow2 other.qcow2 , unlink disk.qcow2
+    assert_success
+    assert_silent
+    run calls open r other.qcow2 , truncate other.qcow2 0 , unlink other.qcow2
+    assert_success
+    assert_silent
+}
+
+@test "a holder among other readers is refused" {
+    new_image
+    hold disk.qcow2 read
+    run calls open r disk.qcow2 , unlink disk.qcow2 , truncate disk.qcow2 0
+    assert_line 'unlink: EBUSY'
+    assert_line 'truncate: EBUSY'
+    [ -s disk.qcow2 ]
+}
+
+@test "an image that nobody holds is free to go, locked before or not, and the guard leaves no lock behind" {
+    new_image
+    run calls truncate disk.qcow2 4096 , rename disk.qcow2 other.qcow2 , exchange other.qcow2 other.qcow2 , \
+        unlink other.qcow2
+    assert_success
+    assert_silent
+    # The guard makes no lock files.
+    assert_equal "$(the_lock_files)" ''
+    new_image
+    calls open rw disk.qcow2 >out
+    begin truncate disk.qcow2 4096 , rename disk.qcow2 other.qcow2 , rename other.qcow2 disk.qcow2 , \
+        unlink disk.qcow2 , step
+    assert_equal "$(cat "$STEPS")" 'truncate: 0
+rename: 0
+rename: 0
+unlink: 0'
+    assert_locks disk.qcow2 none
+    run ls "/proc/$CALLER/fd"
+    assert_equal "${lines[*]}" '0 1 2'
+}
+
+@test "IMGLOCK_GUARD: each operation by itself, two, none" {
+    local guard operation expected
+    echo other >other
+    for guard in truncate unlink rename truncate,rename none; do
+        for operation in truncate unlink rename; do
+            new_image
+            hold disk.qcow2 write
+            case $operation in
+            truncate) set -- truncate disk.qcow2 0 ;;
+            unlink) set -- unlink disk.qcow2 ;;
+            rename) set -- rename disk.qcow2 moved ;;
+            esac
+            IMGLOCK_GUARD=$guard run calls "$@"
+            release
+            expected=0
+            [[ ,$guard, != *,$operation,* ]] || expected=EBUSY
+            assert_line "$operation: $expected"
+            [ "$expected" = EBUSY ] || assert_silent
+        done
+    done
+}
+
+@test "directories, missing files and files of other users: the kernel's errno" {
+    mkdir directory directory.qcow2
+    touch directory.qcow2/file
+    local bare
+    # shellcheck disable=SC2054 # the commas are operands
+    local script=(unlink directory , unlink directory.qcow2 , remove directory.qcow2 , unlink none.qcow2 ,
+        truncate none.qcow2 0 , truncate directory.qcow2 0 , rename none.qcow2 moved ,
+        rename directory.qcow2 directory.qcow2/below , unlink directory.qcow2/file/x , remove directory ,
+        unlinkat none x , unlink '' , renameat2 directory.qcow2 directory.qcow2)
+    bare=$(bare_calls "${script[@]}" || true)
+    mkdir directory
+    assert_equal "$(calls "${script[@]}" 2>&1 || true)" "$bare"
+    new_image
+    chmod 755 .
+    chmod 644 disk.qcow2
+    hold disk.qcow2 read
+    run nobody_calls rename disk.qcow2 moved , unlink disk.qcow2 , truncate disk.qcow2 0
+    assert_failure
+    [ -s disk.qcow2 ]
+}
+
+@test "a name is guarded while its file is not there: nothing is renamed onto what a holder has locked" {
+    new_image
+    echo other >other
+    hold disk.qcow2 write
+    rm disk.qcow2
+    run calls rename other disk.qcow2
+    assert_line 'rename: EBUSY'
+    [ ! -e disk.qcow2 ]
+    # What is not there cannot be deleted or truncated in the first place.
+    run calls unlink disk.qcow2 , truncate disk.qcow2 0 , rename disk.qcow2 other
+    assert_output 'unlink: ENOENT
+truncate: ENOENT
+rename: ENOENT'
+}
+
+@test "no lock directory: there is no holder to take an image from" {
+    new_image
+    IMGLOCK_DIR=$PWD/none run calls truncate disk.qcow2 0 , rename disk.qcow2 moved , unlink moved
+    assert_success
+    assert_silent
+}

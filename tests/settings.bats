@@ -1,0 +1,390 @@
+#!/usr/bin/env bats
+# settings.bats: every setting: each value it takes, and what it does with others.
+
+# Each test runs in a subshell of its own, which is meant.
+# shellcheck disable=SC2030,SC2031,SC2153
+
+load common
+load calls
+
+setup() {
+    common_setup
+    new_image
+}
+
+teardown() {
+    [ -z "${LOG_SOCKET-}" ] || rm -f "$LOG_SOCKET"
+    common_teardown
+}
+
+# garbage VARIABLE TAKES VALUE...: each value refuses image opens with one line that names variable, value and what it
+# takes; what is no image is untouched.
+garbage() {
+    local variable=$1 takes=$2 value before
+    shift 2
+    before=$(fingerprint disk.qcow2)
+    for value in "$@"; do
+        run env "$variable=$value" timeout -s KILL 10 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw \
+            disk.qcow2 , \
+            creat disk.qcow2 , fopen w new.qcow2 , open w+creat notes.txt
+        assert_line 'open: ENOLCK'
+        assert_line 'creat: ENOLCK'
+        assert_line 'fopen: ENOLCK'
+        assert_line --regexp '^open: [0-9]+$'
+        assert_equal "$(grep -a -c '^imglock: .*disk.qcow2: cannot open for writing: '"$variable=" <<<"$output")" 1
+        [[ $output == *" makes no sense; it takes $takes"* ]] || fail "no '$takes' in: $output"
+        assert_equal "$(fingerprint disk.qcow2)" "$before"
+        [ ! -e new.qcow2 ]
+    done
+    # Empty is unset.
+    run env "$variable=" env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
+    assert_success
+    assert_silent
+    # The way out.
+    run env IMGLOCK_ON_ERROR=allow "$variable=${!#}" LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
+    assert_success
+}
+
+LONG=$(printf 'x%.0s' {1..5000})
+
+@test "garbage: IMGLOCK_MODE" {
+    garbage IMGLOCK_MODE 'auto, shared, exclusive' Auto 'auto ' ' auto' read 0 exclusiv exclusivee auto,shared \
+        $'auto\n' "$LONG"
+}
+
+@test "garbage: IMGLOCK_RULES" {
+    garbage IMGLOCK_RULES 'GLOB=MODE' '*' '*=' '=shared' '*=Shared' '*=shared:' ':*=shared' '*=shared::*=auto' \
+        '*=shared ' \
+        '*=auto,*=Shared' '*=shared:x' "$LONG"
+}
+
+@test "garbage: IMGLOCK_WAIT" {
+    garbage IMGLOCK_WAIT 'seconds' -1 +1 1s 0x10 1e3 ' 1' '1 ' . 1. 1.. 1.2.3 Forever 'forever ' never 1,5 \
+        99999999999999999999 10000000000 0.0000000001 "$LONG"
+}
+
+@test "garbage: IMGLOCK_ON_CONFLICT, IMGLOCK_ON_ERROR" {
+    garbage IMGLOCK_ON_CONFLICT deny Deny 'deny ' allow 1 "$LONG"
+    run env IMGLOCK_ON_ERROR=Allow LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
+    assert_line 'open: ENOLCK'
+    assert_one_line 'IMGLOCK_ON_ERROR=Allow makes no sense; it takes deny or allow'
+    run env 'IMGLOCK_ON_ERROR=deny,allow' LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
+    assert_line 'open: ENOLCK'
+}
+
+@test "garbage: IMGLOCK_ERRNO" {
+    garbage IMGLOCK_ERRNO 'ETXTBSY, EBUSY' ebusy 16 0 -1 EBUSY, 'EBUSY ' EUNKNOWN ENOENT "$LONG"
+}
+
+@test "garbage: IMGLOCK_GUARD" {
+    garbage IMGLOCK_GUARD 'none, or any of truncate,unlink,rename' Truncate truncate, ,truncate , \
+        'truncate, unlink' all \
+        none,unlink unlink,none open "$LONG"
+}
+
+@test "garbage: IMGLOCK_FAMILY, IMGLOCK_KEY, IMGLOCK_MAGIC" {
+    garbage IMGLOCK_FAMILY 'on or off' On 1 yes 'on ' "$LONG"
+    garbage IMGLOCK_KEY 'path or inode' Path inode,path 'inode ' dev "$LONG"
+    garbage IMGLOCK_MAGIC 'on or off' ON 0 no ' off' "$LONG"
+}
+
+@test "garbage: IMGLOCK_DIR" {
+    garbage IMGLOCK_DIR 'an absolute path' relative . ./locks ' /tmp' "/$LONG" "$LONG"
+}
+
+@test "garbage: IMGLOCK_IMAGES" {
+    garbage IMGLOCK_IMAGES '+GLOB and -GLOB' '*' + - '+*:' ':+*' '+*::-*' ' +*' '+*:x' '+:-' "$LONG"
+}
+
+@test "garbage: IMGLOCK_LOG" {
+    garbage IMGLOCK_LOG 'conflicts, quiet or debug' Quiet 'quiet ' relative.log conflicts, , \
+        stderr,quiet,debug stdout "$LONG"
+}
+
+@test "of several values that make no sense, one is named" {
+    IMGLOCK_MODE=x IMGLOCK_WAIT=y run calls open rw disk.qcow2
+    assert_line 'open: ENOLCK'
+    assert_one_line ' makes no sense; it takes '
+}
+
+@test "a value of newlines and escape sequences is one harmless line" {
+    IMGLOCK_MODE=$'a\nimglock: \033[31m\xff' run calls open rw disk.qcow2
+    # shellcheck disable=SC1003 # backslashes
+    assert_one_line 'IMGLOCK_MODE=a\nimglock: \x1b[31m\xff makes no sense'
+}
+
+@test "settings are read when the program starts; what it does to its environment later changes nothing" {
+    IMGLOCK_ERRNO=EBUSY hold disk.qcow2 write
+    IMGLOCK_ERRNO=EBUSY run wrapped /usr/bin/python3 -c 'import os
+os.environ.clear()
+os.environ["IMGLOCK_ERRNO"] = "EIO"
+try:
+    open("disk.qcow2", "rb")
+except OSError as error:
+    print(error.errno)'
+    assert_line 16
+}
+
+# ---- IMGLOCK_MODE, IMGLOCK_RULES -------------------------------------------------------------------------------------
+
+# locked_as FLAGS EXPECTED [IMAGE]: an open with these flags locks the image so.
+locked_as() {
+    begin open "$1" "${3:-disk.qcow2}" , step
+    assert_equal "$(cat "$STEPS")" 'open: 3'
+    if [ "$2" = none ]; then
+        [ ! -e "$(lock_file "${3:-disk.qcow2}")" ] || assert_locks "${3:-disk.qcow2}" none
+    else
+        assert_locks "${3:-disk.qcow2}" "$2"
+    fi
+    next_step
+}
+
+@test "IMGLOCK_MODE: auto, shared, exclusive, nolock" {
+    unset IMGLOCK_MODE
+    locked_as r read
+    locked_as rw write
+    export IMGLOCK_MODE
+    IMGLOCK_MODE=auto
+    locked_as r read
+    locked_as rw write
+    locked_as w write
+    IMGLOCK_MODE=shared
+    locked_as r read
+    locked_as rw read
+    IMGLOCK_MODE=exclusive
+    locked_as r write
+    locked_as rw write
+    IMGLOCK_MODE=nolock
+    locked_as r none
+    locked_as rw none
+    hold disk.qcow2 write
+    run calls open rw disk.qcow2
+    assert_success
+}
+
+@test "IMGLOCK_RULES: the first match wins, on the real path, before IMGLOCK_MODE" {
+    mkdir vm iso
+    new_image vm/a.qcow2 'iso/b=c.qcow2' vm/colon:d.qcow2
+    ln -s vm/a.qcow2 linked.qcow2
+    export IMGLOCK_MODE=nolock \
+        IMGLOCK_RULES="$PWD/vm/a*=exclusive:*/vm/*=shared:*/iso/b=c.qcow2=exclusive:$PWD/vm/a*=nolock"
+    locked_as r write vm/a.qcow2
+    locked_as r write linked.qcow2
+    locked_as rw read vm/colon:d.qcow2
+    locked_as r write 'iso/b=c.qcow2'
+    locked_as rw none disk.qcow2
+    IMGLOCK_RULES='*/vm/colon\:d.qcow2=exclusive:*=shared'
+    locked_as r write vm/colon:d.qcow2
+    locked_as rw read vm/a.qcow2
+    IMGLOCK_RULES='*/[ab].qcow2=exclusive:*/dis?.qcow2=shared:*/[!x]*=auto'
+    locked_as r write vm/a.qcow2
+    locked_as rw read disk.qcow2
+    locked_as rw write 'iso/b=c.qcow2'
+    locked_as r read vm/colon:d.qcow2
+    # A glob has to match the whole path.
+    IMGLOCK_RULES='disk.qcow2=exclusive'
+    locked_as rw none disk.qcow2
+}
+
+# ---- IMGLOCK_IMAGES, IMGLOCK_MAGIC -----------------------------------------------------------------------------------
+
+@test "IMGLOCK_IMAGES: + adds, - takes away, the last match wins" {
+    seq 1000 >plain.txt
+    new_image known-by-content
+    locked_as rw none plain.txt
+    export IMGLOCK_IMAGES='+*.txt'
+    locked_as rw write plain.txt
+    locked_as r read plain.txt
+    locked_as rw write disk.qcow2
+    IMGLOCK_IMAGES='-*.qcow2:-*content'
+    locked_as rw none disk.qcow2
+    locked_as rw none known-by-content
+    IMGLOCK_IMAGES="-*:+$PWD/*.qcow2"
+    locked_as rw write disk.qcow2
+    locked_as rw none known-by-content
+    IMGLOCK_IMAGES="+$PWD/*:-*.qcow2:-*.txt:+*plain*"
+    locked_as rw none disk.qcow2
+    locked_as rw write plain.txt
+    locked_as r read known-by-content
+    IMGLOCK_IMAGES='+*/with\:colon'
+    seq 1000 >with:colon
+    locked_as rw write with:colon
+    locked_as rw none plain.txt
+    # One that is created, too, and before it is.
+    IMGLOCK_IMAGES='+*.txt:-*.qcow2'
+    locked_as rw+creat write new.txt
+    locked_as rw+creat none new.qcow2
+    hold_by_script "$(lock_file other.txt)" F_OFD_SETLK F_WRLCK 0 2
+    run calls creat other.txt , fopen w other.txt , open w+creat+excl other.txt
+    assert_equal "$(grep -c ': ETXTBSY$' <<<"$output")" 3
+    [ ! -e other.txt ]
+}
+
+@test "IMGLOCK_MAGIC: off leaves it to the names" {
+    new_image known-by-content
+    export IMGLOCK_MAGIC=on
+    locked_as rw write known-by-content
+    rm "$(lock_file known-by-content)"
+    IMGLOCK_MAGIC=off
+    locked_as rw none known-by-content
+    locked_as r none known-by-content
+    locked_as rw write disk.qcow2
+    export IMGLOCK_IMAGES='+*.other'
+    locked_as rw none known-by-content
+    locked_as r none known-by-content
+    run calls fopen r+ known-by-content , fopen w known-by-content
+    assert_success
+    assert_equal "$(the_lock_files)" "$(printf '%s\n' "$(sha1_name "$PWD/disk.qcow2")" | sort)"
+    IMGLOCK_IMAGES='+*known*'
+    locked_as rw write known-by-content
+}
+
+# ---- what a refusal is -----------------------------------------------------------------------------------------------
+
+@test "IMGLOCK_ERRNO: each value" {
+    hold disk.qcow2 write
+    local name
+    for name in ETXTBSY EBUSY EAGAIN EACCES EPERM EROFS EIO ENOLCK EDEADLK ENXIO; do
+        IMGLOCK_ERRNO=$name run calls open rw disk.qcow2 , fopen w disk.qcow2
+        assert_line "open: $name"
+        assert_line "fopen: $name"
+    done
+    run calls open rw disk.qcow2
+    assert_line 'open: ETXTBSY'
+}
+
+@test "IMGLOCK_ON_CONFLICT: deny refuses, warn says so and lets through" {
+    hold disk.qcow2 write
+    IMGLOCK_ON_CONFLICT=deny run calls open rw disk.qcow2
+    assert_line 'open: ETXTBSY'
+    IMGLOCK_ON_CONFLICT=warn run calls open rw disk.qcow2
+    assert_success
+    assert_one_line "locked exclusively by holder (pid $HOLDER"
+    IMGLOCK_ON_CONFLICT=warn run calls rename disk.qcow2 moved
+    assert_success
+    assert_one_line 'cannot rename'
+}
+
+@test "IMGLOCK_FAMILY: a helper is let past its ancestor, unless off" {
+    run calls open rw+cloexec disk.qcow2 , fork , exec , open rw disk.qcow2
+    assert_success
+    assert_silent
+    export IMGLOCK_FAMILY=off
+    run calls open rw+cloexec disk.qcow2 , fork , exec , open rw disk.qcow2
+    assert_failure
+    assert_one_line 'cannot open for writing: locked exclusively by input_call'
+}
+
+# ---- IMGLOCK_DIR -----------------------------------------------------------------------------------------------------
+
+@test "IMGLOCK_DIR: blanks, slashes at the end, /var/tmp by default" {
+    mkdir -m 1777 'a dir'
+    IMGLOCK_DIR=$PWD/'a dir'// run calls open rw disk.qcow2
+    assert_success
+    assert_equal "$(ls -A 'a dir')" "$(sha1_name "$PWD/disk.qcow2")"
+    run env -u IMGLOCK_DIR LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
+    assert_success
+    [ -f "/var/tmp/$(sha1_name "$PWD/disk.qcow2")" ]
+    rm "/var/tmp/$(sha1_name "$PWD/disk.qcow2")"
+}
+
+# ---- IMGLOCK_LOG -----------------------------------------------------------------------------------------------------
+
+@test "IMGLOCK_LOG: conflicts, quiet, debug, stderr" {
+    hold disk.qcow2 write
+    local value
+    for value in conflicts stderr debug debug,stderr stderr,conflicts; do
+        IMGLOCK_LOG=$value run calls open rw disk.qcow2
+        assert_line 'open: ETXTBSY'
+        assert_line --regexp "^imglock: $PWD/disk.qcow2: cannot open for writing: locked exclusively by holder"
+    done
+    for value in quiet quiet,stderr stderr,quiet; do
+        IMGLOCK_LOG=$value run calls open rw disk.qcow2
+        assert_output 'open: ETXTBSY'
+    done
+    # A setting that makes no sense is not heard of either, and refuses.
+    IMGLOCK_LOG=quiet IMGLOCK_MODE=x run calls open rw disk.qcow2
+    assert_output 'open: ENOLCK'
+}
+
+@test "IMGLOCK_LOG: a file, to which lines are added" {
+    hold disk.qcow2 write
+    echo before >'a, log'
+    IMGLOCK_LOG="$PWD/a, log" run calls open rw disk.qcow2
+    assert_output 'open: ETXTBSY'
+    IMGLOCK_LOG="debug,$PWD/a, log" run calls open r disk.qcow2
+    assert_output 'open: ETXTBSY'
+    run cat 'a, log'
+    assert_line --index 0 before
+    assert_line --regexp \
+        "^imglock: $PWD/disk.qcow2: cannot open for writing: locked exclusively by holder .* for [0-9]+ s$"
+    assert_line --regexp "^imglock: $PWD/disk.qcow2: cannot open for reading: "
+    # A file that cannot be had, or that makes others wait, is no reason to let an open through, nor to hang.
+    mkfifo pipe
+    local file
+    for file in "$PWD/none/log" "$PWD" "$PWD/pipe" /dev/full; do
+        IMGLOCK_LOG=$file run calls open rw disk.qcow2
+        assert_output 'open: ETXTBSY'
+    done
+}
+
+@test "IMGLOCK_LOG=syslog: a line for user.warning, and none is no reason to hang or to say it elsewhere" {
+    hold disk.qcow2 write
+    if [ ! -e /dev/log ]; then
+        IMGLOCK_LOG=syslog run calls open rw disk.qcow2
+        assert_output 'open: ETXTBSY'
+    fi
+    [ ! -e /dev/log ] && [ -w /dev ] || skip "a logger runs here"
+    LOG_SOCKET=/dev/log
+    mkfifo ready
+    /usr/bin/python3 -c 'import socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind("/dev/log")
+s.settimeout(10)
+print("ready", flush=True)
+print(s.recv(65536).decode())' >ready 2>/dev/null 3>&- &
+    local logger=$!
+    HOLDERS+=("$logger")
+    exec 9<ready
+    read -r -u 9 line
+    IMGLOCK_LOG=syslog run calls open rw disk.qcow2
+    assert_output 'open: ETXTBSY'
+    read -r -u 9 line
+    exec 9<&-
+    [[ $line == "<12>imglock: $PWD/disk.qcow2: cannot open for writing: locked exclusively by holder "* ]]
+}
+
+# ---- stderr ----------------------------------------------------------------------------------------------------------
+
+@test "stderr closed: the line goes nowhere, least of all into a file that got number 2" {
+    new_image other.qcow2
+    hold disk.qcow2 write
+    echo data >notes.txt
+    local file before
+    for file in other.qcow2 notes.txt; do
+        before=$(sha1sum <"$file")
+        run bash -c 'exec 2>&-; LD_PRELOAD=$SHIM exec "$HELPERS/input_call" open rw "$1" , open rw disk.qcow2' - "$file"
+        assert_line 'open: 2'
+        assert_line 'open: ETXTBSY'
+        assert_silent
+        assert_equal "$(sha1sum <"$file")" "$before"
+    done
+}
+
+@test "stderr a pipe that nobody reads: no SIGPIPE, and none left pending" {
+    hold disk.qcow2 write
+    run /usr/bin/python3 -c 'import os, subprocess, sys
+reader, writer = os.pipe()
+os.close(reader)
+print(subprocess.run(sys.argv[1:], stderr=writer, env=dict(os.environ, LD_PRELOAD=os.environ["SHIM"])).returncode)' \
+        "$HELPERS/input_call" open rw disk.qcow2 , open r disk.qcow2
+    assert_output 'open: ETXTBSY
+open: ETXTBSY
+1'
+}
+
+@test "stderr full: the refusal is the same" {
+    hold disk.qcow2 write
+    run bash -c 'LD_PRELOAD=$SHIM exec "$HELPERS/input_call" open rw disk.qcow2 2>/dev/full'
+    assert_output 'open: ETXTBSY'
+}

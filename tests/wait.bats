@@ -1,0 +1,205 @@
+#!/usr/bin/env bats
+# wait.bats: IMGLOCK_WAIT.  Times are taken inside the program, with a monotonic clock.
+
+# Each test runs in a subshell of its own, which is meant.
+# shellcheck disable=SC2030,SC2031,SC2153
+
+load common
+load calls
+
+setup() {
+    common_setup
+    new_image
+}
+
+# milliseconds: what the last run's timed call took.
+milliseconds() {
+    sed -n 's/.* \([0-9]*\) ms$/\1/p' <<<"$output"
+}
+
+# takes_between FROM TO COMMAND...: the command's timed call took from FROM to TO ms; tried three times, since another
+# program may have the processor.
+takes_between() {
+    local from=$1 to=$2 try took
+    shift 2
+    for try in 1 2 3; do
+        run "$@"
+        took=$(milliseconds)
+        [ "$took" -lt "$from" ] || [ "$took" -gt "$to" ] || return 0
+        [ "$took" -ge "$from" ] || break
+    done
+    fail "took $took ms, not $from to $to, in try $try: $output"
+}
+
+@test "without IMGLOCK_WAIT, and with 0, an open is refused at once" {
+    hold disk.qcow2 write
+    takes_between 0 50 calls timed open rw disk.qcow2
+    assert_line --regexp '^open: ETXTBSY'
+    IMGLOCK_WAIT=0 takes_between 0 50 calls timed open r disk.qcow2
+    assert_line --regexp '^open: ETXTBSY'
+}
+
+@test "IMGLOCK_WAIT=0.5: refused after half a second, to within 50 ms, and untouched" {
+    local before
+    hold disk.qcow2 write
+    before=$(fingerprint disk.qcow2)
+    export IMGLOCK_WAIT=0.5
+    takes_between 500 550 calls timed open rw disk.qcow2
+    assert_line --regexp '^open: ETXTBSY '
+    assert_one_line 'cannot open for writing: locked exclusively by holder'
+    takes_between 500 550 calls timed open r disk.qcow2
+    assert_line --regexp '^open: ETXTBSY '
+    takes_between 500 550 calls timed fopen w disk.qcow2
+    assert_line --regexp '^fopen: ETXTBSY '
+    IMGLOCK_WAIT=.125 takes_between 125 175 calls timed creat disk.qcow2
+    assert_line --regexp '^creat: ETXTBSY '
+    assert_equal "$(fingerprint disk.qcow2)" "$before"
+    # No lock, and above all no gate, is left behind.
+    release
+    assert_locks disk.qcow2 none
+}
+
+# gets_in MODE ACTION EVENT:COUNT OPERATION...: a holder has the image; the program waits for it, and at the event
+# ACTION ends the holder.
+gets_in() {
+    local mode=$1 action=$2 event=$3
+    shift 3
+    hold disk.qcow2 "$mode"
+    run between "$event" disk.qcow2 "$action $HOLDER" "$HELPERS/input_call" timed "$@"
+    assert_success
+    assert_silent
+    wait "$HOLDER" || true
+}
+
+@test "a waiter gets in as soon as the holder has closed, been killed, or was killed before the waiter slept" {
+    export IMGLOCK_WAIT=10
+    local action event
+    for action in kill 'kill -9'; do
+        # The first poll, and just before the gate is locked: nothing may be missed in between.
+        for event in poll:1 lock:2; do
+            gets_in write "$action" "$event" open rw disk.qcow2
+            [ "$(milliseconds)" -lt 200 ]
+        done
+        gets_in write "$action" poll:1 open r disk.qcow2
+        [ "$(milliseconds)" -lt 200 ]
+        gets_in read "$action" poll:1 creat disk.qcow2
+        [ "$(milliseconds)" -lt 200 ]
+        new_image
+    done
+}
+
+@test "IMGLOCK_WAIT=forever: a waiter goes on waiting, and gets in" {
+    export IMGLOCK_WAIT=forever
+    # Each poll that ends without an event has lasted a quarter of a second.
+    gets_in write kill poll:4 open rw disk.qcow2
+    [ "$(milliseconds)" -ge 700 ]
+    assert_line --regexp '^open: 3 '
+}
+
+@test "a waiter that gets in holds the lock, and no gate" {
+    export IMGLOCK_WAIT=10
+    hold disk.qcow2 write
+    begin_command between poll:1 disk.qcow2 "kill $HOLDER" "$HELPERS/input_call" open rw disk.qcow2 , step
+    assert_equal "$(cat "$STEPS")" 'open: 3'
+    assert_locks disk.qcow2 write
+}
+
+@test "a signal whose handler does not restart calls ends the wait with EINTR" {
+    export IMGLOCK_WAIT=5
+    hold disk.qcow2 write
+    local how
+    for how in 'open rw' 'open r' creat 'fopen w'; do
+        # shellcheck disable=SC2086 # the words of the operation
+        run calls alarms interrupt , timed $how disk.qcow2 , signals
+        assert_line --regexp ': EINTR [0-9]+ ms$'
+        assert_line 'signals: 1'
+        assert_silent
+        [ "$(milliseconds)" -lt 1000 ]
+    done
+    release
+    assert_locks disk.qcow2 none
+    [ -s disk.qcow2 ]
+}
+
+@test "a signal whose handler restarts calls does not end the wait" {
+    export IMGLOCK_WAIT=0.5
+    hold disk.qcow2 write
+    takes_between 500 550 calls alarms restart , timed open rw disk.qcow2 , signals
+    assert_line --regexp '^open: ETXTBSY '
+    assert_line 'signals: 1'
+}
+
+@test "a writer gets in among readers that come and go without end" {
+    mkfifo to from
+    export IMGLOCK_WAIT=10
+    LD_PRELOAD=$SHIM "$HELPERS/lock_stream" disk.qcow2 4 <to >from 3>&- &
+    HOLDERS+=("$!")
+    exec 9>to
+    read -r -t 10 line <from
+    assert_equal "$line" ready
+    IMGLOCK_WAIT=4 run calls timed open rw disk.qcow2
+    exec 9>&-
+    assert_success
+    [ "$(milliseconds)" -lt 2000 ]
+}
+
+@test "a reader that does not wait is not kept out by a writer that does" {
+    export IMGLOCK_WAIT=10
+    hold disk.qcow2 read
+    run between poll:1 disk.qcow2 "IMGLOCK_WAIT=0 LD_PRELOAD=$SHIM $HELPERS/input_call open r disk.qcow2 >reader 2>&1
+        IMGLOCK_WAIT=0.1 LD_PRELOAD=$SHIM $HELPERS/input_call open r disk.qcow2 >patient 2>&1
+        kill $HOLDER" "$HELPERS/input_call" open rw disk.qcow2
+    assert_success
+    assert_equal "$(cat reader)" 'open: 3'
+    # One that may wait queues behind the writer.
+    grep -q '^open: ETXTBSY' patient
+}
+
+@test "two readers that both want to write do not wait for each other for ever" {
+    export IMGLOCK_WAIT=0.3
+    begin open r disk.qcow2 , step , timed open rw disk.qcow2 , step
+    # When the second waits, the first begins to.
+    # shellcheck disable=SC2016 # for the action's shell
+    run between poll:1 disk.qcow2 'echo >"$STEP_WAY"' "$HELPERS/input_call" open r disk.qcow2 , \
+        timed open rw disk.qcow2 , \
+        close 3
+    assert_line 'open: 3'
+    assert_line --regexp '^open: ETXTBSY [0-9]+ ms$'
+    assert_line 'close: 0'
+    [ "$(milliseconds)" -lt 600 ]
+    # The first may have got in when the second had given up.
+    await_step
+    grep -q '^open: [4E]' "$STEPS"
+}
+
+@test "IMGLOCK_KEY=inode: a waiter for the second lock gets in promptly, too" {
+    export IMGLOCK_WAIT=10 IMGLOCK_KEY=inode
+    ln disk.qcow2 link.qcow2
+    hold disk.qcow2 write
+    run between poll:1 link.qcow2 "kill $HOLDER" "$HELPERS/input_call" timed open rw link.qcow2
+    assert_success
+    [ "$(milliseconds)" -lt 200 ]
+}
+
+# calls_while_waiting: how many system calls a second of waiting for disk.qcow2's other name takes.
+calls_while_waiting() {
+    (IMGLOCK_WAIT=1 alone strace -o trace -E LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw link.qcow2 >out 2>&1) \
+        || true
+    grep -q '^open: ETXTBSY' out
+    sed -n '/^openat(.*link.qcow2/,$ p' trace | wc -l
+}
+
+@test "a waiter sleeps: it does not wake itself up" {
+    ln disk.qcow2 link.qcow2
+    hold link.qcow2 write
+    local calls
+    calls=$(calls_while_waiting)
+    release
+    [ "$calls" -gt 10 ]
+    [ "$calls" -lt 500 ]
+    export IMGLOCK_KEY=inode
+    hold disk.qcow2 write
+    calls=$(calls_while_waiting)
+    [ "$calls" -gt 10 ]
+    [ "$calls" -lt 500 ]
+}
