@@ -69,9 +69,11 @@ $(BUILD)/formats_index.h: $(BUILD)/make_formats
 
 # Programs that the tests run, one a file in tests/helpers; a first line "// link: FLAGS" adds to the linker's.
 helper_programs := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(wildcard tests/helpers/*.c))
-$(BUILD)/tests/%: tests/helpers/%.c
+$(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $< $$(sed -n '1s,^// link: ,,p' $<) -lpthread
+
+$(BUILD)/tests/identify: $(BUILD)/shim/image.o
 
 # The library with a hook in every system call of its own, for the tests that make each of them fail.
 fault_objects := $(shim_sources:%=$(BUILD)/fault/%.o) $(BUILD)/fault/fault.o
@@ -143,13 +145,14 @@ install: all
 	install -m 644 $(presets) $(preset_directory)
 	install -m 644 cli/completion/imglock.bash $(completion_directory)/imglock
 	install -m 644 config/imglock.tmpfiles.conf $(tmpfiles_directory)/imglock.conf
-	install -m 644 man/imglock.1 $(man_directory)/man1
-	install -m 644 man/libimglock.7 $(man_directory)/man7
+	install -m 644 $(wildcard man/*.1) $(man_directory)/man1
+	install -m 644 $(wildcard man/*.7) $(man_directory)/man7
 
 uninstall:
 	rm -f $(bin_directory)/imglock $(library_directory)/libimglock.so $(presets:config/%=$(preset_directory)/%) \
 	    $(completion_directory)/imglock $(tmpfiles_directory)/imglock.conf \
-	    $(man_directory)/man1/imglock.1 $(man_directory)/man7/libimglock.7
+	    $(patsubst man/%,$(man_directory)/man1/%,$(wildcard man/*.1)) \
+	    $(patsubst man/%,$(man_directory)/man7/%,$(wildcard man/*.7))
 	-rmdir $(library_directory) $(preset_directory) 2>/dev/null
 
 .PHONY: clean

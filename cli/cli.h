@@ -42,13 +42,17 @@ bool is_subcommand(const char *name);
 /* ---- the subcommands -------------------------------------------------------------------------------------- */
 
 int run_main(int argc, char **argv);
-int run_loaded_main(int argc, char **argv);
 int hold_main(int argc, char **argv);
 int path_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
+int audit_main(int argc, char **argv);
+int report_main(int argc, char **argv);
 
-/* The first argument of the second stage of a run, see run.c. */
-#define LOADED_STAGE "--loaded-stage"
+/* run.c: looks at the command, and executes it with the library.  Returns only on failure, with the exit status. */
+int run_command(char **command);
+
+/* audit.c: the absolute path of an audit log; the caller frees it.  NULL and errno. */
+char *audit_log_path(const char *name);
 
 /* ---- setting.c: IMGLOCK_* as the library understands it ----------------------------------------------------- */
 
@@ -91,26 +95,21 @@ const char *library_path(void);
 /* The directory of the presets, relative to this program. */
 const char *library_preset_directory(void);
 
-/* Can this library be preloaded into programs like this one, as far as its file shows?  False with the reason. */
-bool library_check(const char *library, char *reason, size_t size);
-
-/* Did the dynamic loader load it into this very process? */
-bool library_is_loaded(const char *library);
+/* Can this library be preloaded into programs like this one?  Loads it to find out, and runs its constructor.  False
+ * with the reason. */
+bool library_loads(const char *library, char *reason, size_t size);
 
 /* Puts the library into LD_PRELOAD, once, before all others. */
 void library_preload(const char *library);
 
-/* The path of this program, for exec. */
-const char *library_own_program(void);
-
 /* ---- target.c ----------------------------------------------------------------------------------------------- */
 
 struct target {
-    char path[PATH_MAX];   /* of the command */
+    char path[PATH_MAX];       /* of the command */
     char reason[2 * PATH_MAX]; /* why it cannot be wrapped */
     char chain[2 * PATH_MAX];  /* the command and its interpreters: "x.sh, run by /usr/bin/env, run by /bin/sh" */
-    const char *next_step; /* what to do instead, or NULL */
-    bool go;               /* the command is written in Go */
+    const char *next_step;     /* what to do instead, or NULL */
+    bool go;                   /* the command is written in Go */
 };
 
 /* Finds the command as execvp(3) does, and looks at it and at the interpreters that the kernel would start for it.

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -114,8 +113,10 @@ static bool examine_locks(const char *directory)
         report(FINDING_PROBLEM, "locks in %s: its file system gives none: %s; IMGLOCK_DIR names another directory",
                directory, strerror(error));
     else if (!refused)
-        report(FINDING_PROBLEM, "locks in %s: its file system gave one exclusive lock twice; IMGLOCK_DIR names another "
-               "directory", directory);
+        report(FINDING_PROBLEM,
+               "locks in %s: its file system gave one exclusive lock twice; IMGLOCK_DIR names another "
+               "directory",
+               directory);
     else if (!free_again)
         report(FINDING_PROBLEM, "locks in %s: a lock outlived its last descriptor; IMGLOCK_DIR names another directory",
                directory);
@@ -160,13 +161,17 @@ static void examine_file_system(const char *directory)
     if (statfs(directory, &type) == 0) {
         const char *name = distant_file_system(type.f_type);
         if (name)
-            report(FINDING_WARNING, "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
-                   "that uses the images, and when it restarts they may be lost", directory, name);
+            report(FINDING_WARNING,
+                   "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
+                   "that uses the images, and when it restarts they may be lost",
+                   directory, name);
     }
     if (statvfs(directory, &room) < 0) return;
     if (room.f_files > 0 && room.f_favail == 0)
-        report(FINDING_PROBLEM, "file system of %s: no inode is free for a new lock file; make room, or IMGLOCK_DIR names "
-               "another directory", directory);
+        report(FINDING_PROBLEM,
+               "file system of %s: no inode is free for a new lock file; make room, or IMGLOCK_DIR names "
+               "another directory",
+               directory);
     else if (room.f_bavail == 0)
         report(FINDING_WARNING, "file system of %s: full; locks hold, but who holds them cannot be recorded; make room",
                directory);
@@ -178,7 +183,8 @@ static void examine_directory(const char *directory)
 {
     struct stat status;
     if (stat(directory, &status) < 0) {
-        report(FINDING_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777', or IMGLOCK_DIR names another", directory);
+        report(FINDING_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777', or IMGLOCK_DIR names another",
+               directory);
         return;
     }
     if (!S_ISDIR(status.st_mode)) {
@@ -186,13 +192,15 @@ static void examine_directory(const char *directory)
         return;
     }
     if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0) {
-        report(FINDING_PROBLEM, "directory %s: this user cannot create lock files in it: %m; chmod it, or IMGLOCK_DIR names "
-               "another", directory);
+        report(FINDING_PROBLEM,
+               "directory %s: this user cannot create lock files in it: %m; chmod it, or IMGLOCK_DIR names "
+               "another",
+               directory);
         return;
     }
     if (status.st_mode & (S_IWGRP | S_IWOTH) && !(status.st_mode & S_ISVTX))
-        report(FINDING_PROBLEM, "directory %s: others may delete lock files in it and so void locks; 'chmod +t' forbids it",
-               directory);
+        report(FINDING_PROBLEM,
+               "directory %s: others may delete lock files in it and so void locks; 'chmod +t' forbids it", directory);
     else
         report(FINDING_OK, "directory %s: exists, this user may create lock files in it, others may not delete them",
                directory);
@@ -200,36 +208,6 @@ static void examine_directory(const char *directory)
 }
 
 /* ---- the library -------------------------------------------------------------------------------------------- */
-
-/* Has the loader preload the library into this program's second stage, and collects what it says. */
-static bool loads(const char *library, char *said, size_t size)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0) return false;
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], STDOUT_FILENO);
-        dup2(ends[1], STDERR_FILENO);
-        /* An image that is open here would be locked by the library, which is not the question. */
-        closefrom(3);
-        unsetenv("IMGLOCK_LOG");
-        library_preload(library);
-        execl("/proc/self/exe", "imglock", LOADED_STAGE, (char *)NULL);
-        execl(library_own_program(), "imglock", LOADED_STAGE, (char *)NULL);
-        _exit(STATUS_NOT_EXECUTABLE);
-    }
-    close(ends[1]);
-    size_t length = 0;
-    ssize_t got;
-    while (child > 0 && length < size - 1 && (got = read(ends[0], said + length, size - 1 - length)) > 0)
-        length += (size_t)got;
-    said[length] = '\0';
-    said[strcspn(said, "\n")] = '\0';
-    close(ends[0]);
-    int status;
-    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
 
 static void examine_library(void)
 {
@@ -239,13 +217,13 @@ static void examine_library(void)
         report(FINDING_PROBLEM, "library: its path is not fit for LD_PRELOAD; see the message above");
         return;
     }
-    if (!library_check(library, reason, sizeof reason))
-        report(FINDING_PROBLEM, "library %s: %s; install imglock anew, or IMGLOCK_LIBRARY names another", library, reason);
-    else if (!loads(library, reason, sizeof reason))
-        report(FINDING_PROBLEM, "library %s: the dynamic loader does not preload it: %s", library,
-               *reason ? reason : "it does not say why");
+    /* An image that is open here would be locked by the library, which is not the question. */
+    closefrom(3);
+    if (library_loads(library, reason, sizeof reason))
+        report(FINDING_OK, "library %s: the dynamic loader loads it", library);
     else
-        report(FINDING_OK, "library %s: the dynamic loader preloads it", library);
+        report(FINDING_PROBLEM, "library %s: %s; install imglock anew, or IMGLOCK_LIBRARY names another", library,
+               reason);
 }
 
 /* ---- the command -------------------------------------------------------------------------------------------- */
@@ -259,9 +237,12 @@ static void examine_command(char *const *command)
     else
         report(FINDING_OK, "command %s: the library can be preloaded into it", target.chain);
     if (target.go)
-        report(FINDING_WARNING, "command %s: it is written in Go, which opens files without libc, so its own opens take no "
-               "lock, only those of dynamically linked programs that it starts; 'imglock hold IMAGE -- COMMAND' takes the "
-               "lock around it", target.chain);
+        report(
+            FINDING_WARNING,
+            "command %s: it is written in Go, which opens files without libc, so its own opens take no "
+            "lock, only those of dynamically linked programs that it starts; 'imglock hold IMAGE -- COMMAND' takes the "
+            "lock around it",
+            target.chain);
 }
 
 int doctor_main(int argc, char **argv)

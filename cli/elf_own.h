@@ -1,5 +1,5 @@
-/* elf_own.h: this very program's ELF header, and what it says.  What is to be preloaded with the same library has to agree
- * with it in architecture and in dynamic loader. */
+/* elf_own.h: this very program's ELF header, and what it says.  What is to be preloaded with the same library has to
+ * agree with it in architecture and in dynamic loader. */
 #ifndef IMGLOCK_ELF_OWN_H
 #define IMGLOCK_ELF_OWN_H
 
@@ -8,7 +8,7 @@
 /* The linker's name for the start of the file in memory. */
 extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 
-static inline const ElfW(Ehdr) *own_elf_header(void)
+static inline const ElfW(Ehdr) * own_elf_header(void)
 {
     return &__ehdr_start;
 }

@@ -71,7 +71,8 @@ static void sort_wanted(struct hold *hold)
     size_t kept = 0;
     qsort(hold->wanted, hold->count, sizeof *hold->wanted, by_name);
     for (size_t i = 0; i < hold->count; i++)
-        if (kept == 0 || by_name(&hold->wanted[kept - 1], &hold->wanted[i]) != 0) hold->wanted[kept++] = hold->wanted[i];
+        if (kept == 0 || by_name(&hold->wanted[kept - 1], &hold->wanted[i]) != 0)
+            hold->wanted[kept++] = hold->wanted[i];
     hold->count = kept;
 }
 
@@ -135,7 +136,9 @@ static enum lock_result try_all(struct hold *hold, struct waiting *waiting, stru
     return LOCK_TAKEN;
 }
 
-/* Takes all, waiting where that is allowed.  0, or the exit status. */
+enum { ALL_TAKEN = -1 };
+
+/* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
 static int take_all(struct hold *hold, int conflict_status)
 {
     const char *action = hold->mode == LOCK_EXCLUSIVE ? "cannot hold exclusively" : "cannot hold shared";
@@ -145,7 +148,7 @@ static int take_all(struct hold *hold, int conflict_status)
         int opened = -1;
         struct lock_problem problem = {.owner = (uid_t)-1};
         enum lock_result result = try_all(hold, &waiting, &blocked, &opened, &problem);
-        if (result == LOCK_TAKEN) return 0;
+        if (result == LOCK_TAKEN) return ALL_TAKEN;
         if (result == LOCK_FAILED) {
             message_problem(&hold->settings, blocked->image, action, &blocked->name, &problem);
             stop_waiting(&waiting);
@@ -221,7 +224,7 @@ static int attend(pid_t child, const sigset_t *signals)
     }
 }
 
-static int run_command(const struct hold *hold, char **command)
+static int run_held(const struct hold *hold, char **command)
 {
     sigset_t signals, before;
     struct sigaction action, on_child;
@@ -333,6 +336,7 @@ int hold_main(int argc, char **argv)
         if (!want_image(&hold, argv[i])) return STATUS_FAILED;
     }
     sort_wanted(&hold);
+    message_start();
     int status = take_all(&hold, conflict_status);
-    return status ? status : run_command(&hold, argv + separator + 1);
+    return status != ALL_TAKEN ? status : run_held(&hold, argv + separator + 1);
 }

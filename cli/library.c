@@ -1,7 +1,15 @@
 /* library.c: where libimglock.so is, and whether the dynamic loader will load it.
  *
  * ld.so fails open: a library that it cannot preload costs one line on standard error, and the program runs without
- * locks, with exit status 0.  So nothing is started before the loader has been seen to load it, see run.c. */
+ * locks, with exit status 0.  So the library is loaded into this program first, with dlopen(3): by the same loader,
+ * from the same place, with all its dependencies and symbol versions, which is where preloading fails.  What dlopen
+ * does not show is looked at otherwise: the characters at which LD_PRELOAD is split, and everything about the command,
+ * see target.c.
+ *
+ * Measured, medians of 1,000 interleaved: dlopen costs 0.12 ms; executing this program once more with the library
+ * preloaded 0.86 ms, and the loader ends that one with a status of its own where a dependency is missing; a forked
+ * check 0.97 ms and a process. */
+#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +19,6 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -26,7 +33,7 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-const char *library_own_program(void)
+static const char *own_program(void)
 {
     static char path[PATH_MAX];
     if (path[0]) return path;
@@ -46,17 +53,16 @@ static const char *own_directory(void)
 {
     static char directory[PATH_MAX];
     if (directory[0]) return directory;
-    strcpy(directory, library_own_program());
+    strcpy(directory, own_program());
     char *slash = strrchr(directory, '/');
     if (slash) *slash = '\0';
     return directory;
 }
 
 /* Built but not installed: the library lies beside the program. */
-static bool is_build_directory(void)
+static bool build_library(char path[PATH_MAX])
 {
-    char path[PATH_MAX];
-    return snprintf(path, sizeof path, "%s/%s", own_directory(), library_name) < (int)sizeof path && exists(path);
+    return snprintf(path, PATH_MAX, "%s/%s", own_directory(), library_name) < PATH_MAX && exists(path);
 }
 
 /* PREFIX/bin -> PREFIX, so that an installed tree can be moved; else the prefix it was built for. */
@@ -76,7 +82,7 @@ const char *library_preset_directory(void)
 {
     static char path[PATH_MAX];
     if (path[0]) return path;
-    if (is_build_directory()) {
+    if (build_library(path)) {
         if (snprintf(path, sizeof path, "%s/../config", own_directory()) < (int)sizeof path && exists(path)) {
             char resolved[PATH_MAX];
             if (realpath(path, resolved)) strcpy(path, resolved);
@@ -116,9 +122,7 @@ const char *library_path(void)
     } else if (!*own_directory()) {
         complain("cannot tell where this program lies, without /proc; IMGLOCK_LIBRARY names the library");
         return NULL;
-    } else if (is_build_directory()) {
-        snprintf(path, sizeof path, "%s/%s", own_directory(), library_name);
-    } else {
+    } else if (!build_library(path)) {
         prefix_path("lib/imglock/libimglock.so", path);
     }
     if (strpbrk(path, " :")) {
@@ -133,7 +137,20 @@ const char *library_path(void)
 
 /* ---- is it fit ---------------------------------------------------------------------------------------------- */
 
-bool library_check(const char *library, char *reason, size_t size)
+/* Does the file have all that its segments are mapped from?  Else the loader is killed by SIGBUS. */
+static bool whole(int descriptor, const ElfW(Ehdr) * header, off_t size)
+{
+    for (unsigned i = 0; i < header->e_phnum; i++) {
+        ElfW(Phdr) segment;
+        off_t at = (off_t)(header->e_phoff + i * sizeof segment);
+        if (pread(descriptor, &segment, sizeof segment, at) != (ssize_t)sizeof segment) return false;
+        if (segment.p_type == PT_LOAD && segment.p_offset + segment.p_filesz > (ElfW(Off))size) return false;
+    }
+    return true;
+}
+
+/* What the file shows.  The loader's own words for these are less clear, and it would wait for a FIFO's writer. */
+static bool fit_file(const char *library, char *reason, size_t size)
 {
     ElfW(Ehdr) header;
     struct stat status;
@@ -154,6 +171,8 @@ bool library_check(const char *library, char *reason, size_t size)
         snprintf(reason, size, "it is for another architecture than this program");
     else if (header.e_type != ET_DYN)
         snprintf(reason, size, "it is no shared library");
+    else if (!whole(descriptor, &header, status.st_size))
+        snprintf(reason, size, "it is cut off");
     else {
         /* On a file system that is mounted noexec the loader's mmap fails. */
         void *mapped = mmap(NULL, sizeof header, PROT_READ | PROT_EXEC, MAP_PRIVATE, descriptor, 0);
@@ -166,31 +185,30 @@ bool library_check(const char *library, char *reason, size_t size)
     return !reason[0];
 }
 
+bool library_loads(const char *library, char *reason, size_t size)
+{
+    if (!fit_file(library, reason, size)) return false;
+    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    if (!handle) {
+        const char *said = dlerror();
+        snprintf(reason, size, "%s", said ? said : "the dynamic loader does not say why");
+        return false;
+    }
+    /* Its own wrapper, not the function of the libc that it depends on. */
+    struct link_map *map;
+    Dl_info where;
+    void *wrapper = dlsym(handle, "closefrom");
+    if (wrapper && dladdr(wrapper, &where) && dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 &&
+        where.dli_fbase == (void *)map->l_addr)
+        return true;
+    snprintf(reason, size, "it is not imglock's: it has no closefrom of its own");
+    return false;
+}
+
 static bool same_file(const char *path, const struct stat *file)
 {
     struct stat status;
     return stat(path, &status) == 0 && status.st_dev == file->st_dev && status.st_ino == file->st_ino;
-}
-
-static int is_this_object(struct dl_phdr_info *object, size_t size, void *file)
-{
-    (void)size;
-    return object->dlpi_name && object->dlpi_name[0] == '/' && same_file(object->dlpi_name, file);
-}
-
-/* A relative entry of LD_PRELOAD gives an object with a relative name. */
-static int is_relative_object(struct dl_phdr_info *object, size_t size, void *file)
-{
-    (void)size;
-    return object->dlpi_name && object->dlpi_name[0] != '/' && strchr(object->dlpi_name, '/') &&
-           same_file(object->dlpi_name, file);
-}
-
-bool library_is_loaded(const char *library)
-{
-    struct stat status;
-    if (stat(library, &status) < 0) return false;
-    return dl_iterate_phdr(is_this_object, &status) || dl_iterate_phdr(is_relative_object, &status);
 }
 
 /* ---- LD_PRELOAD --------------------------------------------------------------------------------------------- */

@@ -74,6 +74,7 @@ int print_help(void)
           " imglock hold [-s|-x] [-n|-w <seconds>] [-E <status>] <image>... -- <command> [<argument>...]\n"
           " imglock path [-0] <image>...\n"
           " imglock doctor [<command> [<argument>...]]\n"
+          " imglock audit [-o <log>] [--] <command> [<argument>...]\n"
           "\n"
           "Run a command that locks the disk images it opens.\n"
           "\n"
@@ -84,6 +85,7 @@ int print_help(void)
           " -n, --nonblock           refuse at once when an image is locked (the default)\n"
           " -w, --wait <seconds>     wait so long for a lock; forever: without an end\n"
           "     --config <file>      read settings from a file, or from the preset of that name\n"
+          "     --audit <file>       refuse nothing, and write what happens to images to a log\n"
           " -v, --verbose            log what happens\n"
           " -h, --help               display this help\n"
           " -V, --version            display version\n"
@@ -92,6 +94,9 @@ int print_help(void)
           " -s, -x, -n, -w           as above, exclusive being the default\n"
           " -E, --conflict-exit-code <status>\n"
           "                          exit status when an image is locked (the default is 1)\n"
+          "\n"
+          "Options for audit:\n"
+          " -o, --output <log>       the log, imglock-audit.jsonl by default\n"
           "\n"
           "Options for path:\n"
           " -0, --null               end each path with a NUL\n"
@@ -110,8 +115,8 @@ static const struct subcommand {
     const char *name;
     int (*main)(int argc, char **argv); /* NULL: a later version's */
 } subcommands[] = {
-    {"hold", hold_main}, {"path", path_main}, {"doctor", doctor_main}, {"status", NULL},     {"audit", NULL},
-    {"report", NULL},    {"gc", NULL},        {"handoff", NULL},       {"activate", NULL}, {"inactivate", NULL},
+    {"hold", hold_main}, {"path", path_main}, {"doctor", doctor_main}, {"status", NULL},   {"audit", audit_main},
+    {"report", report_main},    {"gc", NULL},        {"handoff", NULL},       {"activate", NULL}, {"inactivate", NULL},
 };
 
 static const struct subcommand *find_subcommand(const char *name)
@@ -133,7 +138,6 @@ int main(int argc, char **argv)
     if (argc < 1) return STATUS_FAILED;
     argv[0] = own_name;
     if (argc < 2) return complain_usage("no command given");
-    if (strcmp(argv[1], LOADED_STAGE) == 0) return run_loaded_main(argc - 1, argv + 1);
     if (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0) return print_help();
     if (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0) return print_version();
     const struct subcommand *subcommand = find_subcommand(argv[1]);

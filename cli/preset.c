@@ -53,7 +53,8 @@ static bool unquote(char *value, const struct place *place)
             at = end + 1;
         } else if (*at == '"') {
             for (at++; *at && *at != '"'; *out++ = *at++) {
-                if (*at == '$' || *at == '`') return refuse(place, "a shell would replace what follows $ or `; use '...'");
+                if (*at == '$' || *at == '`')
+                    return refuse(place, "a shell would replace what follows $ or `; use '...'");
                 if (*at == '\\' && at[1] && strchr("\"\\`$", at[1])) at++;
             }
             if (!*at) return refuse(place, "a double quote is not closed on its line");

@@ -1,8 +1,8 @@
 /* target.c: can the library be preloaded into this command?
  *
- * The dynamic loader ignores LD_PRELOAD in silence, or is not started at all, for a program that is static, that changes
- * its user, or that is for another architecture.  Such a program would run without locks, so it is found out before it is
- * started: by its ELF header, and where it is a script by that of its interpreter. */
+ * The dynamic loader ignores LD_PRELOAD in silence, or is not started at all, for a program that is static, that
+ * changes its user, or that is for another architecture.  Such a program would run without locks, so it is found out
+ * before it is started: by its ELF header, and where it is a script by that of its interpreter. */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +20,8 @@
 #include "cli.h"
 #include "elf_own.h"
 
-/* The kernel's limits: BINPRM_BUF_SIZE, and the depth of interpreters in exec_binprm().  And an end to scripts that have env
- * run each other. */
+/* The kernel's limits: BINPRM_BUF_SIZE, and the depth of interpreters in exec_binprm().  And an end to scripts that
+ * have env run each other. */
 enum { SCRIPT_LINE = 256, SCRIPTS_DEEP = 5, COMMANDS_DEEP = 16 };
 
 static const char hold_instead[] = "'imglock hold IMAGE -- COMMAND' takes the lock around it";
@@ -131,15 +131,15 @@ static bool is_go_note(const char *notes, size_t size)
     return false;
 }
 
-static bool has_go_note(int descriptor, const ElfW(Phdr) *segment)
+static bool has_go_note(int descriptor, const ElfW(Phdr) * segment)
 {
     char notes[1024];
     size_t size = segment->p_filesz < sizeof notes ? segment->p_filesz : sizeof notes;
     return pread(descriptor, notes, size, (off_t)segment->p_offset) == (ssize_t)size && is_go_note(notes, size);
 }
 
-/* Would the kernel set AT_SECURE for this program and this user, as bprm_creds_from_file() and cap_bprm_creds_from_file()
- * do?  Then ld.so ignores every preload that is named by a path. */
+/* Would the kernel set AT_SECURE for this program and this user, as bprm_creds_from_file() and
+ * cap_bprm_creds_from_file() do?  Then ld.so ignores every preload that is named by a path. */
 static const char *why_secure(int descriptor, const struct stat *status)
 {
     uid_t real, effective, saved;
@@ -153,7 +153,8 @@ static const char *why_secure(int descriptor, const struct stat *status)
         if ((status->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) effective_group = status->st_gid;
     }
     if (effective != real) return status->st_mode & S_ISUID ? "it is setuid" : "its user is not the real one";
-    if (effective_group != real_group) return status->st_mode & S_ISGID ? "it is setgid" : "its group is not the real one";
+    if (effective_group != real_group)
+        return status->st_mode & S_ISGID ? "it is setgid" : "its group is not the real one";
     /* Capabilities that this process cannot get have no effect; nobody gives a program those alone. */
     struct vfs_ns_cap_data capabilities;
     if (honoured && real != 0 && fgetxattr(descriptor, "security.capability", &capabilities, sizeof capabilities) > 0)
@@ -177,8 +178,9 @@ static int look_at_elf(struct look *look, const char *path, int descriptor, cons
             snprintf(number, sizeof number, "ELF machine %u", machine);
             name = number;
         }
-        return refuse(look, STATUS_FAILED, hold_instead, "%s: it is a %d-bit program for %s, and the library is %d-bit %s",
-                      path, header.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32, name,
+        return refuse(look, STATUS_FAILED, hold_instead,
+                      "%s: it is a %d-bit program for %s, and the library is %d-bit %s", path,
+                      header.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32, name,
                       own->e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32, machine_name(own->e_machine));
     }
     ElfW(Phdr) segments[64];
@@ -231,7 +233,8 @@ static bool is_env(const char *path)
     return strcmp(slash ? slash + 1 : path, "env") == 0;
 }
 
-/* The words of env -S, in place, where nothing in them needs more than blanks to split them.  Returns how many, or -1. */
+/* The words of env -S, in place, where nothing in them needs more than blanks to split them.  Returns how many, or -1.
+ */
 static int split_words(char *string, char **words, int most)
 {
     int count = 0;
@@ -250,8 +253,8 @@ static int refuse_cleared(struct look *look, const char *what)
                   "env: %s takes the library out of the environment", what);
 }
 
-/* What env would run, given its arguments.  Only what env is sure to do is judged; where it cannot be told, env itself is
- * the target, and it is fit. */
+/* What env would run, given its arguments.  Only what env is sure to do is judged; where it cannot be told, env itself
+ * is the target, and it is fit. */
 static int look_behind_env(struct look *look, char *const *arguments)
 {
     enum { MOST_WORDS = 62 };

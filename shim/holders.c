@@ -271,22 +271,6 @@ int holders_claim(int lock_descriptor, enum lock_mode mode, bool family)
     return -1;
 }
 
-int holders_find_own(int lock_descriptor, enum lock_mode *mode, bool *family)
-{
-    const struct holder *self = holders_self();
-    for (int try = 0; try < FIRST_TRIES; try++) {
-        struct holder holder = {.slot = slot_to_try(self->pid, try)};
-        read_record(lock_descriptor, &holder);
-        if (!holder.recorded || holder.pid != self->pid || holder.start != self->start ||
-            holder.descriptor != lock_descriptor)
-            continue;
-        *mode = holder.mode;
-        *family = holder.family;
-        return holder.slot;
-    }
-    return -1;
-}
-
 void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, bool family)
 {
     struct flock range;
@@ -315,6 +299,26 @@ bool holders_next(int lock_descriptor, int from, struct holder *holder)
     holder->slot = lowest;
     read_record(lock_descriptor, holder);
     return true;
+}
+
+bool holders_find_own(int lock_descriptor, struct holder *holder)
+{
+    /* A slot is ours when others find it locked and we find nobody in the way: a lock does not conflict with itself.
+     * Others are asked for through an open file description made for that. */
+    char link[32];
+    struct text text = text_in(link, sizeof link);
+    text_append(&text, "/proc/self/fd/");
+    text_append_number(&text, lock_descriptor);
+    int other = sys_openat(AT_FDCWD, link, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
+    if (other < 0) return false;
+    bool found = false;
+    for (int slot = 0; !found && holders_next(other, slot, holder); slot = holder->slot + 1) {
+        struct flock range;
+        found = holder->recorded && lock_slots(lock_descriptor, F_OFD_GETLK, F_WRLCK, holder->slot, 1, &range) == 0 &&
+                range.l_type == F_UNLCK;
+    }
+    sys_close(other);
+    return found;
 }
 
 /* ---- header --------------------------------------------------------------------------------------------- */

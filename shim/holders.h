@@ -29,10 +29,10 @@ struct holder {
     uint64_t pid_space; /* inode of the pid namespace */
     uid_t uid;
     enum lock_mode mode; /* LOCK_NONE: has the image open without a lock, IMGLOCK_ON_CONFLICT=warn */
-    bool family;      /* holds the descendants' bytes */
-    int64_t since_ms; /* wall clock, milliseconds since 1970 */
-    int descriptor;   /* the private descriptor in that process */
-    char host[33];    /* escaped text, as all strings here */
+    bool family;         /* holds the descendants' bytes */
+    int64_t since_ms;    /* wall clock, milliseconds since 1970 */
+    int descriptor;      /* the private descriptor in that process */
+    char host[33];       /* escaped text, as all strings here */
     char command[49];
 };
 
@@ -47,9 +47,9 @@ int holders_claim(int lock_descriptor, enum lock_mode mode, bool family);
 /* Writes the slot's record anew, after a conversion. */
 void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, bool family);
 
-/* The slot that this process claimed through this descriptor before it called exec, or -1; *mode and *family as
- * recorded then, untouched when there is none. */
-int holders_find_own(int lock_descriptor, enum lock_mode *mode, bool *family);
+/* Finds the record that goes with this very open file description, whichever process wrote it: a descriptor that came
+ * through fork and exec tells nothing else of its lock. */
+bool holders_find_own(int lock_descriptor, struct holder *holder);
 
 /* Finds the lowest claimed slot >= from.  False when there is none.  Claims of this very open file description
  * are not seen, since a lock never conflicts with itself. */

@@ -257,12 +257,12 @@ static bool scp_header(const struct probe *probe)
 
 static bool d88_header(const struct probe *probe)
 {
-    /* No magic: nine zeros behind the name, few values for write protection and medium, the size of the file, and
-     * where the first track is: behind a table of 160 or 164 tracks. */
-    static const unsigned char zeros[9];
+    /* No magic: zeros behind the name of 16 letters, few values for write protection and medium, the size of the file,
+     * and where the first track is: behind a table of 160 or 164 tracks. */
+    static const unsigned char zeros[10];
     const unsigned char *head = probe->head;
     uint32_t first_track = le32(head + 32);
-    return (off_t)le32(head + 28) == probe->size && memcmp(head + 17, zeros, sizeof zeros) == 0 &&
+    return (off_t)le32(head + 28) == probe->size && memcmp(head + 16, zeros, sizeof zeros) == 0 &&
            (head[26] == 0 || head[26] == 0x10) && head[27] % 16 == 0 && head[27] <= 0x40 &&
            (first_track == 672 || first_track == 688 || first_track == 0) && probe->size >= 672;
 }

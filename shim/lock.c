@@ -227,6 +227,7 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
             /* Who was in the way may be gone by now: a child that ended, a helper. */
             if (!queue && lock_in_the_way(*opened, request->mode) == 0) continue;
             problem->own = family_is_self(*opened, request->mode);
+            if (!problem->own && !queue && lock_in_the_way(*opened, request->mode) == 0) continue;
             return LOCK_BUSY;
         }
         if (fit > 0 && result == 0) {
@@ -272,11 +273,16 @@ enum lock_result lock_convert(struct lock *lock, const struct lock_request *requ
 
 void lock_adopt(struct lock *lock, int descriptor)
 {
-    bool family = false;
-    *lock = (struct lock){.descriptor = descriptor, .mode = LOCK_SHARED};
-    lock->slot = holders_find_own(descriptor, &lock->mode, &family);
-    lock->family = family;
-    holders_rewrite(descriptor, lock->slot, lock->mode, family);
+    struct holder holder;
+    *lock = (struct lock){.descriptor = descriptor, .slot = -1, .mode = LOCK_SHARED};
+    if (!holders_find_own(descriptor, &holder)) return;
+    lock->slot = holder.slot;
+    lock->mode = holder.mode;
+    lock->family = holder.family;
+    const struct holder *self = holders_self();
+    /* From before the exec: the command is another now. */
+    if (holder.pid == self->pid && holder.start == self->start)
+        holders_rewrite(descriptor, lock->slot, lock->mode, lock->family);
 }
 
 void lock_release(struct lock *lock)

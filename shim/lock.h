@@ -76,8 +76,9 @@ void lock_watch(struct lock *lock, int *opened);
  * be had.  problem as above. */
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem);
 
-/* Fills *lock for a descriptor that came through exec with its lock.  The mode is at least shared; the record, where it
- * is this process's from before the exec, is written anew. */
+/* Fills *lock for a descriptor that came through exec with its lock, from the record that goes with it; without one the
+ * mode is taken to be shared, which it is at least.  Where the record is this process's from before the exec, it is
+ * written anew. */
 void lock_adopt(struct lock *lock, int descriptor);
 
 /* Gives the lock back: closes the descriptor. */

@@ -9,8 +9,8 @@
 #include "lock.h"
 #include "policy.h"
 
-/* Remembers what standard error is when the program starts.  A program may close it and open a file that gets its number:
- * no line may go there. */
+/* Remembers what standard error is when the program starts.  A program may close it and open a file that gets its
+ * number: no line may go there. */
 void message_start(void);
 
 /* "imglock: PATH: ACTION: locked exclusively by COMMAND (pid N, user U) for T".  lock_descriptor: the open lock

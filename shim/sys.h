@@ -24,7 +24,8 @@
 #include <time.h>
 
 #ifdef IMGLOCK_FAULTS
-/* The library that the tests build makes one call fail: tests/fault/fault.c.  0: let it through, else what it returns. */
+/* The library that the tests build makes one call fail: tests/fault/fault.c.  0: let it through, else what it returns.
+ */
 long sys_fault(long number, long a);
 #else
 static inline long sys_fault(long number, long a)

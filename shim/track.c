@@ -7,7 +7,6 @@
 #include "audit.h"
 #include "descriptor.h"
 #include "holders.h"
-#include "holders.h"
 #include "sys.h"
 
 /* ---- entries -------------------------------------------------------------------------------------------- */
@@ -121,14 +120,14 @@ int64_t track_next(unsigned first, unsigned last)
 struct image {
     struct lock_name name;
     struct lock lock;
-    uint32_t next;      /* in its bucket, or in the free list */
-    uint32_t companion; /* the lock by inode that goes with this one by path, or 0 */
-    uint32_t readers;   /* holds that need the lock shared */
-    uint32_t writers;   /* holds that need it exclusive */
+    uint32_t next;        /* in its bucket, or in the free list */
+    uint32_t companion;   /* the lock by inode that goes with this one by path, or 0 */
+    uint32_t readers;     /* holds that need the lock shared */
+    uint32_t writers;     /* holds that need it exclusive */
     uint32_t inheritable; /* descriptors without FD_CLOEXEC */
-    uint32_t forks;     /* fork_count when the lock was taken */
-    bool shared_lock;   /* another process may have this open file description, too */
-    int64_t since;    /* audit_now when the lock was taken, where there is an audit */
+    uint32_t forks;       /* fork_count when the lock was taken */
+    bool shared_lock;     /* another process may have this open file description, too */
+    int64_t since;        /* audit_now when the lock was taken, where there is an audit */
     dev_t device;
     ino_t inode;
 };
@@ -248,7 +247,8 @@ static bool enter(sys_signals *before)
     }
     for (unsigned spins = 0;; spins++) {
         pid_t owner = 0;
-        if (atomic_compare_exchange_weak_explicit(&page->thread, &owner, self, memory_order_acquire, memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(&page->thread, &owner, self, memory_order_acquire,
+                                                  memory_order_relaxed))
             break;
         if (spins < SPINS_BEFORE_YIELD || owner == 0) continue;
         sys_yield();
@@ -332,8 +332,7 @@ void track_note_fork(void)
 
 static void set_private_close_on_exec(const struct image *image)
 {
-    if (image->lock.descriptor >= 0)
-        sys_fcntl(image->lock.descriptor, F_SETFD, image->inheritable ? 0 : FD_CLOEXEC);
+    if (image->lock.descriptor >= 0) sys_fcntl(image->lock.descriptor, F_SETFD, image->inheritable ? 0 : FD_CLOEXEC);
 }
 
 static void count_inheritable(uint32_t number, int change)
@@ -409,8 +408,8 @@ static void uncount_hold(uint32_t number, enum lock_mode mode)
 
 /* ---- holds ---------------------------------------------------------------------------------------------- */
 
-/* Brings one lock of this process to at least the wanted mode; *before is the mode that it had.  *number: the image, made
- * if need be.  watch: after LOCK_BUSY the image is there all the same, without a lock. */
+/* Brings one lock of this process to at least the wanted mode; *before is the mode that it had.  *number: the image,
+ * made if need be.  watch: after LOCK_BUSY the image is there all the same, without a lock. */
 static enum lock_result take_one(const struct lock_request *request, bool watch, uint32_t *number, int *opened,
                                  enum lock_mode *before, struct lock_problem *problem)
 {
@@ -433,7 +432,8 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
     if (watch) lock_watch(&image->lock, opened);
     if ((result == LOCK_TAKEN || watch) && !slot_for((unsigned)image->lock.descriptor)) {
         lock_release(&image->lock);
-        *problem = (struct lock_problem){.error = ENOMEM, .what = "no memory for another descriptor", .owner = (uid_t)-1};
+        *problem =
+            (struct lock_problem){.error = ENOMEM, .what = "no memory for another descriptor", .owner = (uid_t)-1};
         result = LOCK_FAILED;
     }
     if (result == LOCK_TAKEN || (watch && result == LOCK_BUSY)) {
@@ -463,7 +463,8 @@ static bool find_own_lock(int lock_descriptor, struct lock *lock)
     if (sys_fstat(lock_descriptor, &file) < 0) return false;
     for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
         if (!holder.recorded || holder.pid != self->pid || holder.start != self->start) continue;
-        if (sys_fstat(holder.descriptor, &found) < 0 || found.st_dev != file.st_dev || found.st_ino != file.st_ino) continue;
+        if (sys_fstat(holder.descriptor, &found) < 0 || found.st_dev != file.st_dev || found.st_ino != file.st_ino)
+            continue;
         *lock = (struct lock){
             .descriptor = holder.descriptor, .slot = holder.slot, .mode = holder.mode, .family = holder.family};
         return true;

@@ -35,10 +35,10 @@ struct track_hold {
 };
 
 struct track_request {
-    struct lock_request lock;          /* the lock by path */
+    struct lock_request lock;           /* the lock by path */
     const struct lock_name *inode_name; /* the lock by inode, or NULL */
     int *inode_opened;                  /* for the lock by inode what *opened is for the one by path; may be NULL */
-    bool watch; /* where the lock is not to be had, keep track of the image without it */
+    bool watch;                         /* where the lock is not to be had, keep track of the image without it */
 };
 
 /* ---- the descriptor table ------------------------------------------------------------------------------- */
@@ -65,9 +65,8 @@ bool track_was_private(int descriptor);
 
 /* ---- holds ---------------------------------------------------------------------------------------------- */
 
-/* Takes a hold on an image, with the lock that it needs; LOCK_BUSY with request->watch takes a hold without.  *opened as
- * in lock_take.  Where this process already
- * has the lock strongly enough nothing is asked of the kernel. */
+/* Takes a hold on an image, with the lock that it needs; LOCK_BUSY with request->watch takes a hold without.  *opened
+ * as in lock_take.  Where this process already has the lock strongly enough nothing is asked of the kernel. */
 enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
                             struct lock_problem *problem);
 
@@ -104,8 +103,8 @@ void track_set_close_on_exec(int descriptor, bool close_on_exec);
  * number left. */
 bool track_move_private(int descriptor);
 
-/* The private descriptors that keep this descriptor's image locked: one, with IMGLOCK_KEY=inode two, or none.  Returns how
- * many. */
+/* The private descriptors that keep this descriptor's image locked: one, with IMGLOCK_KEY=inode two, or none.  Returns
+ * how many. */
 int track_privates(int descriptor, int privates[2]);
 
 /* The lowest tracked or private descriptor in [first, last], or -1. */

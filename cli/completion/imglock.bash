@@ -16,7 +16,7 @@ _imglock_command_start() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
         --) echo $((i + 1)) && return ;;
-        -w | --wait | --mode | --config) ((i++)) ;;
+        -w | --wait | --mode | --config | --audit) ((i++)) ;;
         -*) ;;
         *) echo "$i" && return ;;
         esac
@@ -45,6 +45,27 @@ _imglock_hold() {
     fi
 }
 
+_imglock_audit() {
+    local i=2
+    while ((i < COMP_CWORD)); do
+        case ${COMP_WORDS[i]} in
+        -o | --output) ((i += 2)) ;;
+        -*) ((i++)) ;;
+        *) break ;;
+        esac
+    done
+    if ((i < COMP_CWORD)); then
+        _command_offset "$i"
+    elif [[ $prev == -o || $prev == --output ]]; then
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    elif [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W '-o --output --help --' -- "$cur")
+    else
+        mapfile -t COMPREPLY < <(compgen -c -- "$cur")
+    fi
+}
+
 _imglock() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} start
     COMPREPLY=()
@@ -67,11 +88,20 @@ _imglock() {
             _command_offset 2
             return
             ;;
+        audit)
+            _imglock_audit
+            return
+            ;;
         esac
     fi
     case $prev in
     --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shared exclusive nolock' -- "$cur") && return ;;
     -w | --wait) mapfile -t COMPREPLY < <(compgen -W 'forever' -- "$cur") && return ;;
+    --audit)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
     --config)
         if [[ $cur == */* ]]; then
             compopt -o filenames
@@ -87,9 +117,9 @@ _imglock() {
         _command_offset "$start"
     elif [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W '-s -x -n -w -v -h -V --shared --exclusive --mode --nonblock --wait --config
-            --verbose --help --version --' -- "$cur")
+            --audit --verbose --help --version --' -- "$cur")
     else
-        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor')" -c -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor audit')" -c -- "$cur")
     fi
 }
 

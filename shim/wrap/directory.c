@@ -48,14 +48,14 @@ static bool is_private_entry(const char *name, DIR *directory)
         return entry;                                                  \
     }
 
-#define WRAP_READDIR_R(name, type)                                          \
-    EXPORT int name(DIR *directory, type *entry, type **result)             \
-    {                                                                       \
-        int error;                                                          \
-        do {                                                                \
-            error = REAL(name)(directory, entry, result);                   \
+#define WRAP_READDIR_R(name, type)                                                 \
+    EXPORT int name(DIR *directory, type *entry, type **result)                    \
+    {                                                                              \
+        int error;                                                                 \
+        do {                                                                       \
+            error = REAL(name)(directory, entry, result);                          \
         } while (!error && *result && is_private_entry(entry->d_name, directory)); \
-        return error;                                                       \
+        return error;                                                              \
     }
 
 WRAP_READDIR(readdir, struct dirent)

@@ -45,33 +45,33 @@ static mode_t mode_argument(int flags, va_list arguments)
     return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(arguments, mode_t) : 0;
 }
 
-#define WRAP_OPEN(name)                                                                                     \
-    EXPORT int name(const char *path, int flags, ...)                                                       \
-    {                                                                                                       \
-        va_list arguments;                                                                                  \
-        va_start(arguments, flags);                                                                         \
-        mode_t mode = mode_argument(flags, arguments);                                                      \
-        va_end(arguments);                                                                                  \
+#define WRAP_OPEN(name)                                                                                        \
+    EXPORT int name(const char *path, int flags, ...)                                                          \
+    {                                                                                                          \
+        va_list arguments;                                                                                     \
+        va_start(arguments, flags);                                                                            \
+        mode_t mode = mode_argument(flags, arguments);                                                         \
+        va_end(arguments);                                                                                     \
         const struct open_call call = {invoke_open, AT_FDCWD, path, flags, mode, (const void *)REAL(name), 0}; \
-        return admit_open(&call);                                                                           \
+        return admit_open(&call);                                                                              \
     }
 
-#define WRAP_OPENAT(name)                                                                                       \
-    EXPORT int name(int directory, const char *path, int flags, ...)                                            \
-    {                                                                                                           \
-        va_list arguments;                                                                                      \
-        va_start(arguments, flags);                                                                             \
-        mode_t mode = mode_argument(flags, arguments);                                                          \
-        va_end(arguments);                                                                                      \
+#define WRAP_OPENAT(name)                                                                                         \
+    EXPORT int name(int directory, const char *path, int flags, ...)                                              \
+    {                                                                                                             \
+        va_list arguments;                                                                                        \
+        va_start(arguments, flags);                                                                               \
+        mode_t mode = mode_argument(flags, arguments);                                                            \
+        va_end(arguments);                                                                                        \
         const struct open_call call = {invoke_openat, directory, path, flags, mode, (const void *)REAL(name), 0}; \
-        return admit_open(&call);                                                                               \
+        return admit_open(&call);                                                                                 \
     }
 
 /* The fortified ones have no mode, and end the program when flags ask for one: libc is left to do that. */
-#define WRAP_OPEN_2(name)                                                                                    \
-    EXPORT int name(const char *path, int flags)                                                             \
-    {                                                                                                        \
-        const struct open_call call = {invoke_open_2, AT_FDCWD, path, flags, 0, (const void *)REAL(name), 0}; \
+#define WRAP_OPEN_2(name)                                                                                         \
+    EXPORT int name(const char *path, int flags)                                                                  \
+    {                                                                                                             \
+        const struct open_call call = {invoke_open_2, AT_FDCWD, path, flags, 0, (const void *)REAL(name), 0};     \
         return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? REAL(name)(path, flags) : admit_open(&call); \
     }
 
@@ -84,12 +84,12 @@ static mode_t mode_argument(int flags, va_list arguments)
     }
 
 /* creat is open with these flags; only by open can the file be looked at before it is truncated. */
-#define WRAP_CREAT(name, by)                                                                                   \
-    EXPORT int name(const char *path, mode_t mode)                                                             \
-    {                                                                                                          \
-        const struct open_call call = {                                                                        \
-            invoke_open, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode, (const void *)REAL(by), 0};       \
-        return admit_open(&call);                                                                              \
+#define WRAP_CREAT(name, by)                                                                             \
+    EXPORT int name(const char *path, mode_t mode)                                                       \
+    {                                                                                                    \
+        const struct open_call call = {                                                                  \
+            invoke_open, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode, (const void *)REAL(by), 0}; \
+        return admit_open(&call);                                                                        \
     }
 
 WRAP_OPEN(open)

@@ -6,27 +6,27 @@
 #include "admit.h"
 #include "real.h"
 
-#define GUARDED_TRUNCATE(name, offset)                                                       \
-    EXPORT int name(const char *path, offset length)                                         \
-    {                                                                                        \
-        struct guard guard;                                                                  \
-        if (guard_begin(&guard, GUARD_TRUNCATE, AT_FDCWD, path, true) < 0) return -1;        \
-        int result = REAL(name)(path, length);                                               \
-        guard_end(&guard);                                                                   \
-        return result;                                                                       \
+#define GUARDED_TRUNCATE(name, offset)                                                \
+    EXPORT int name(const char *path, offset length)                                  \
+    {                                                                                 \
+        struct guard guard;                                                           \
+        if (guard_begin(&guard, GUARD_TRUNCATE, AT_FDCWD, path, true) < 0) return -1; \
+        int result = REAL(name)(path, length);                                        \
+        guard_end(&guard);                                                            \
+        return result;                                                                \
     }
 
 GUARDED_TRUNCATE(truncate, off_t)
 GUARDED_TRUNCATE(truncate64, off64_t)
 
-#define GUARDED_UNLINK(name)                                                                 \
-    EXPORT int name(const char *path)                                                        \
-    {                                                                                        \
-        struct guard guard;                                                                  \
-        if (guard_begin(&guard, GUARD_UNLINK, AT_FDCWD, path, false) < 0) return -1;         \
-        int result = REAL(name)(path);                                                       \
-        guard_end(&guard);                                                                   \
-        return result;                                                                       \
+#define GUARDED_UNLINK(name)                                                         \
+    EXPORT int name(const char *path)                                                \
+    {                                                                                \
+        struct guard guard;                                                          \
+        if (guard_begin(&guard, GUARD_UNLINK, AT_FDCWD, path, false) < 0) return -1; \
+        int result = REAL(name)(path);                                               \
+        guard_end(&guard);                                                           \
+        return result;                                                               \
     }
 
 GUARDED_UNLINK(unlink)

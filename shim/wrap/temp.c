@@ -19,24 +19,24 @@ static int admit_temporary(const char *path, int flags, int descriptor)
     return -1;
 }
 
-#define WRAP_MKSTEMP(name)                                                   \
-    EXPORT int name(char *path)                                              \
-    {                                                                        \
-        return admit_temporary(path, 0, REAL(name)(path));                   \
+#define WRAP_MKSTEMP(name)                                 \
+    EXPORT int name(char *path)                            \
+    {                                                      \
+        return admit_temporary(path, 0, REAL(name)(path)); \
     }
-#define WRAP_MKOSTEMP(name)                                                  \
-    EXPORT int name(char *path, int flags)                                   \
-    {                                                                        \
-        return admit_temporary(path, flags, REAL(name)(path, flags));        \
+#define WRAP_MKOSTEMP(name)                                           \
+    EXPORT int name(char *path, int flags)                            \
+    {                                                                 \
+        return admit_temporary(path, flags, REAL(name)(path, flags)); \
     }
-#define WRAP_MKSTEMPS(name)                                                  \
-    EXPORT int name(char *path, int suffix)                                  \
-    {                                                                        \
-        return admit_temporary(path, 0, REAL(name)(path, suffix));           \
+#define WRAP_MKSTEMPS(name)                                        \
+    EXPORT int name(char *path, int suffix)                        \
+    {                                                              \
+        return admit_temporary(path, 0, REAL(name)(path, suffix)); \
     }
-#define WRAP_MKOSTEMPS(name)                                                 \
-    EXPORT int name(char *path, int suffix, int flags)                       \
-    {                                                                        \
+#define WRAP_MKOSTEMPS(name)                                                  \
+    EXPORT int name(char *path, int suffix, int flags)                        \
+    {                                                                         \
         return admit_temporary(path, flags, REAL(name)(path, suffix, flags)); \
     }
 

@@ -1,7 +1,7 @@
 /* fault.c: makes the library's n-th fallible system call fail.
  *
- * FAULT_AT=n and FAULT_ERRNO=number in the environment.  Calls that cannot fail (getpid, the signal mask, the clock) are not
- * counted.  A close that fails has closed, as on Linux. */
+ * FAULT_AT=n and FAULT_ERRNO=number in the environment.  Calls that cannot fail (getpid, the signal mask, the clock)
+ * are not counted.  A close that fails has closed, as on Linux. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>

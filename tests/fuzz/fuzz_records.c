@@ -1,8 +1,9 @@
-/* fuzz_records.c: reading a lock file that anybody may have written: header, records, and the lines printed from them. */
+/* fuzz_records.c: reading a lock file that anybody may have written: header, records, and the lines printed from them.
+ */
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

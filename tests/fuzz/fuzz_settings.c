@@ -1,8 +1,8 @@
-/* fuzz_settings.c: the settings parser and the questions asked of what it took.  The input is an environment: entries between
- * NULs, each with IMGLOCK_ put in front. */
+/* fuzz_settings.c: the settings parser and the questions asked of what it took.  The input is an environment: entries
+ * between NULs, each with IMGLOCK_ put in front. */
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
 // link: -ldl
-/* faults.c: faults LIBRARY DIRECTORY: runs one scenario of opens, copies, a fork and closes under the library that makes one
- * of its system calls fail (tests/fault/fault.c), once for every call and every error.
+/* faults.c: faults LIBRARY DIRECTORY: runs one scenario of opens, copies, a fork and closes under the library that
+ * makes one of its system calls fail (tests/fault/fault.c), once for every call and every error.
  *
- * After each single failure: an open that failed has a reason in one line, and left no lock; an open that succeeded has its
- * lock, and keeps it until its last descriptor is closed; nothing hangs, and nothing is left at the end. */
+ * After each single failure: an open that failed has a reason in one line, and left no lock; an open that succeeded has
+ * its lock, and keeps it until its last descriptor is closed; nothing hangs, and nothing is left at the end. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,8 @@
 static const char *lock_path;
 static char complaint[256];
 
-/* The lock as another process would find it: 0 free, 1 shared, 2 exclusive.  An open file description of its own sees the
- * locks of the library's. */
+/* The lock as another process would find it: 0 free, 1 shared, 2 exclusive.  An open file description of its own sees
+ * the locks of the library's. */
 static int lock_state(void)
 {
     /* This open goes through the library as well, and may be the one that meets the fault. */
@@ -36,7 +36,8 @@ static int lock_state(void)
 static void expect_lock(int least, const char *when)
 {
     int state = lock_state();
-    if (state < least && !complaint[0]) snprintf(complaint, sizeof complaint, "%s: lock state %d, not %d", when, state, least);
+    if (state < least && !complaint[0])
+        snprintf(complaint, sizeof complaint, "%s: lock state %d, not %d", when, state, least);
 }
 
 static int scenario(void)
@@ -102,7 +103,8 @@ static int run_once(const char *library, long at, int error, char *output, size_
     }
     close(ends[1]);
     size_t have = 0;
-    for (ssize_t got; have < size - 1 && (got = read(ends[0], output + have, size - 1 - have)) > 0;) have += (size_t)got;
+    for (ssize_t got; have < size - 1 && (got = read(ends[0], output + have, size - 1 - have)) > 0;)
+        have += (size_t)got;
     output[have] = '\0';
     close(ends[0]);
     int status;
@@ -148,7 +150,8 @@ int main(int argc, char **argv)
             if (lock_state() != 0) why = "a lock is left after the end";
             if (why) {
                 failed++;
-                printf("%s at call %ld of %ld: %s (status %d): %s\n", name_of(errors[i]), at, calls, why, status, output);
+                printf("%s at call %ld of %ld: %s (status %d): %s\n", name_of(errors[i]), at, calls, why, status,
+                       output);
             }
         }
     }

@@ -1,5 +1,5 @@
-/* hammer.c: hammer ROUNDS [fork]: eight threads of one process open, copy and close the same three images as fast as they can, for the sanitizers and
- * valgrind to watch.  None of it may be refused: a program never locks itself out. */
+/* hammer.c: hammer ROUNDS [fork]: eight threads of one process open, copy and close the same three images as fast as
+ * they can, for the sanitizers and valgrind to watch.  None of it may be refused: a program never locks itself out. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* torture.c: torture SECONDS SEED LIBRARY DIRECTORY
  *
- * Sixteen groups of processes open, dup, fork, exec, hand down and close the same few images, and are killed with SIGKILL
- * at random points.  An oracle in shared memory counts who is inside: a group that has an image open for writing must be
- * alone with it.  Exits 0 when there was no violation, nothing hung, and every lock is free at the end.
+ * Sixteen groups of processes open, dup, fork, exec, hand down and close the same few images, and are killed with
+ * SIGKILL at random points.  An oracle in shared memory counts who is inside: a group that has an image open for
+ * writing must be alone with it.  Exits 0 when there was no violation, nothing hung, and every lock is free at the end.
  *
- * The oracle errs on one side only: a process counts itself in after its open came back, and out before its close.  Fork
+ * The oracle errs on one side only: a process counts itself in after its open came back, and out before its close. Fork
  * and exec pass the count on.  A group that is about to be killed is marked first, and not counted until it is gone. */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,11 +31,13 @@ struct oracle {
     atomic_int bad_status;
     atomic_long opened, refused, forks, execs;
     char first_violation[160];
+    pid_t driver;
 };
 
 static struct oracle *oracle;
 static const char *oracle_path;
 static int group;
+static pid_t driver;
 static unsigned long random_state;
 
 static unsigned random_below(unsigned limit)
@@ -52,6 +54,7 @@ static void map_oracle(void)
     oracle = mmap(NULL, sizeof *oracle, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     close(descriptor);
     if (oracle == MAP_FAILED) _exit(99);
+    driver = oracle->driver;
 }
 
 struct held {
@@ -220,7 +223,8 @@ static void exec_with_image(int generation)
         snprintf(depth, sizeof depth, "%d", generation);
         snprintf(seed, sizeof seed, "%lu", random_state | 1);
         atomic_fetch_add(&oracle->execs, 1);
-        execl("/proc/self/exe", "torture", "inside", oracle_path, number, seed, descriptor, image, writing, depth, NULL);
+        execl("/proc/self/exe", "torture", "inside", oracle_path, number, seed, descriptor, image, writing, depth,
+              NULL);
         _exit(98);
     }
 }
@@ -287,9 +291,16 @@ static void act(int generation, int steps)
         default:
             for (int i = 0; i < held_count; i++) check_alone(held[i].image, held[i].writing);
             reap_children();
+            if (kill(driver, 0) < 0) _exit(0);
             break;
         }
     }
+}
+
+/* Nothing goes on when the driver is gone. */
+static void die_with_parent(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
 static pid_t start_group(int number, unsigned long seed, const char *library)
@@ -297,6 +308,7 @@ static pid_t start_group(int number, unsigned long seed, const char *library)
     pid_t child = fork();
     if (child) return child;
     char group_text[12], seed_text[24];
+    die_with_parent();
     setpgid(0, 0);
     snprintf(group_text, sizeof group_text, "%d", number);
     snprintf(seed_text, sizeof seed_text, "%lu", seed);
@@ -342,6 +354,7 @@ static int drive(double seconds, unsigned long seed, const char *library)
     if (ftruncate(descriptor, sizeof *oracle) < 0) return 1;
     close(descriptor);
     map_oracle();
+    oracle->driver = getpid();
     for (int i = 0; i < GROUPS; i++) leaders[i] = start_group(i, seed * 1000 + (unsigned long)i, library);
     for (double end = now() + seconds; now() < end && !atomic_load(&oracle->violations);) {
         sleep_ms(5 + random_below(30));

@@ -1,0 +1,241 @@
+/* report_json.c: the report as one JSON document. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report_write.h"
+#include "text.h"
+
+/* A string whose bytes are no UTF-8 comes with U+FFFD in place of the bad ones, and its bytes under KEY_raw, as in the
+ * log. */
+static void set_name(json_t *object, const char *key, const struct name *name)
+{
+    if (!name) return;
+    json_t *string = json_stringn(name->bytes, name->length);
+    if (string) {
+        json_object_set_new(object, key, string);
+        return;
+    }
+    char *valid = zeroed(3 * name->length + 1), raw_key[40];
+    struct text text = text_in(valid, 3 * name->length + 1), raw = text_in(raw_key, sizeof raw_key);
+    json_t *bytes = json_array();
+    for (size_t i = 0; i < name->length;) {
+        size_t sequence = text_utf8_sequence(name->bytes + i, name->length - i);
+        if (sequence)
+            text_append_bytes(&text, name->bytes + i, sequence);
+        else
+            text_append(&text, "\xef\xbf\xbd");
+        i += sequence ? sequence : 1;
+    }
+    for (size_t i = 0; i < name->length; i++) json_array_append_new(bytes, json_integer((unsigned char)name->bytes[i]));
+    text_append(&raw, key);
+    text_append(&raw, "_raw");
+    json_object_set_new(object, key, json_string(valid));
+    json_object_set_new(object, raw_key, bytes);
+    free(valid);
+}
+
+static void set_number(json_t *object, const char *key, int64_t number)
+{
+    json_object_set_new(object, key, json_integer(number));
+}
+
+static void set_truth(json_t *object, const char *key, bool truth)
+{
+    json_object_set_new(object, key, json_boolean(truth));
+}
+
+static void set_word(json_t *object, const char *key, const char *word)
+{
+    json_object_set_new(object, key, json_string(word));
+}
+
+static void set_time(json_t *object, const char *key, int64_t time)
+{
+    char text[TIME_SIZE];
+    set_word(object, key, utc_time(time, text));
+}
+
+static void set_mode(json_t *object, const char *key, enum lock_mode mode)
+{
+    set_word(object, key, mode == LOCK_NONE ? "none" : policy_mode_name(mode));
+}
+
+static void set_period(json_t *object, int64_t from, int64_t to)
+{
+    set_time(object, "from", from);
+    set_time(object, "to", to);
+    set_number(object, "duration_ns", to - from);
+}
+
+static void set_process(json_t *object, const struct process *process)
+{
+    set_number(object, "pid", process->pid);
+    set_number(object, "start", (int64_t)process->start);
+    if (process->uid >= 0) set_number(object, "uid", process->uid);
+}
+
+static json_t *span_object(const struct span *span)
+{
+    static const char *const ends[] = {
+        [END_RELEASED] = "release", [END_EXITED] = "exit", [END_UNKNOWN] = "not in the log"};
+    json_t *object = json_object(), *segments = json_array();
+    set_process(object, span->process);
+    set_name(object, "comm", span->comm);
+    set_name(object, "cmdline", span->cmdline);
+    set_mode(object, "mode", span_mode(span));
+    set_period(object, span->from, span->to);
+    set_word(object, "end", ends[span->end]);
+    set_truth(object, "open_ended", span->end == END_UNKNOWN);
+    set_truth(object, "let_through", span->let_through);
+    set_truth(object, "family", span->family || span->inherited);
+    set_truth(object, "named_by_others_only", span->reported);
+    set_number(object, "opens", (int64_t)span->opens);
+    set_name(object, "flags", span->flags);
+    set_number(object, "overlaps_that_corrupt", (int64_t)span->clashes);
+    for (size_t i = 0; i < span->count; i++) {
+        json_t *segment = json_object();
+        set_mode(segment, "mode", span->segments[i].mode);
+        set_truth(segment, "locked", span->segments[i].locked);
+        set_period(segment, span->segments[i].from, span->segments[i].to);
+        json_array_append_new(segments, segment);
+    }
+    json_object_set_new(object, "segments", segments);
+    return object;
+}
+
+static json_t *overlap_object(const struct image *image, const struct overlap *overlap)
+{
+    json_t *object = json_object(), *numbers = json_array();
+    set_word(object, "kind", overlap->family ? "family" : overlap->possible ? "possible" : "corrupts");
+    set_truth(object, "repeated", overlap->repeated);
+    set_period(object, overlap->from, overlap->to);
+    const struct span *const both[] = {overlap->first, overlap->second};
+    for (int i = 0; i < 2; i++) {
+        json_t *side = json_object();
+        set_number(side, "span", (int64_t)both[i]->number);
+        set_number(side, "pid", both[i]->process->pid);
+        set_name(side, "cmdline", both[i]->cmdline);
+        if (both[i]->image != image) set_name(side, "image", both[i]->image->path);
+        json_array_append_new(numbers, side);
+    }
+    json_object_set_new(object, "between", numbers);
+    return object;
+}
+
+static json_t *wait_object(const struct waiting *wait)
+{
+    static const char *const ends[] = {
+        [WAIT_GRANTED] = "granted", [WAIT_REFUSED] = "refused", [WAIT_UNKNOWN] = "not in the log"};
+    json_t *object = json_object();
+    set_process(object, wait->process);
+    set_name(object, "comm", wait->comm);
+    set_name(object, "cmdline", wait->cmdline);
+    set_mode(object, "mode", wait->mode);
+    set_period(object, wait->from, wait->to);
+    set_word(object, "end", ends[wait->end]);
+    return object;
+}
+
+static json_t *blocker_object(const struct blocker *blocker)
+{
+    json_t *object = json_object();
+    set_number(object, "pid", blocker->pid);
+    set_name(object, "comm", blocker->comm);
+    if (blocker->uid >= 0) set_number(object, "uid", blocker->uid);
+    set_mode(object, "mode", blocker->mode);
+    if (blocker->since) set_time(object, "since", blocker->since);
+    set_name(object, "host", blocker->host);
+    return object;
+}
+
+static json_t *incident_object(const struct incident *incident)
+{
+    static const char *const kinds[] = {
+        [EVENT_CONFLICT] = "conflict", [EVENT_GUARD] = "guard", [EVENT_LOST] = "lost", [EVENT_ERROR] = "error"};
+    const struct event *event = incident->event;
+    json_t *object = json_object();
+    set_word(object, "event", kinds[event->kind]);
+    set_time(object, "time", event->time);
+    set_process(object, incident->process);
+    set_name(object, "comm", event->comm);
+    set_name(object, "cmdline", event->cmdline);
+    if (event->kind == EVENT_CONFLICT || event->kind == EVENT_LOST) set_mode(object, "mode", event->mode);
+    set_name(object, event->kind == EVENT_GUARD ? "operation" : "what", event->what);
+    set_name(object, "flags", event->flags);
+    set_name(object, "result", event->result);
+    set_name(object, event->kind == EVENT_ERROR ? "cause" : "errno", event->error);
+    if (event->kind == EVENT_LOST) set_truth(object, "regained", event->regained);
+    if (event->kind != EVENT_CONFLICT && event->kind != EVENT_GUARD) return object;
+    json_t *holders = json_array();
+    for (size_t i = 0; i < event->blocker_count; i++)
+        json_array_append_new(holders, blocker_object(&event->blockers[i]));
+    json_object_set_new(object, "holders", holders);
+    return object;
+}
+
+static json_t *incident_array(const struct incident *incidents, size_t count)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) json_array_append_new(array, incident_object(&incidents[i]));
+    return array;
+}
+
+static json_t *image_object(const struct image *image)
+{
+    json_t *object = json_object(), *spans = json_array(), *overlaps = json_array(), *waits = json_array();
+    set_name(object, "image", image->path);
+    set_name(object, "lock", image->lock);
+    for (size_t i = 0; i < image->span_count; i++) json_array_append_new(spans, span_object(image->spans[i]));
+    for (size_t i = 0; i < image->overlap_count; i++)
+        json_array_append_new(overlaps, overlap_object(image, &image->overlaps[i]));
+    for (size_t i = 0; i < image->wait_count; i++) json_array_append_new(waits, wait_object(image->waits[i]));
+    json_object_set_new(object, "spans", spans);
+    json_object_set_new(object, "overlaps", overlaps);
+    json_object_set_new(object, "waits", waits);
+    json_object_set_new(object, "incidents", incident_array(image->incidents, image->incident_count));
+    return object;
+}
+
+static json_t *totals_object(const struct report *report)
+{
+    json_t *object = json_object();
+    set_number(object, "images", (int64_t)report->image_count);
+    set_number(object, "processes", (int64_t)report->processes);
+    set_number(object, "spans", (int64_t)report->spans);
+    set_number(object, "overlaps_that_corrupt", (int64_t)report->clashes);
+    set_number(object, "possible_overlaps", (int64_t)report->possible);
+    set_number(object, "family_overlaps", (int64_t)report->family);
+    set_number(object, "refused", (int64_t)report->refused);
+    set_number(object, "let_through", (int64_t)report->let_through);
+    set_number(object, "waits", (int64_t)report->waits);
+    set_number(object, "lost", (int64_t)report->lost);
+    set_number(object, "errors", (int64_t)report->errors);
+    set_number(object, "lines_skipped", (int64_t)report->skipped);
+    set_truth(object, "conflict", report_has_conflict(report));
+    return object;
+}
+
+void report_write_json(const struct report *report, FILE *stream)
+{
+    json_t *object = json_object(), *logs = json_array(), *images = json_array();
+    set_number(object, "v", 1);
+    for (size_t i = 0; i < report->log.file_count; i++) {
+        const struct log_file *file = &report->log.files[i];
+        const struct name *path = name_of(file->path, strlen(file->path));
+        json_t *log = json_object();
+        set_name(log, "log", path);
+        set_number(log, "lines", (int64_t)file->lines);
+        set_number(log, "skipped", (int64_t)file->skipped);
+        json_array_append_new(logs, log);
+    }
+    json_object_set_new(object, "logs", logs);
+    if (report->log.count) set_period(object, report->from, report->to);
+    for (size_t i = 0; i < report->image_count; i++) json_array_append_new(images, image_object(report->images[i]));
+    json_object_set_new(object, "images", images);
+    json_object_set_new(object, "incidents_without_image", incident_array(report->homeless, report->homeless_count));
+    json_object_set_new(object, "totals", totals_object(report));
+    json_dumpf(object, stream, JSON_INDENT(2));
+    putc('\n', stream);
+    json_decref(object);
+}

@@ -1,0 +1,225 @@
+/* report_trace.c: the report as Chrome trace events, which Perfetto and chrome://tracing open.
+ *
+ * A process of the trace is an image, a thread is who had it.  Viewers take events of one thread that overlap and do
+ * not nest for an error, so what does not fit goes to a further thread. */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "report_write.h"
+
+struct trace {
+    const struct report *report;
+    json_t *events;
+    int image;  /* the process of the trace */
+    int thread; /* the last one; their numbers differ in the whole trace */
+};
+
+/* A bar to be put on a thread. */
+struct bar {
+    int64_t from, to; /* microseconds since the report's beginning */
+    const char *name;
+    json_t *arguments;
+    const struct process *process;
+    const struct name *comm;
+};
+
+static int64_t microseconds(const struct trace *trace, int64_t time)
+{
+    return (time - trace->report->from) / 1000;
+}
+
+static json_t *add_event(struct trace *trace, const char *phase, const char *name, int thread)
+{
+    json_t *event = json_pack("{s:s, s:s, s:i, s:i}", "ph", phase, "name", name, "pid", trace->image, "tid", thread);
+    json_array_append_new(trace->events, event);
+    return event;
+}
+
+/* A metadata event: the name or the place of a process or a thread. */
+static void describe(struct trace *trace, int thread, const char *what, const char *key, json_t *value)
+{
+    json_object_set_new(add_event(trace, "M", what, thread), "args", json_pack("{s:o}", key, value));
+}
+
+static void name_thread(struct trace *trace, int thread, const char *name)
+{
+    describe(trace, thread, "thread_name", "name", json_string(name));
+    describe(trace, thread, "thread_sort_index", "sort_index", json_integer(thread));
+}
+
+static int compare_bars(const void *left, const void *right)
+{
+    const struct bar *a = left, *b = right;
+    if (a->process != b->process) return a->process->number < b->process->number ? -1 : 1;
+    if (a->from != b->from) return a->from < b->from ? -1 : 1;
+    return a->to > b->to ? -1 : a->to < b->to;
+}
+
+static json_t *span_arguments(const struct span *span, const struct segment *segment)
+{
+    json_t *arguments =
+        json_pack("{s:i, s:s, s:s, s:b, s:b}", "pid", (int)span->process->pid, "command", span->cmdline->shown, "user",
+                  user_name(span->process->uid), "locked", segment->locked, "open_ended", span->end == END_UNKNOWN);
+    if (span->let_through) json_object_set_new(arguments, "let_through", json_true());
+    if (span->family || span->inherited) json_object_set_new(arguments, "family", json_true());
+    return arguments;
+}
+
+/* All bars of the image's holders. */
+static size_t gather_bars(struct trace *trace, const struct image *image, struct bar *bars)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < image->span_count; i++) {
+        const struct span *span = image->spans[i];
+        for (size_t j = 0; j < span->count; j++) {
+            const struct segment *segment = &span->segments[j];
+            bars[count++] =
+                (struct bar){.from = microseconds(trace, segment->from),
+                             .to = microseconds(trace, segment->to),
+                             .name = segment->mode == LOCK_NONE ? "no lock" : policy_mode_name(segment->mode),
+                             .arguments = span_arguments(span, segment),
+                             .process = span->process,
+                             .comm = span->comm};
+        }
+    }
+    for (size_t i = 0; i < image->wait_count; i++) {
+        const struct waiting *wait = image->waits[i];
+        bars[count++] =
+            (struct bar){.from = microseconds(trace, wait->from),
+                         .to = microseconds(trace, wait->to),
+                         .name = wait->mode == LOCK_EXCLUSIVE ? "wait for exclusive" : "wait for shared",
+                         .arguments = json_pack("{s:i, s:s, s:b}", "pid", (int)wait->process->pid, "command",
+                                                wait->cmdline->shown, "granted", wait->end == WAIT_GRANTED),
+                         .process = wait->process,
+                         .comm = wait->comm};
+    }
+    if (count) qsort(bars, count, sizeof *bars, compare_bars);
+    return count;
+}
+
+static size_t count_bars(const struct image *image)
+{
+    size_t count = image->wait_count;
+    for (size_t i = 0; i < image->span_count; i++) count += image->spans[i]->count;
+    return count;
+}
+
+static void add_bar(struct trace *trace, const struct bar *bar, int thread)
+{
+    json_t *event = add_event(trace, "X", bar->name, thread);
+    json_object_set_new(event, "cat", json_string("lock"));
+    json_object_set_new(event, "ts", json_integer(bar->from));
+    json_object_set_new(event, "dur", json_integer(bar->to - bar->from));
+    json_object_set_new(event, "args", bar->arguments);
+}
+
+static int holder_thread(struct trace *trace, const struct name *comm, const struct process *process)
+{
+    char name[TIME_SIZE];
+    char *whole = NULL;
+    snprintf(name, sizeof name, "pid %d", (int)process->pid);
+    if (asprintf(&whole, "%s, %s", comm->shown, name) < 0) whole = NULL;
+    name_thread(trace, ++trace->thread, whole ? whole : name);
+    free(whole);
+    return trace->thread;
+}
+
+/* Puts the bars of one process on as few threads as hold them without overlap. */
+static void place_bars(struct trace *trace, const struct bar *bars, size_t count)
+{
+    struct lane {
+        int64_t end;
+        int thread;
+    } *lanes = NULL;
+    size_t lane_count = 0, room = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = 0;
+        while (at < lane_count && lanes[at].end > bars[i].from) at++;
+        if (at == lane_count) {
+            lanes = grown(lanes, lane_count, &room, sizeof *lanes);
+            lanes[lane_count++].thread = holder_thread(trace, bars[i].comm, bars[i].process);
+        }
+        lanes[at].end = bars[i].to;
+        add_bar(trace, &bars[i], lanes[at].thread);
+    }
+    free(lanes);
+}
+
+static void add_incidents(struct trace *trace, const struct incident *incidents, size_t count)
+{
+    if (!count) return;
+    name_thread(trace, ++trace->thread, "conflicts and incidents");
+    for (size_t i = 0; i < count; i++) {
+        const struct event *event = incidents[i].event;
+        const char *name = event->kind == EVENT_LOST    ? "lock lost"
+                           : event->kind == EVENT_ERROR ? "error"
+                           : was_let_through(event)     ? "conflict, let through"
+                                                        : "conflict, refused";
+        json_t *instant = add_event(trace, "i", name, trace->thread);
+        json_t *arguments = json_pack("{s:i, s:s}", "pid", (int)event->pid, "command", event->cmdline->shown);
+        if (event->what) json_object_set_new(arguments, "what", json_string(event->what->shown));
+        if (event->blocker_count && event->blockers[0].comm) {
+            json_object_set_new(arguments, "holder", json_string(event->blockers[0].comm->shown));
+            json_object_set_new(arguments, "holder_pid", json_integer(event->blockers[0].pid));
+        }
+        json_object_set_new(instant, "s", json_string("p"));
+        json_object_set_new(instant, "cat", json_string("conflict"));
+        json_object_set_new(instant, "ts", json_integer(microseconds(trace, event->time)));
+        json_object_set_new(instant, "args", arguments);
+    }
+}
+
+/* The time in which an overlap that corrupts went on, as bars that do not overlap. */
+static void add_overlaps(struct trace *trace, const struct image *image)
+{
+    struct bar bar = {.name = "overlap that corrupts"};
+    size_t merged = 0;
+    for (size_t i = 0; image->clashes && i < image->overlap_count; i++) {
+        const struct overlap *overlap = &image->overlaps[i];
+        if (overlap->family || overlap->possible) continue;
+        int64_t from = microseconds(trace, overlap->from), to = microseconds(trace, overlap->to);
+        if (!merged) name_thread(trace, ++trace->thread, "overlaps that corrupt");
+        if (merged && from > bar.to) {
+            bar.arguments = json_pack("{s:I}", "overlaps", (json_int_t)merged);
+            add_bar(trace, &bar, trace->thread);
+            merged = 0;
+        }
+        if (!merged) bar.from = bar.to = from;
+        if (to > bar.to) bar.to = to;
+        merged++;
+    }
+    if (!merged) return;
+    bar.arguments = json_pack("{s:I}", "overlaps", (json_int_t)merged);
+    add_bar(trace, &bar, trace->thread);
+}
+
+static void add_image(struct trace *trace, const struct image *image)
+{
+    struct bar *bars = zeroed((count_bars(image) + 1) * sizeof *bars);
+    describe(trace, 0, "process_name", "name", json_string(image->path->shown));
+    describe(trace, 0, "process_sort_index", "sort_index", json_integer(trace->image));
+    add_overlaps(trace, image);
+    add_incidents(trace, image->incidents, image->incident_count);
+    size_t count = gather_bars(trace, image, bars);
+    for (size_t i = 0, next; i < count; i = next) {
+        for (next = i; next < count && bars[next].process == bars[i].process;) next++;
+        place_bars(trace, bars + i, next - i);
+    }
+    free(bars);
+}
+
+void report_write_trace(const struct report *report, FILE *stream)
+{
+    struct trace trace = {.report = report, .events = json_array(), .thread = (int)report->image_count};
+    char start[TIME_SIZE];
+    for (size_t i = 0; i < report->image_count; i++) {
+        trace.image = (int)i + 1;
+        add_image(&trace, report->images[i]);
+    }
+    json_t *whole = json_pack("{s:o, s:s, s:{s:s, s:s}}", "traceEvents", trace.events, "displayTimeUnit", "ms",
+                              "otherData", "program", "imglock " IMGLOCK_VERSION, "start",
+                              report->log.count ? utc_time(report->from, start) : "");
+    json_dumpf(whole, stream, JSON_INDENT(1));
+    putc('\n', stream);
+    json_decref(whole);
+}

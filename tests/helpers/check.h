@@ -1,0 +1,124 @@
+/* check.h: what the test programs share.
+ *
+ * A program checks many things and reports each that is wrong on stderr; checked() is its exit status.  The lock is
+ * asked for through an open file description of our own, which sees the library's lock as any other process does. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int checks_failed;
+
+__attribute__((format(printf, 2, 3), unused)) static bool check(bool good, const char *format, ...)
+{
+    if (good) return true;
+    int saved = errno;
+    va_list arguments;
+    checks_failed++;
+    va_start(arguments, format);
+    fputs("wrong: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, " (errno %d)\n", saved);
+    va_end(arguments);
+    errno = saved;
+    return false;
+}
+
+__attribute__((unused)) static int checked(void)
+{
+    if (checks_failed) fprintf(stderr, "%d wrong\n", checks_failed);
+    return checks_failed ? 1 : 0;
+}
+
+/* What others see of the two bytes at start: "free", "shared" or "exclusive". */
+__attribute__((unused)) static const char *lock_state_at(const char *lock_file, int start)
+{
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = 2};
+    struct rlimit limit, raised;
+    int saved = errno;
+    /* A test that has come to its limit can still look. */
+    getrlimit(RLIMIT_NOFILE, &limit);
+    raised = (struct rlimit){limit.rlim_max, limit.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &raised);
+    int descriptor = open(lock_file, O_RDONLY | O_CLOEXEC);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (descriptor < 0 && errno == ENOENT) {
+        errno = saved;
+        return "free";
+    }
+    if (descriptor < 0 || fcntl(descriptor, F_OFD_GETLK, &range) < 0) {
+        perror(lock_file);
+        exit(2);
+    }
+    close(descriptor);
+    errno = saved;
+    return range.l_type == F_UNLCK ? "free" : range.l_type == F_RDLCK ? "shared" : "exclusive";
+}
+
+/* Checks the lock of the image; LOCK_FILE names its lock file.  Without LOCK_FILE the program runs bare, to show what
+ * it does then, and there is nothing to check. */
+__attribute__((format(printf, 2, 3), unused)) static void check_lock(const char *expected, const char *format, ...)
+{
+    const char *lock_file = getenv("LOCK_FILE");
+    if (!lock_file) return;
+    char what[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    const char *state = lock_state_at(lock_file, 0);
+    check(strcmp(state, expected) == 0, "%s: the lock is %s, not %s", what, state, expected);
+}
+
+/* The same, once a process that is no child of ours has ended: waits for it, at most five seconds. */
+__attribute__((unused)) static void await_free_lock(const char *after)
+{
+    const char *lock_file = getenv("LOCK_FILE");
+    for (int i = 0; lock_file && i < 500 && strcmp(lock_state_at(lock_file, 0), "free") != 0; i++) usleep(10000);
+    check_lock("free", "%s", after);
+}
+
+/* The number of imglock's descriptor for the lock file, or -1: for tests that aim at it. */
+__attribute__((unused)) static int private_descriptor(void)
+{
+    for (int number = 3; number < 9000; number++) {
+        char link[64];
+        char path[4096];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", number);
+        ssize_t length = readlink(link, path, sizeof path - 1);
+        if (length <= 0) continue;
+        path[length] = '\0';
+        if (strstr(path, "/.qemu-") && strstr(path, ".lock")) return number;
+    }
+    return -1;
+}
+
+struct test_case {
+    const char *name;
+    void (*run)(void);
+};
+
+/* Runs the case of that name, or says which there are. */
+__attribute__((unused)) static void run_case(const struct test_case *cases, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(cases[i].name, name) == 0) {
+            cases[i].run();
+            return;
+        }
+    fprintf(stderr, "no case called %s; there are:", name);
+    for (size_t i = 0; i < count; i++) fprintf(stderr, " %s", cases[i].name);
+    fputc('\n', stderr);
+    exit(2);
+}
+
+#endif

@@ -1,0 +1,2 @@
+// link: -static
+#include "cli_open.c"

@@ -1,0 +1,722 @@
+/* processes.c: processes CASE IMAGE [COMMAND...]: the lock is there while any process has the image, and gone with the
+ * last.  LOCK_FILE names the image's lock file. */
+#include "check.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+static const char *image;
+static char **command;
+static char *self;
+extern char **environ;
+
+static int open_image(int flags)
+{
+    int descriptor = open(image, flags);
+    check(descriptor >= 0, "open of the image gives %d", descriptor);
+    check_lock((flags & O_ACCMODE) == O_RDONLY ? "shared" : "exclusive", "open");
+    return descriptor;
+}
+
+static void wait_for(pid_t child, int expected)
+{
+    int status;
+    pid_t ended = waitpid(child, &status, 0);
+    check(ended == child && WIFEXITED(status) && WEXITSTATUS(status) == expected, "the child ends with %#x", status);
+}
+
+/* ---- fork ------------------------------------------------------------------------------------------------ */
+
+/* A child that does what it is told through a pipe: one letter, one answer. */
+struct helper {
+    pid_t process;
+    int orders;
+    int answers;
+};
+
+static void obey(int orders, int answers, int descriptor)
+{
+    char order;
+    while (read(orders, &order, 1) == 1) {
+        if (order == 'c') close(descriptor);
+        if (order == 'a') close_range(3, (unsigned)(orders < answers ? orders : answers) - 1, 0);
+        if (order == 'd') dup2(0, descriptor);
+        if (order == 'o') open(image, O_RDWR);
+        if (order == 'r') open(image, O_RDONLY);
+        if (write(answers, &order, 1) != 1) break;
+    }
+    _exit(checked());
+}
+
+static struct helper make_helper(pid_t (*fork_by)(void), int descriptor)
+{
+    int orders[2], answers[2];
+    struct helper helper = {0};
+    if (pipe(orders) < 0 || pipe(answers) < 0) exit(2);
+    /* Out of the way of close_range. */
+    for (int i = 0; i < 2; i++) {
+        int moved = fcntl(orders[i], F_DUPFD_CLOEXEC, 100);
+        close(orders[i]);
+        orders[i] = moved;
+        moved = fcntl(answers[i], F_DUPFD_CLOEXEC, 100);
+        close(answers[i]);
+        answers[i] = moved;
+    }
+    helper.process = fork_by();
+    if (helper.process == 0) {
+        close(orders[1]);
+        close(answers[0]);
+        obey(orders[0], answers[1], descriptor);
+    }
+    close(orders[0]);
+    close(answers[1]);
+    helper.orders = orders[1];
+    helper.answers = answers[0];
+    return helper;
+}
+
+static void tell(const struct helper *helper, char order)
+{
+    char answer = 0;
+    if (write(helper->orders, &order, 1) != 1 || read(helper->answers, &answer, 1) != 1 || answer != order)
+        check(false, "the child does not answer to %c", order);
+}
+
+static void end_helper(const struct helper *helper)
+{
+    close(helper->orders);
+    wait_for(helper->process, 0);
+    close(helper->answers);
+}
+
+static pid_t raw_clone(void)
+{
+    return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+#ifdef SYS_fork
+static pid_t raw_fork(void)
+{
+    return (pid_t)syscall(SYS_fork);
+}
+#else
+#define raw_fork raw_clone
+#endif
+
+static void for_every_fork(void (*run)(const char *name, pid_t (*fork_by)(void)))
+{
+    run("fork", fork);
+    run("_Fork", _Fork);
+    run("syscall(SYS_fork)", raw_fork);
+    run("syscall(SYS_clone)", raw_clone);
+}
+
+static void parent_first(const char *name, pid_t (*fork_by)(void))
+{
+    int descriptor = open_image(O_RDWR);
+    struct helper helper = make_helper(fork_by, descriptor);
+    close(descriptor);
+    check_lock("exclusive", "%s: the child has it", name);
+    tell(&helper, 'c');
+    check_lock("free", "%s: the child has closed it", name);
+    end_helper(&helper);
+}
+
+static void child_first(const char *name, pid_t (*fork_by)(void))
+{
+    static const char ways[] = "cad";
+    for (const char *way = ways; *way; way++) {
+        int descriptor = open_image(O_RDWR);
+        struct helper helper = make_helper(fork_by, descriptor);
+        tell(&helper, *way);
+        check_lock("exclusive", "%s, %c: the parent has it", name, *way);
+        end_helper(&helper);
+        check_lock("exclusive", "%s, %c: the child has ended", name, *way);
+        close(descriptor);
+        check_lock("free", "%s, %c: the parent has closed it", name, *way);
+    }
+}
+
+static void child_ends_without_close(const char *name, pid_t (*fork_by)(void))
+{
+    int descriptor = open_image(O_RDWR);
+    struct helper helper = make_helper(fork_by, descriptor);
+    end_helper(&helper);
+    check_lock("exclusive", "%s: the child has ended", name);
+    helper = make_helper(fork_by, descriptor);
+    close(descriptor);
+    kill(helper.process, SIGKILL);
+    waitpid(helper.process, NULL, 0);
+    check_lock("free", "%s: the child was killed", name);
+    close(helper.orders);
+    close(helper.answers);
+}
+
+/* The child opens the image again: it is no stranger to its own lock.  And one process never weakens what the other
+ * may need. */
+static void child_opens_again(const char *name, pid_t (*fork_by)(void))
+{
+    int descriptor = open_image(O_RDWR);
+    struct helper helper = make_helper(fork_by, descriptor);
+    tell(&helper, 'r');
+    tell(&helper, 'o');
+    tell(&helper, 'c');
+    check_lock("exclusive", "%s: the child opened it again", name);
+    close(descriptor);
+    check_lock("exclusive", "%s: the child still has its own", name);
+    end_helper(&helper);
+    check_lock("free", "%s: both are gone", name);
+
+    /* Only a reader is left in the child, which knows nothing of the parent's writer. */
+    descriptor = open_image(O_RDWR);
+    helper = make_helper(fork_by, descriptor);
+    tell(&helper, 'r');
+    tell(&helper, 'c');
+    check_lock("exclusive", "%s: the parent writes", name);
+    end_helper(&helper);
+    check_lock("exclusive", "%s: the parent still writes", name);
+    close(descriptor);
+    check_lock("free", "%s: the parent is done", name);
+
+    int reading = open_image(O_RDONLY);
+    helper = make_helper(fork_by, reading);
+    tell(&helper, 'o');
+    check_lock("exclusive", "%s: the child writes", name);
+    close(reading);
+    check_lock("exclusive", "%s: the child still writes", name);
+    end_helper(&helper);
+    check_lock("free", "%s: no lock is left", name);
+}
+
+static void parents_end_first(void)
+{
+    for_every_fork(parent_first);
+}
+
+static void children_end_first(void)
+{
+    for_every_fork(child_first);
+    for_every_fork(child_ends_without_close);
+}
+
+static void children_open_again(void)
+{
+    for_every_fork(child_opens_again);
+}
+
+static void generations(void)
+{
+    int descriptor = open_image(O_RDWR);
+    int orders[2], answers[2];
+    char byte = 'x';
+    if (pipe(orders) < 0 || pipe(answers) < 0) exit(2);
+    for (int i = 0; i < 5; i++) {
+        if (fork() == 0) continue;
+        if (i > 0) _exit(0); /* the ones in between go at once */
+        close(descriptor);
+        close(answers[1]);
+        check(read(answers[0], &byte, 1) == 1, "no word from the last child");
+        check_lock("exclusive", "the last child has it");
+        close(orders[0]);
+        close(orders[1]);
+        check(read(answers[0], &byte, 1) == 0, "more words from the last child");
+        await_free_lock("the last child has ended");
+        return;
+    }
+    close(orders[1]);
+    if (write(answers[1], &byte, 1) != 1) _exit(1);
+    _exit(read(orders[0], &byte, 1) == 0 ? 0 : 1);
+}
+
+/* daemon(3): the parent ends inside libc. */
+static void become_daemon(void)
+{
+    int descriptor = open_image(O_RDWR);
+    int orders[2], answers[2];
+    char byte;
+    if (pipe(orders) < 0 || pipe(answers) < 0) exit(2);
+    pid_t child = fork();
+    if (child == 0) {
+        close(orders[1]);
+        close(answers[0]);
+        if (daemon(1, 1) < 0 || write(answers[1], "x", 1) != 1) _exit(1);
+        _exit(read(orders[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(orders[0]);
+    close(answers[1]);
+    wait_for(child, 0);
+    check(read(answers[0], &byte, 1) == 1, "no word from the daemon");
+    close(descriptor);
+    check_lock("exclusive", "the daemon has it");
+    close(orders[1]);
+    check(read(answers[0], &byte, 1) == 0, "the daemon goes on");
+    await_free_lock("the daemon has ended");
+}
+
+/* daemon(3) and login_tty(3) put other files on 0, 1 and 2, inside libc. */
+static void daemon_closes(void)
+{
+    int orders[2], answers[2];
+    char byte;
+    int descriptor = open_image(O_RDWR);
+    if (pipe(orders) < 0 || pipe(answers) < 0) exit(2);
+    pid_t child = fork();
+    if (child == 0) {
+        close(orders[1]);
+        close(answers[0]);
+        dup2(descriptor, 0);
+        close(descriptor);
+        if (daemon(1, 0) < 0 || write(answers[1], "x", 1) != 1) _exit(1);
+        _exit(read(orders[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(descriptor);
+    close(orders[0]);
+    close(answers[1]);
+    wait_for(child, 0); /* the one that called daemon(3), and had the image, too */
+    check(read(answers[0], &byte, 1) == 1, "no word from the daemon");
+    check_lock("free", "the daemon's input was the image, and is no more");
+    close(orders[1]);
+}
+
+/* ---- vfork, posix_spawn: children in our memory ---------------------------------------------------------- */
+
+enum { VFORK_WAYS = 11 };
+
+static void act_in_vfork(int way, int descriptor, int other)
+{
+    switch (way) {
+    case 0:
+        close(descriptor);
+        break;
+    case 1:
+        close_range(3, ~0U, 0);
+        break;
+    case 2:
+        closefrom(3);
+        break;
+    case 3:
+        dup2(other, descriptor);
+        break;
+    case 4:
+        dup2(descriptor, 30);
+        break;
+    case 5:
+        open(image, O_RDWR);
+        break;
+    case 6:
+        open(image, O_RDONLY | O_CLOEXEC);
+        break;
+    case 7:
+        fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+        break;
+    case 8:
+        check(open("other.img", O_RDWR | O_CREAT, 0600) >= 0, "a new image in a vfork child");
+        check(open("other.img", O_RDWR) >= 0, "the new image a second time");
+        check(open("other.img", O_RDONLY) >= 0, "the new image a third time");
+        check(open("other.img", O_RDWR) >= 0, "the new image a fourth time");
+        break;
+    case 9:
+        check(open("other.img", O_RDONLY) >= 0, "a second image in a vfork child");
+        check(open("other.img", O_RDWR) >= 0, "the second image once more, for writing");
+        break;
+    default:
+        syscall(SYS_close, descriptor);
+    }
+    _exit(checked());
+}
+
+static pid_t vfork_and_act(int way, int descriptor, int other)
+{
+    pid_t child = vfork();
+    if (child == 0) act_in_vfork(way, descriptor, other);
+    return child;
+}
+
+static void vfork_children(void)
+{
+    int descriptor = open_image(O_RDWR);
+    int other = open("/dev/null", O_RDONLY);
+    for (int way = 0; way < VFORK_WAYS; way++) {
+        wait_for(vfork_and_act(way, descriptor, other), 0);
+        check_lock("exclusive", "vfork, way %d", way);
+        check(fcntl(30, F_GETFD) < 0, "vfork, way %d: 30 is open", way);
+    }
+    int copy = dup(descriptor);
+    close(descriptor);
+    check_lock("exclusive", "a copy after vfork");
+    close(copy);
+    check_lock("free", "closed after vfork");
+    check(private_descriptor() < 0, "a private descriptor is left");
+    unlink("other.img");
+}
+
+static void become_true(int way)
+{
+    char *const arguments[] = {(char *)"true", NULL};
+    if (way == 0) execl("/bin/true", "true", NULL);
+    if (way == 1) execlp("true", "true", NULL);
+    if (way == 2) execle("/bin/true", "true", NULL, environ);
+    if (way == 3) execvp("true", arguments);
+    if (way == 4) execvpe("true", arguments, environ);
+    execve("/bin/true", arguments, environ);
+    _exit(127);
+}
+
+static pid_t vfork_and_become_true(int way)
+{
+    pid_t child = vfork();
+    if (child == 0) become_true(way);
+    return child;
+}
+
+static void vfork_and_exec(void)
+{
+    for (int i = 0; i < 2; i++) {
+        int descriptor = open_image(O_RDWR | (i ? O_CLOEXEC : 0));
+        for (int way = 0; way < 6; way++) {
+            wait_for(vfork_and_become_true(way), 0);
+            check_lock("exclusive", "vfork and exec, way %d", way);
+        }
+        close(descriptor);
+        check_lock("free", "vfork and exec");
+    }
+}
+
+static void spawn(const posix_spawn_file_actions_t *actions)
+{
+    pid_t child;
+    char *const arguments[] = {(char *)"true", NULL};
+    int result = posix_spawn(&child, "/bin/true", actions, NULL, arguments, environ);
+    if (check(result == 0, "posix_spawn gives %d", result)) wait_for(child, 0);
+    result = posix_spawnp(&child, "true", actions, NULL, arguments, environ);
+    if (check(result == 0, "posix_spawnp gives %d", result)) wait_for(child, 0);
+    check_lock("exclusive", "after posix_spawn");
+}
+
+static void spawned_children(void)
+{
+    int descriptor = open_image(O_RDWR);
+    posix_spawn_file_actions_t actions;
+    spawn(NULL);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addclose(&actions, descriptor);
+    spawn(&actions);
+    posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+    spawn(&actions);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, descriptor, 0);
+    posix_spawn_file_actions_addopen(&actions, 5, "/dev/null", O_RDONLY, 0);
+    spawn(&actions);
+    posix_spawn_file_actions_destroy(&actions);
+    check(system("exit 3") >> 8 == 3, "system");
+    check_lock("exclusive", "after system");
+    FILE *stream = popen("exec 3>&-; echo x", "r");
+    check(stream && fgetc(stream) == 'x' && pclose(stream) == 0, "popen");
+    check_lock("exclusive", "after popen");
+    close(descriptor);
+    check_lock("free", "closed");
+}
+
+static int in_clone(void *argument)
+{
+    close(*(int *)argument);
+    closefrom(3);
+    return 0;
+}
+
+static void cloned_children(void)
+{
+    static char stack[65536] __attribute__((aligned(16)));
+    static const int flags[] = {SIGCHLD, SIGCHLD | CLONE_VM | CLONE_VFORK, SIGCHLD | CLONE_VM};
+    int descriptor = open_image(O_RDWR);
+    for (int i = 0; i < 3; i++) {
+        pid_t child = clone(in_clone, stack + sizeof stack, flags[i], &descriptor);
+        check(child > 0, "clone");
+        wait_for(child, 0);
+        check_lock("exclusive", "clone with %#x", (unsigned)flags[i]);
+    }
+    close(descriptor);
+    check_lock("free", "closed");
+}
+
+/* An image that is handed to a spawned program, and closed here: it is the child's now.  The program is not wrapped and
+ * cannot lock for itself: the lock has to come with the image. */
+static void spawned_with_image(void)
+{
+    for (int i = 0; i < 2; i++) {
+        int orders[2], answers[2];
+        if (pipe2(orders, O_CLOEXEC) < 0 || pipe2(answers, O_CLOEXEC) < 0) exit(2);
+        int descriptor = open_image(O_RDWR | (i ? O_CLOEXEC : 0));
+        posix_spawn_file_actions_t actions;
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, descriptor, 30);
+        posix_spawn_file_actions_adddup2(&actions, orders[0], 0);
+        posix_spawn_file_actions_adddup2(&actions, answers[1], 1);
+        char *const arguments[] = {(char *)"cat", NULL};
+        char *const bare[] = {NULL};
+        pid_t child;
+        int result = posix_spawn(&child, "/bin/cat", &actions, NULL, arguments, bare);
+        check(result == 0, "posix_spawn gives %d", result);
+        char byte = 'x';
+        if (write(orders[1], &byte, 1) != 1 || read(answers[0], &byte, 1) != 1) check(false, "no word from cat");
+        close(descriptor);
+        check_lock("exclusive", "the spawned program has the image, %s", i ? "close-on-exec here" : "inherited");
+        for (int end = 0; end < 2; end++) close(orders[end]);
+        wait_for(child, 0);
+        check_lock("free", "the spawned program has ended");
+        for (int end = 0; end < 2; end++) close(answers[end]);
+        posix_spawn_file_actions_destroy(&actions);
+    }
+}
+
+/* ---- exec ------------------------------------------------------------------------------------------------ */
+
+/* Opens as the case says and becomes COMMAND, which looks at the lock; with BARE=1, as a program that is not wrapped.
+ */
+static void become_command(void)
+{
+    if (getenv("BARE")) unsetenv("LD_PRELOAD");
+    execvp(command[0], command);
+    perror(command[0]);
+    exit(2);
+}
+
+static void exec_plain(void)
+{
+    open_image(O_RDWR);
+    become_command();
+}
+
+static void exec_close_on_exec(void)
+{
+    open_image(O_RDWR | O_CLOEXEC);
+    become_command();
+}
+
+static void exec_setfd(void)
+{
+    fcntl(open_image(O_RDWR), F_SETFD, FD_CLOEXEC);
+    become_command();
+}
+
+static void exec_clearfd(void)
+{
+    fcntl64(open_image(O_RDWR | O_CLOEXEC), F_SETFD, 0);
+    become_command();
+}
+
+static void exec_fioclex(void)
+{
+    ioctl(open_image(O_RDWR), FIOCLEX);
+    become_command();
+}
+
+static void exec_fionclex(void)
+{
+    ioctl(open_image(O_RDWR | O_CLOEXEC), FIONCLEX);
+    become_command();
+}
+
+static void exec_copy(void)
+{
+    dup(open_image(O_RDWR | O_CLOEXEC));
+    become_command();
+}
+
+static void exec_copy_close_on_exec(void)
+{
+    int descriptor = open_image(O_RDWR);
+    dup3(descriptor, 30, O_CLOEXEC);
+    fcntl(descriptor, F_DUPFD_CLOEXEC, 40);
+    close(descriptor);
+    become_command();
+}
+
+static void exec_close_range(void)
+{
+    open_image(O_RDWR);
+    close_range(3, ~0U, 1U << 2);
+    become_command();
+}
+
+static void exec_stream(void)
+{
+    fopen(image, "r+");
+    become_command();
+}
+
+static void exec_stream_close_on_exec(void)
+{
+    fopen(image, "r+e");
+    become_command();
+}
+
+static void exec_vfork_copy(void)
+{
+    /* As dash and Python do it: close-on-exec in the parent, copied without in the child. */
+    int descriptor = open_image(O_RDWR | O_CLOEXEC);
+    if (getenv("BARE")) unsetenv("LD_PRELOAD");
+    pid_t child = vfork();
+    if (child == 0) {
+        dup2(descriptor, 30);
+        execvp(command[0], command);
+        _exit(127);
+    }
+    close(descriptor);
+    wait_for(child, 0);
+}
+
+/* A failed exec changes nothing. */
+static void exec_fails(void)
+{
+    int descriptor = open_image(O_RDWR);
+    char *const arguments[] = {(char *)"x", NULL};
+    check(execv("/nowhere/x", arguments) == -1 && errno == ENOENT, "execv");
+    check(execvp("no-such-program", arguments) == -1 && errno == ENOENT, "execvp");
+    check(execl("/", "x", NULL) == -1 && errno == EACCES, "execl");
+    check_lock("exclusive", "exec has failed");
+    close(descriptor);
+    check_lock("free", "closed");
+}
+
+/* After exec: the image came on the descriptor that the environment names. */
+static void came_through_exec(void)
+{
+    int descriptor = atoi(getenv("IMAGE_FD") ? getenv("IMAGE_FD") : "3");
+    check_lock("exclusive", "it came with exec");
+    int copy = dup(descriptor);
+    check(copy >= 0, "the image did not come on %d", descriptor);
+    close(descriptor);
+    check_lock("exclusive", "a copy is left");
+    int again = open(image, O_RDWR);
+    check(again >= 0, "a second open");
+    close(copy);
+    check_lock("exclusive", "a second open is left");
+    close(again);
+    await_free_lock("all is closed"); /* by the one that started us, too */
+}
+
+/* ---- descendants ----------------------------------------------------------------------------------------- */
+
+/* Starts this program anew as a helper that opens the image with flags and waits.  True: it has it. */
+static bool start_opener(struct helper *helper, const char *mode)
+{
+    int orders[2], answers[2];
+    if (pipe2(orders, O_CLOEXEC) < 0 || pipe2(answers, O_CLOEXEC) < 0) exit(2);
+    helper->process = fork();
+    if (helper->process == 0) {
+        closefrom(400);
+        dup2(orders[0], 0);
+        dup2(answers[1], 1);
+        execl(self, self, "opener", image, mode, NULL);
+        _exit(127);
+    }
+    close(orders[0]);
+    close(answers[1]);
+    helper->orders = orders[1];
+    helper->answers = answers[0];
+    char answer;
+    return read(helper->answers, &answer, 1) == 1 && answer == 'y';
+}
+
+static void opener(void)
+{
+    int descriptor = open(image, strcmp(command[0], "read") == 0 ? O_RDONLY : O_RDWR);
+    char byte = descriptor >= 0 ? 'y' : 'n';
+    if (write(1, &byte, 1) == 1)
+        while (read(0, &byte, 1) == 1) continue;
+    exit(0);
+}
+
+static void one_family(void)
+{
+    struct helper first, second, third;
+    int descriptor = open_image(O_RDWR | O_CLOEXEC);
+    check(start_opener(&first, "write"), "a child may not open what its parent holds");
+    check(!start_opener(&second, "write"), "two children may write at once");
+    check(!start_opener(&third, "read"), "a child may read beside one that writes");
+    end_helper(&first);
+    end_helper(&second);
+    end_helper(&third);
+    check(start_opener(&first, "read"), "a child may not read");
+    check(start_opener(&second, "read"), "two children may not read");
+    check(!start_opener(&third, "write"), "a child may write beside those that read");
+    end_helper(&third);
+    end_helper(&first);
+    /* The parent closes, and its child is still at work. */
+    close(descriptor);
+    descriptor = open(image, O_RDWR | O_CLOEXEC);
+    check(descriptor < 0, "the parent may write beside a child that reads");
+    descriptor = open(image, O_RDONLY | O_CLOEXEC);
+    check(descriptor >= 0, "the parent may not read beside a child that reads");
+    end_helper(&second);
+    close(descriptor);
+    check_lock("free", "the family has ended");
+}
+
+/* A family of which the members do not know each other. */
+static void no_family(void)
+{
+    struct helper first;
+    int descriptor = open_image(O_RDWR | O_CLOEXEC);
+    check(!start_opener(&first, "write"), "a child may open what its parent holds");
+    end_helper(&first);
+    close(descriptor);
+    check(start_opener(&first, "write"), "a child may not open what nobody holds");
+    end_helper(&first);
+}
+
+/* Opens, and waits for the end of its input: for the shell. */
+static void hold_until_told(void)
+{
+    char byte;
+    open_image(O_RDWR | O_CLOEXEC);
+    if (write(1, "ready\n", 6) != 6) exit(1);
+    while (read(0, &byte, 1) == 1) continue;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test_case cases[] = {
+        {"parent-first", parents_end_first},
+        {"child-first", children_end_first},
+        {"child-opens", children_open_again},
+        {"generations", generations},
+        {"daemon", become_daemon},
+        {"daemon-closes", daemon_closes},
+        {"vfork", vfork_children},
+        {"vfork-exec", vfork_and_exec},
+        {"spawn", spawned_children},
+        {"spawn-image", spawned_with_image},
+        {"clone", cloned_children},
+        {"exec", exec_plain},
+        {"exec-cloexec", exec_close_on_exec},
+        {"exec-setfd", exec_setfd},
+        {"exec-clearfd", exec_clearfd},
+        {"exec-fioclex", exec_fioclex},
+        {"exec-fionclex", exec_fionclex},
+        {"exec-copy", exec_copy},
+        {"exec-copy-cloexec", exec_copy_close_on_exec},
+        {"exec-close_range", exec_close_range},
+        {"exec-stream", exec_stream},
+        {"exec-stream-cloexec", exec_stream_close_on_exec},
+        {"exec-vfork-copy", exec_vfork_copy},
+        {"exec-fails", exec_fails},
+        {"after-exec", came_through_exec},
+        {"opener", opener},
+        {"family", one_family},
+        {"no-family", no_family},
+        {"hold", hold_until_told},
+    };
+    if (argc < 3) return 2;
+    self = argv[0];
+    image = argv[2];
+    command = argv + 3;
+    if (strcmp(argv[1], "after-exec") != 0) closefrom(3); /* whatever the test runner left open */
+    run_case(cases, sizeof cases / sizeof *cases, argv[1]);
+    return checked();
+}

@@ -1,0 +1,210 @@
+/* signals.c: signals CASE IMAGE: handlers that open, copy and close the image while the program does the same, and
+ * handlers that jump out of it. */
+#include "check.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/time.h>
+#include <time.h>
+
+static const char *image;
+static atomic_long handled;
+static atomic_long jumped;
+static sigjmp_buf out;
+
+static void start_timer(long microseconds)
+{
+    const struct itimerval timer = {{0, microseconds}, {0, microseconds}};
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void handle(int number)
+{
+    int saved = errno;
+    int descriptor = open(image, handled++ % 2 ? O_RDWR : O_RDONLY);
+    int copy = dup(descriptor);
+    dup2(copy, 300);
+    close(descriptor);
+    close(300);
+    fcntl(copy, F_SETFD, FD_CLOEXEC);
+    close(copy);
+    if (descriptor < 0 || copy < 0) _exit(3 + (number == 0));
+    errno = saved;
+}
+
+static void install(void (*handler)(int), int flags)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    sigaction(SIGALRM, &action, NULL);
+}
+
+static void one_round(int round)
+{
+    int descriptor = open(image, round % 2 ? O_RDWR : O_RDONLY);
+    check(descriptor >= 0, "open gives %d", descriptor);
+    int copy = round % 3 ? dup(descriptor) : dup2(descriptor, 250);
+    check(close(descriptor) == 0, "close");
+    int third = fcntl(copy, F_DUPFD_CLOEXEC, 10);
+    check(close(copy) == 0 && close(third) == 0, "close of the copies");
+    errno = 77;
+    descriptor = open(image, O_RDWR);
+    check(errno == 77, "errno after open in the midst of handlers");
+    close_range((unsigned)descriptor, (unsigned)descriptor, 0);
+}
+
+static void in_handlers(void)
+{
+    install(handle, SA_RESTART);
+    start_timer(100);
+    double end = now() + 1;
+    for (int round = 0; now() < end; round++) one_round(round);
+    start_timer(0);
+    check(handled > 20, "only %ld signals", (long)handled);
+    check_lock("free", "all is closed");
+    check(private_descriptor() < 0, "a private descriptor is left");
+}
+
+static void jump(int number)
+{
+    jumped++;
+    siglongjmp(out, number);
+}
+
+static void round_of_jumps(int round)
+{
+    int descriptor = open(image, round % 2 ? O_RDWR : O_RDONLY | O_CLOEXEC);
+    switch (round % 7) {
+    case 0:
+        dup(descriptor);
+        break;
+    case 1:
+        dup2(descriptor, 250);
+        break;
+    case 2:
+        fcntl(descriptor, F_DUPFD, 10);
+        break;
+    case 3:
+        syscall(SYS_dup, descriptor);
+        break;
+    case 4:
+        dup3(0, descriptor, 0);
+        break;
+    case 5:
+        open("new.img", O_RDWR | O_CREAT, 0600);
+        break;
+    default:
+        creat(image, 0600);
+        break;
+    }
+    fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    if (round % 3 == 0)
+        closefrom(3);
+    else
+        close(descriptor);
+}
+
+/* Out of any place in any of our calls.  The descriptors that the program has lost by that are its own doing; when it
+ * closes them all, no lock is left. */
+static void out_of_calls(void)
+{
+    static volatile int round;
+    install(jump, SA_NODEFER);
+    double end = now() + 2;
+    static volatile int burst;
+    while (now() < end) {
+        start_timer(100 + burst % 37);
+        for (burst++; sigsetjmp(out, 1) == 0;)
+            for (;;) round_of_jumps(round++);
+        start_timer(0);
+        /* One may be on its way. */
+        if (sigsetjmp(out, 1) == 0) usleep(0);
+        if (burst % 50 == 0) {
+            closefrom(3);
+            check_lock("free", "all is closed after %ld jumps", (long)jumped);
+            check(private_descriptor() < 0, "a private descriptor is left after %ld jumps", (long)jumped);
+            if (checks_failed) return;
+        }
+    }
+    closefrom(3);
+    check(jumped > 50, "only %ld jumps", (long)jumped);
+    check_lock("free", "all is closed");
+    check(private_descriptor() < 0, "a private descriptor is left");
+}
+
+/* All of them, imglock's among them. */
+__attribute__((noinline)) static int open_descriptors(void)
+{
+    int count = 0;
+    for (int number = 0; number < 8192; number++) {
+        char link[64], path[8];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", number);
+        count += readlink(link, path, sizeof path) >= 0;
+    }
+    return count;
+}
+
+/* Another process holds the image, and IMGLOCK_WAIT says to wait. */
+static void out_of_waiting(void)
+{
+    int before = open_descriptors();
+    install(jump, 0);
+    for (volatile int i = 0; i < 5; i++) {
+        const struct itimerval once = {{0, 0}, {0, 50000}};
+        if (sigsetjmp(out, 1) == 0) {
+            setitimer(ITIMER_REAL, &once, NULL);
+            int descriptor = open(image, i % 2 ? O_RDONLY : O_RDWR);
+            check(false, "open gives %d", descriptor);
+        }
+    }
+    check(jumped == 5, "%ld jumps", (long)jumped);
+    check(open_descriptors() == before, "%d descriptors, and %d before", open_descriptors(), before);
+    check(strcmp(lock_state_at(getenv("LOCK_FILE"), 2), "free") == 0, "the gate is closed");
+}
+
+static void count_only(int number)
+{
+    (void)number;
+    handled++;
+}
+
+/* A handler without SA_RESTART ends the wait with EINTR; one with it lets it go on until its time is over. */
+static void while_waiting(void)
+{
+    int before = open_descriptors();
+    const struct itimerval often = {{0, 50000}, {0, 50000}};
+    setitimer(ITIMER_REAL, &often, NULL);
+    install(count_only, 0);
+    int descriptor = open(image, O_RDWR);
+    check(descriptor == -1 && errno == EINTR && handled >= 1, "open gives %d after %ld signals", descriptor,
+          (long)handled);
+    install(count_only, SA_RESTART);
+    handled = 0;
+    descriptor = open(image, O_RDWR);
+    check(descriptor == -1 && errno == ETXTBSY && handled > 1, "open gives %d after %ld signals", descriptor,
+          (long)handled);
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+    check(open_descriptors() == before, "%d descriptors, and %d before", open_descriptors(), before);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test_case cases[] = {
+        {"handlers", in_handlers},
+        {"jumps", out_of_calls},
+        {"jump-from-wait", out_of_waiting},
+        {"wait", while_waiting},
+    };
+    if (argc != 3) return 2;
+    image = argv[2];
+    closefrom(3); /* whatever the test runner left open */
+    run_case(cases, sizeof cases / sizeof *cases, argv[1]);
+    return checked();
+}

@@ -1,0 +1,310 @@
+# shellcheck shell=bash disable=SC2153
+# The lock is there while any process has the image, whoever opened it, and gone with the last.
+load common
+
+setup() {
+    common_setup
+    truncate -s 1M disk.img
+    LOCK_FILE=$(lock_file disk.img)
+    export LOCK_FILE
+}
+
+# processes CASE [COMMAND...]: that case of the program, wrapped; it looks at the lock itself.
+processes() {
+    local name=$1
+    shift
+    run wrapped timeout 20 "$HELPERS/processes" "$name" disk.img "$@"
+}
+
+silently() {
+    processes "$@"
+    assert_success
+    assert_output ""
+}
+
+lock_is() {
+    run "$HELPERS/probe" "$LOCK_FILE"
+    assert_output "$1"
+}
+
+# after_exec CASE STATE: the program that it becomes, not wrapped any more, finds the lock in that state.
+after_exec() {
+    BARE=1 processes "$1" "$HELPERS/probe" "$LOCK_FILE"
+    assert_success
+    assert_output "$2"
+    lock_is free
+}
+
+# same_after_exec CASE: the program that it becomes is wrapped, too, and has the image and its lock as if it had opened
+# it.
+same_after_exec() {
+    silently "$1" "$HELPERS/processes" after-exec disk.img
+    lock_is free
+}
+
+@test "fork: the parent closes first, the child has it" {
+    silently parent-first
+}
+
+@test "fork: the child closes, closes everything, replaces, ends or is killed first, the parent has it" {
+    silently child-first
+}
+
+@test "fork: the child opens the image again" {
+    silently child-opens
+}
+
+@test "fork: five generations, of which the last has it" {
+    silently generations
+}
+
+@test "daemon(3)" {
+    silently daemon
+}
+
+@test "daemon(3) closes an image that was its standard input" {
+    silently daemon-closes
+}
+
+@test "vfork: nothing the child does to its descriptors touches the parent's lock" {
+    silently vfork
+}
+
+@test "vfork and every exec" {
+    silently vfork-exec
+}
+
+@test "posix_spawn with file actions, system, popen" {
+    silently spawn
+}
+
+@test "posix_spawn hands an image to a program that is not wrapped: the lock goes with it" {
+    silently spawn-image
+}
+
+@test "clone with and without shared memory" {
+    silently clone
+}
+
+@test "exec: an image that stays open keeps its lock" {
+    local way
+    for way in exec exec-clearfd exec-fionclex exec-copy exec-stream; do
+        after_exec "$way" exclusive
+    done
+}
+
+@test "exec: an image that is closed by it gives its lock back" {
+    local way
+    for way in exec-cloexec exec-setfd exec-fioclex exec-copy-cloexec exec-close_range exec-stream-cloexec; do
+        after_exec "$way" free
+    done
+}
+
+@test "exec: a wrapped program takes over the lock with the image" {
+    same_after_exec exec
+    IMAGE_FD=3 same_after_exec exec-fionclex
+    same_after_exec exec-clearfd
+}
+
+@test "exec: a copy that a vfork child makes keeps the lock in the program that it becomes" {
+    BARE=1 processes exec-vfork-copy "$HELPERS/probe" "$LOCK_FILE"
+    assert_output exclusive
+    IMAGE_FD=30 silently exec-vfork-copy "$HELPERS/processes" after-exec disk.img
+}
+
+@test "exec that fails changes nothing" {
+    silently exec-fails
+}
+
+@test "an image that a shell hands down, which is not wrapped itself" {
+    # shellcheck disable=SC2016
+    run bash -c 'exec 3<>disk.img; LD_PRELOAD=$SHIM exec "$HELPERS/processes" after-exec disk.img'
+    assert_success
+    assert_output ""
+    run bash -c 'LD_PRELOAD=$SHIM exec "$HELPERS/probe" "$LOCK_FILE" 3<>disk.img'
+    assert_output exclusive
+    run bash -c 'LD_PRELOAD=$SHIM exec "$HELPERS/probe" "$LOCK_FILE" <disk.img'
+    assert_output shared
+    lock_is free
+}
+
+@test "an image that a shell hands down and another process holds: status 125, one line, nothing is run" {
+    hold disk.img write
+    # shellcheck disable=SC2016
+    run bash -c 'exec 3<>disk.img; LD_PRELOAD=$SHIM exec touch ran'
+    assert_equal "$status" 125
+    assert_output --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked exclusively by holder \(pid $HOLDER, "
+    assert_equal "${#lines[@]}" 1
+    [ ! -e ran ]
+}
+
+@test "bash: redirections, their children, and exec with a number" {
+    # shellcheck disable=SC2016
+    run wrapped bash -c '
+        exec 3>&- 4>&-
+        probe() { env -u LD_PRELOAD "$HELPERS/probe" "$LOCK_FILE"; }
+        probe
+        exec 9<>disk.img
+        probe
+        (probe)
+        sh -c "exec 9>&-"
+        probe
+        { :; } 9>&-
+        probe
+        exec 8>&9 9>&-
+        probe
+        exec 8>&-
+        probe
+        probe <disk.img
+        { probe; } 5<>disk.img
+        probe'
+    assert_output "$(printf '%s\n' free exclusive exclusive exclusive exclusive exclusive free shared exclusive free)"
+}
+
+@test "dash: redirections of commands that it starts by vfork" {
+    # shellcheck disable=SC2016
+    run wrapped dash -c '
+        exec 3>&- 4>&-
+        probe() { env -u LD_PRELOAD "$HELPERS/probe" "$LOCK_FILE"; }
+        probe
+        exec 9<>disk.img
+        probe
+        /bin/true 9>&-
+        probe
+        exec 9>&-
+        probe
+        env -u LD_PRELOAD "$HELPERS/probe" "$LOCK_FILE" <disk.img
+        cat <disk.img >/dev/null
+        probe
+        :'
+    assert_output "$(printf '%s\n' free exclusive exclusive free shared free)"
+}
+
+@test "a child of a wrapped shell goes on when the shell has ended" {
+    mkfifo gate
+    # shellcheck disable=SC2016
+    wrapped bash -c 'exec 9<>disk.img; env -u LD_PRELOAD cat gate >/dev/null 3>&- 4>&- & exit' 3>&-
+    lock_is exclusive
+    : >gate
+    for _ in $(seq 200); do
+        [ "$("$HELPERS/probe" "$LOCK_FILE")" = exclusive ] || break
+        read -rt 0.01 <> <(:) || true
+    done
+    lock_is free
+}
+
+@test "python: subprocess and os.fork while the image is open" {
+    run wrapped /usr/bin/python3 - <<'END'
+import os, subprocess
+def probe():
+    clean = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    pipe = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(pipe[1], 1)
+        os.execve(os.environ["HELPERS"] + "/probe", ["probe", os.environ["LOCK_FILE"]], clean)
+    os.close(pipe[1])
+    print(os.read(pipe[0], 100).decode().strip(), flush=True)
+    os.close(pipe[0])
+    os.waitpid(child, 0)
+probe()
+image = open("disk.img", "r+b")
+probe()
+subprocess.run(["/bin/true"])
+probe()
+subprocess.run(["/bin/true"], stdin=image, close_fds=True)
+probe()
+subprocess.run(["/bin/true"], stdin=image, close_fds=False, start_new_session=True)
+probe()
+os.system("true")
+os.posix_spawn("/bin/true", ["true"], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, image.fileno(), 0)])
+os.wait()
+probe()
+image.close()
+probe()
+END
+    assert_success
+    assert_output "$(printf '%s\n' free exclusive exclusive exclusive exclusive exclusive free)"
+}
+
+@test "a wrapped child that gets the image as its input shares its parent's lock" {
+    run wrapped /usr/bin/python3 - <<'END'
+import os, subprocess
+image = open("disk.img", "r+b")
+print(subprocess.run(["wc", "-c"], stdin=image, capture_output=True).stdout.decode().strip())
+END
+    assert_success
+    assert_output 1048576
+}
+
+@test "node: closes every file by syscall(2)" {
+    run wrapped timeout 20 node -e '
+        const fs = require("fs")
+        const { execFileSync } = require("child_process")
+        const { LD_PRELOAD, ...bare } = process.env
+        const probe = () => process.stdout.write(execFileSync(bare.HELPERS + "/probe", [bare.LOCK_FILE], { env: bare }))
+        probe()
+        const image = fs.openSync("disk.img", "r+")
+        probe()
+        fs.readSync(image, Buffer.alloc(512))
+        fs.closeSync(image)
+        probe()
+        fs.promises.open("disk.img", "r").then(async handle => {
+            probe()
+            await handle.close()
+            probe()
+        })'
+    assert_success
+    assert_output "$(printf '%s\n' free exclusive free shared free)"
+}
+
+@test "make: a recipe that opens the image, and one that gets it" {
+    # shellcheck disable=SC2016
+    printf 'all:\n\t@exec 9<>disk.img; env -u LD_PRELOAD "$$HELPERS/probe" "$$LOCK_FILE"\n\t@env -u LD_PRELOAD "$$HELPERS/probe" "$$LOCK_FILE"\n' >Makefile
+    run wrapped make -s
+    assert_output "$(printf '%s\n' exclusive free)"
+    run wrapped bash -c 'exec 9<>disk.img; make -s'
+    assert_output "$(printf '%s\n' exclusive exclusive)"
+    lock_is free
+}
+
+@test "descendants are let past what their ancestor holds, and exclude each other" {
+    processes family
+    assert_success
+    refute_output --partial wrong
+    lock_is free
+}
+
+@test "descendants are strangers with IMGLOCK_FAMILY=off" {
+    IMGLOCK_FAMILY=off processes no-family
+    assert_success
+    assert_output --regexp '^imglock: [^ ]*/disk.img: cannot open for writing: locked exclusively by processes \(pid'
+    assert_equal "${#lines[@]}" 1
+}
+
+@test "a stranger stays out while a helper of an ancestor that has ended is still at work" {
+    # shellcheck disable=SC2016
+    wrapped bash -c 'exec 9<>disk.img
+        "$HELPERS/holder" write disk.img 9>&- >ready &
+        echo $! >helper
+        until [ -s ready ]; do read -rt 0.01 <> <(:) || :; done' 3>&-
+    HOLDERS+=("$(cat helper)")
+    run "$HELPERS/probe" "$LOCK_FILE" 4
+    assert_output exclusive
+    run wrapped "$HELPERS/holder" write disk.img
+    assert_failure 1
+    assert_output --partial "locked exclusively by holder (pid $(cat helper)"
+    kill -9 "$(cat helper)"
+    for _ in $(seq 200); do
+        [ "$("$HELPERS/probe" "$LOCK_FILE" 4)" = exclusive ] || break
+        read -rt 0.01 <> <(:) || true
+    done
+    hold disk.img write
+}
+
+@test "no lock outlives its holder's death" {
+    hold disk.img write
+    kill -9 "$HOLDER"
+    wait "$HOLDER" || true
+    lock_is free
+}

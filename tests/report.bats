@@ -1,0 +1,438 @@
+#!/usr/bin/env bats
+# report.bats: imglock report: what it makes of audit logs, those of real programs first.
+
+# shellcheck disable=SC2016,SC2030,SC2031,SC2153,SC2154 # scripts for another bash; tests are subshells
+bats_require_minimum_version 1.5.0
+load common
+
+setup() {
+    common_setup
+    truncate -s 4M disk.img
+    export TZ=UTC
+}
+
+# audited SCRIPT: runs a bash script under imglock audit; its log is log.jsonl.  In it, "held read|write IMAGE" starts a
+# program that has the image open, and returns when it has; its pid is in $holder.
+audited() {
+    cat >script.sh <<'SCRIPT'
+held() {
+    local ready=ready.$RANDOM
+    mkfifo "$ready"
+    "$HELPERS/holder" "$1" "$2" >"$ready" 3>&- &
+    holder=$!
+    read -r _ <"$ready"
+}
+SCRIPT
+    printf '%s\n' "$1" >>script.sh
+    timeout 30 "$IMGLOCK" audit -o log.jsonl -- bash script.sh 3>&-
+}
+
+# logged [FILE]: makes a log of the lines on standard input, see report_log.py.
+logged() { python3 "$TOP/tests/helpers/report_log.py" lines >"${1:-log.jsonl}"; }
+
+report() { run "$IMGLOCK" report "$@"; }
+
+# asked EXPRESSION [LOG...]: prints what a Python expression makes of the JSON report r.
+asked() {
+    local expression=$1
+    shift
+    [ $# -gt 0 ] || set -- log.jsonl
+    "$IMGLOCK" report --json "$@" 2>/dev/null | python3 -c 'import json, sys
+r = json.load(sys.stdin)
+totals = r["totals"]
+spans = [s for i in r["images"] for s in i["spans"]]
+overlaps = [o for i in r["images"] for o in i["overlaps"]]
+print(eval(sys.argv[1]))' "$expression"
+}
+
+# picture LOG...: picture.svg, checked.  COUNTS has how often each class of element occurs.
+picture() {
+    "$IMGLOCK" report --svg -o picture.svg "$@" 2>/dev/null || [ $? = 1 ]
+    COUNTS=$(python3 "$TOP/tests/helpers/report_svg.py" picture.svg count) || fail "$COUNTS"
+}
+
+count_of() { sed -n "s/^$1 //p" <<<"$COUNTS"; }
+
+# traced LOG...: the events of the trace, checked.
+traced() {
+    "$IMGLOCK" report --trace -o trace.json "$@" 2>/dev/null || [ $? = 1 ]
+    run python3 "$TOP/tests/helpers/report_trace.py" trace.json
+    assert_success
+}
+
+# ---- real programs -----------------------------------------------------------------------------------------------------
+
+@test "a backup and a mkfs beside a writer: both overlaps, the commands side by side, exit status 1" {
+    audited 'held write disk.img
+        qemu-img convert -U -f raw -O qcow2 disk.img backup.qcow2
+        mkfs.ext4 -q -F disk.img
+        kill $holder; wait'
+    report log.jsonl
+    assert_equal "$status" 1
+    assert_line --index 1 "$PWD/disk.img"
+    assert_line --regexp "^    write, let through .* root +mkfs.ext4 -q -F disk.img$"
+    assert_line "  Overlaps that corrupt: 2"
+    assert_line --regexp "^ +holder write disk.img +\| qemu-img convert -U -f raw -O qcow2 disk.img$"
+    assert_line --regexp "^ +holder write disk.img +\| mkfs.ext4 -q -F disk.img$"
+    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, root\) for writing, O_RDWR.*; locked exclusively by holder \(pid [0-9]+, root\)"
+    assert_line "$PWD/backup.qcow2"
+    assert_line --regexp "^Total: 2 images, 3 processes, .* 2 overlaps that corrupt, 0 refused, [0-9]+ let through, "
+    assert_equal "$(asked '[s["comm"] for s in spans if s["overlaps_that_corrupt"] and s["mode"] == "exclusive"]')" \
+        "['holder', 'mkfs.ext4']"
+    picture log.jsonl
+    [ "$(count_of band)" -ge 2 ]
+    [ "$(count_of strip)" -ge 3 ]
+}
+
+@test "one after the other: no conflict, exit status 0, nothing red" {
+    audited 'mkfs.ext4 -q -F disk.img
+        qemu-img convert -f raw -O qcow2 disk.img backup.qcow2'
+    report log.jsonl
+    assert_success
+    refute_output --partial Overlaps
+    assert_line --regexp "^    write +.* mkfs.ext4 -q -F disk.img$"
+    assert_line --regexp "^    read +.* qemu-img convert"
+    assert_line --partial "0 overlaps that corrupt, 0 refused, 0 let through, 0 waits, 0 lost, 0 errors"
+    picture log.jsonl
+    refute [ "$(count_of band)$(count_of strip)$(count_of tick)$(count_of passed)" ]
+}
+
+@test "readers beside one another are no conflict" {
+    audited 'held read disk.img; first=$holder
+        held read disk.img
+        kill $first $holder; wait'
+    report log.jsonl
+    assert_success
+    assert_equal "$(asked 'len(spans), len(overlaps)')" "(2, 0)"
+}
+
+@test "a holder's child that works on its image is family, and not red" {
+    audited 'exec 9<>disk.img
+        dd if=/dev/zero of=disk.img bs=4k count=1 conv=notrunc status=none
+        exec 9>&-'
+    report log.jsonl
+    assert_success
+    assert_line "  Overlaps in a family, harmless: 1"
+    assert_equal "$(asked '[o["kind"] for o in overlaps]')" "['family']"
+    picture log.jsonl
+    refute [ "$(count_of band)" ]
+}
+
+@test "a holder that is killed ends with its exit line, and who comes next does not overlap" {
+    audited 'held write disk.img
+        kill -9 $holder; wait
+        mkfs.ext4 -q -F disk.img'
+    report log.jsonl
+    assert_success
+    assert_equal "$(asked '[s["end"] for s in spans if s["comm"] == "holder"]')" "['exit']"
+}
+
+@test "without exit lines an end is unknown, and at the latest where another got the lock" {
+    IMGLOCK_AUDIT=$PWD/log.jsonl hold disk.img
+    kill -9 "$HOLDER"
+    wait "$HOLDER" || true
+    IMGLOCK_AUDIT=$PWD/log.jsonl wrapped mkfs.ext4 -q -F disk.img
+    report log.jsonl
+    assert_success
+    assert_line --regexp "^    write .*\?  +1  $HOLDER "
+    assert_equal "$(asked '[s["open_ended"] for s in spans][0], spans[0]["to"] <= spans[1]["from"]')" "(True, True)"
+}
+
+@test "what was refused, and by whom it was held" {
+    export IMGLOCK_AUDIT=$PWD/log.jsonl IMGLOCK_ON_CONFLICT=deny
+    hold disk.img
+    run wrapped mkfs.ext4 -q -F disk.img
+    assert_failure
+    report log.jsonl
+    assert_equal "$status" 1
+    refute_output --partial "Overlaps"
+    assert_line --regexp "^  Refused: [0-9]+$"
+    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, root\) for .*: ETXTBSY; locked exclusively by holder \(pid $HOLDER, root\)"
+    picture log.jsonl
+    [ "$(count_of tick)" -ge 1 ]
+    refute [ "$(count_of band)" ]
+}
+
+@test "a wait is told with its length and its end" {
+    export IMGLOCK_AUDIT=$PWD/log.jsonl
+    hold disk.img
+    IMGLOCK_WAIT=10 wrapped dd if=disk.img of=/dev/null status=none 3>&- &
+    local reader=$!
+    HOLDERS+=("$reader")
+    # The lines that follow end the tail.
+    grep -qm 1 '"event":"wait"' <(timeout 10 tail -n +1 -f log.jsonl)
+    release
+    wait "$reader"
+    report log.jsonl
+    assert_success
+    assert_line "  Waits: 1"
+    assert_line --regexp "^    longest: .* dd \(pid [0-9]+\) to read; then it had the lock$"
+    traced log.jsonl
+    assert_line --regexp "disk.img \| dd, pid [0-9]+ \| wait for shared [0-9]+ [0-9]+$"
+    picture log.jsonl
+    [ "$(count_of wait)" -ge 1 ]
+}
+
+@test "one file under two names: locks by path do not see it, the report does" {
+    ln disk.img other.img
+    audited 'held write disk.img
+        mkfs.ext4 -q -F other.img
+        kill $holder; wait'
+    report log.jsonl
+    assert_equal "$status" 1
+    assert_line "  Overlaps that corrupt: 1"
+    assert_line --regexp "^ +holder write disk.img +\| mkfs.ext4 -q -F other.img$"
+    assert_equal "$(asked '[side.get("image") for side in overlaps[0]["between"]]')" "[None, '$PWD/other.img']"
+    assert_line --partial "1 overlap that corrupts, 0 refused, 0 let through"
+}
+
+@test "names of any bytes: escaped in the text, whole in JSON, and the picture and the trace stay well-formed" {
+    local name=$'a\xff\e[31m"<&>\n\xef\xbf\xbe.img'
+    mv disk.img "$name"
+    NAME=$name audited 'held write "$NAME"
+        mkfs.ext4 -q -F "$NAME"
+        kill $holder; wait'
+    report log.jsonl
+    assert_equal "$status" 1
+    assert_line --partial "$PWD/a\\xff\\x1b[31m\"<&>\\n"
+    refute_output --partial $'\e'
+    assert_equal "$(asked 'bytes(r["images"][0]["image_raw"]).split(b"/")[-1]')" "b'a\\xff\\x1b[31m\"<&>\\n\\xef\\xbf\\xbe.img'"
+    picture log.jsonl
+    [ "$(count_of band)" -ge 1 ]
+    traced log.jsonl
+    assert_output --partial "overlap that corrupts"
+}
+
+# ---- what a log may look like --------------------------------------------------------------------------------------------
+
+@test "lines that are cut off or foreign are skipped, counted, and told with their number" {
+    printf '1 acquire 7 mode=exclusive\n2 release 7 mode=exclusive\n' | logged good.jsonl
+    {
+        head -n 1 good.jsonl
+        echo 'Nov 22 02:08:41 host kernel: hello'
+        echo '{"v":2,"event":"acquire"}'
+        echo '[1,2,3]'
+        head -n 1 good.jsonl | sed 's/"acquire"/"dance"/'
+        head -n 1 good.jsonl | sed 's/T0/ 0/'
+        head -n 1 good.jsonl | sed 's/"mono_ns": 1/"mono_ns": -1/'
+        printf 'a\0b\xff\e[31m\n\n'
+        tail -n 1 good.jsonl
+        head -n 1 good.jsonl | head -c 100
+    } >mixed.jsonl
+    run --separate-stderr "$IMGLOCK" report mixed.jsonl
+    assert_success
+    assert_line --partial "opened 1 time,"
+    assert_line --partial "0 errors, 8 lines skipped"
+    local number
+    for number in 2 3 4 5 6 7 8 11; do
+        grep "^imglock: mixed.jsonl:$number: line skipped: " <<<"$stderr"
+    done
+    assert_equal "$(wc -l <<<"$stderr")" 8
+    refute [ "$(grep -c $'\e' <<<"$stderr")" != 0 ]
+    assert_equal "$(asked 'r["logs"][0]["lines"], r["logs"][0]["skipped"], spans[0]["duration_ns"]' mixed.jsonl)" \
+        "(11, 8, 1000000000)"
+}
+
+@test "of very many bad lines the first are told, and then their number" {
+    echo '1 acquire 7 mode=shared' | logged
+    seq 5000 >>log.jsonl
+    run --separate-stderr "$IMGLOCK" report log.jsonl
+    assert_success
+    assert_equal "$(wc -l <<<"$stderr")" 21
+    [ "$(tail -n 1 <<<"$stderr")" = "imglock: log.jsonl: 4980 more lines skipped, 5000 of 5001 in all" ]
+}
+
+@test "an empty log is a report of nothing; what is no log at all is an error" {
+    : >log.jsonl
+    report log.jsonl
+    assert_success
+    assert_output --partial "Total: 0 images, 0 processes, "
+    picture log.jsonl
+    traced log.jsonl
+    assert_equal "$(asked 'r["images"], totals["conflict"]')" "([], False)"
+    report "$TOP/Makefile"
+    assert_equal "$status" 125
+    assert_line --partial "nothing here is a line of an audit log"
+    report absent.jsonl
+    assert_equal "$status" 125
+    report .
+    assert_equal "$status" 125
+}
+
+@test "standard input is a log, and several logs are one, in any order" {
+    printf '%s\n' '1 acquire 7 mode=exclusive' '2 conflict 8 mode=exclusive result="let\u0020through"' \
+        '2.1 open 8 mode=exclusive' '3 release 8 unlocked=true' '4 release 7' | logged
+    sed -n '1p;3p;5p' log.jsonl >odd.jsonl
+    sed -n '2p;4p' log.jsonl >even.jsonl
+    local whole
+    whole=$(asked 'r["images"], totals')
+    assert_equal "$(asked 'r["images"], totals' odd.jsonl even.jsonl)" "$whole"
+    assert_equal "$(asked 'r["images"], totals' even.jsonl - <odd.jsonl)" "$whole"
+    assert_equal "$(asked '[(o["kind"], o["duration_ns"]) for o in overlaps]')" "[('corrupts', 1000000000)]"
+}
+
+@test "who did not end before the machine went down is no holder after the boot" {
+    printf '%s\n' '1000 acquire 7 mode=exclusive' '1001 open 7 mode=exclusive' '5 acquire 8 mode=exclusive boot=1' \
+        '6 release 8 boot=1' | logged
+    report log.jsonl
+    assert_success
+    assert_equal "$(asked '[(s["duration_ns"], s["open_ended"]) for s in spans]')" "[(1000000000, True), (1000000000, False)]"
+    # The same from two files.
+    head -n 2 log.jsonl >first.jsonl
+    tail -n 2 log.jsonl >second.jsonl
+    report second.jsonl first.jsonl
+    assert_success
+}
+
+@test "a wall clock that is set back turns nothing round" {
+    printf '%s\n' '10 acquire 7 mode=exclusive' '11 conflict 8 mode=shared result=refused time="2026-11-22T01:00:00.000000Z"' \
+        '12 release 7 time="2026-11-22T01:00:01.000000Z"' | logged
+    assert_equal "$(asked '[s["duration_ns"] for s in spans]')" "[2000000000]"
+    assert_equal "$(asked 'r["images"][0]["incidents"][0]["time"]')" "2026-11-22T02:00:11.000000Z"
+}
+
+# ---- the model -------------------------------------------------------------------------------------------------------------
+
+@test "an upgrade, a downgrade and a lost lock are parts of one span; readers meet its exclusive part alone" {
+    printf '%s\n' '1 acquire 7 mode=shared' '1 open 7 mode=shared' '2 acquire 8 mode=shared' '3 release 8' \
+        '4 convert 7 from=shared mode=exclusive' '6 convert 7 from=exclusive mode=shared' '7 acquire 9 mode=shared' \
+        '8 release 9' '9 lost 7 mode=shared regained=false' '10 release 7' | logged
+    report log.jsonl
+    assert_success
+    assert_line "  Locks lost: 1"
+    assert_equal "$(asked '[(p["mode"], p["locked"], p["duration_ns"] // 10**9) for p in spans[0]["segments"]]')" \
+        "[('shared', True, 3), ('exclusive', True, 2), ('shared', True, 3), ('shared', False, 1)]"
+}
+
+@test "an overlap with a span whose end is not in the log is only possible" {
+    printf '%s\n' '1 conflict 7 mode=exclusive result="let\u0020through"' '1 open 7 mode=exclusive' \
+        '5 acquire 8 mode=exclusive' '6 release 8' | logged
+    assert_equal "$(asked '[o["kind"] for o in overlaps]')" "['possible']"
+    picture log.jsonl
+    assert_equal "$(count_of maybe)" 2 # one is the legend's
+    refute [ "$(count_of band)" ]
+}
+
+@test "a lock that fork handed on is one lock: two children of its holder do not overlap" {
+    printf '%s\n' '1 acquire 7 mode=exclusive' '2 open 8 mode=exclusive ppid=7' '3 open 9 mode=exclusive ppid=7' \
+        '4 release 8' '5 release 9' '6 release 7' | logged
+    report log.jsonl
+    assert_success
+    assert_equal "$(asked 'sorted({o["kind"] for o in overlaps})')" "['family']"
+    # Strangers are not let off.
+    sed -i 's/"ppid": 7/"ppid": 1/' log.jsonl
+    report log.jsonl
+    assert_equal "$status" 1
+}
+
+@test "a holder that wrote no line is known from those who met it" {
+    printf '%s\n' '1 acquire 6 mode=shared image=/srv/other.img' \
+        '5 conflict 7 mode=shared result="let\u0020through" holders=[{"pid":44,"start":440,"comm":"qemu","uid":0,"mode":"exclusive","since":"2026-11-22T02:00:03.000000Z"}]' \
+        '5 open 7 mode=shared' '6 release 7 unlocked=true' | logged
+    report log.jsonl
+    assert_equal "$status" 1
+    assert_line "  Overlaps that corrupt: 1"
+    assert_equal "$(asked '[(s["pid"], s["named_by_others_only"], s["duration_ns"] // 10**9) for s in spans]')" \
+        "[(6, False, 5), (44, True, 2), (7, False, 1)]"
+}
+
+@test "waits of several threads and of an upgrade stay apart in the trace" {
+    printf '%s\n' '1 wait 7 mode=shared tid=70' '2 wait 7 mode=shared tid=71' '3 acquire 7 mode=shared tid=70' \
+        '4 conflict 7 mode=shared tid=71 result=refused' '5 wait 7 mode=exclusive tid=70' \
+        '6 convert 7 from=shared mode=exclusive tid=70' '8 release 7' | logged
+    traced log.jsonl
+    assert_line --partial "wait for shared 0 2000000"
+    assert_line --partial "wait for shared 1000000 2000000"
+    assert_line --partial "wait for exclusive 4000000 1000000"
+    assert_line --partial "exclusive 5000000 2000000"
+    assert_line --partial "conflict, refused 3000000"
+}
+
+# ---- the picture --------------------------------------------------------------------------------------------------------------
+
+@test "the picture of 1, 5, 40 and 1000 events: no text on another, nothing outside, no more than can be read" {
+    local count
+    for count in 1 5 40 1000; do
+        python3 "$TOP/tests/helpers/report_log.py" many "$count" >log.jsonl
+        picture log.jsonl
+        [ "$(count_of elements)" -lt 4000 ]
+        [ "$(sed -n 's/^<svg .* height="\([0-9]*\)".*/\1/p' picture.svg)" -lt 1800 ]
+    done
+    # A row for each program, not for each process.
+    refute grep -q 'other programs' picture.svg
+    [ "$(count_of faint)" -le 20 ]
+    rsvg-convert picture.svg -o picture.png
+    [ -s picture.png ]
+}
+
+@test "the picture of 300 images, of many programs, of a microsecond, of three days and of ten years" {
+    local number
+    for number in {1..300}; do
+        echo "$number acquire $number mode=shared image=/srv/disk$number.img"
+    done | logged
+    picture log.jsonl
+    grep -q 'more images not drawn, with no overlap' picture.svg
+    for number in {1..60}; do
+        echo "$number acquire $number mode=shared comm=program$((number % 20)) cmdline=program$((number % 20))"
+    done | logged
+    picture log.jsonl
+    grep -q 'other programs' picture.svg
+    for number in 1.000001 259200 315360000; do
+        printf '%s\n' '1 acquire 7 mode=shared' "$number release 7" | logged
+        picture log.jsonl
+        # Each line of the grid has its label, above and below, but for those at the edge.
+        [ "$(count_of axis)" -ge 4 ]
+        [ "$(count_of grid)" -le $(($(count_of axis) / 2 + 1)) ]
+    done
+}
+
+# ---- the command ---------------------------------------------------------------------------------------------------------------
+
+@test "-o writes a file; one that cannot be written is an error, and so are two forms at once" {
+    echo '1 acquire 7 mode=shared' | logged
+    report -o out log.jsonl
+    assert_success
+    refute_output
+    grep -q '^Total: ' out
+    report -o absent/out log.jsonl
+    assert_equal "$status" 125
+    report -o /dev/full log.jsonl
+    assert_equal "$status" 125
+    report --json --svg log.jsonl
+    assert_equal "$status" 125
+    assert_line --index 0 "imglock: --json and --svg contradict each other"
+    report
+    assert_equal "$status" 125
+}
+
+@test "colours are for terminals, and NO_COLOR is heeded" {
+    printf '%s\n' '1 conflict 7 mode=shared result=refused' | logged
+    run env -u NO_COLOR TERM=xterm script -qec "'$IMGLOCK' report log.jsonl" /dev/null
+    assert_equal "$status" 1
+    assert_output --partial $'\e[1;31mTotal'
+    run env NO_COLOR=1 TERM=xterm script -qec "'$IMGLOCK' report log.jsonl" /dev/null
+    refute_output --partial $'\e'
+    report log.jsonl
+    refute_output --partial $'\e'
+}
+
+@test "a damaged log of any kind is read to its end" {
+    python3 "$TOP/tests/helpers/report_log.py" many 300 >log.jsonl
+    python3 - <<'DAMAGE'
+import random
+chance = random.Random(7)
+lines = open("log.jsonl", "rb").read().splitlines(True)
+chance.shuffle(lines)
+damaged = bytearray(b"".join(line for line in lines if chance.random() < 0.7))
+for _ in range(150):
+    damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+open("damaged.jsonl", "wb").write(damaged)
+DAMAGE
+    local form
+    for form in "" --json --svg --trace; do
+        run timeout 10 "$IMGLOCK" report $form damaged.jsonl
+        [ "$status" -le 1 ]
+    done
+    picture damaged.jsonl
+    traced damaged.jsonl
+}

@@ -1,0 +1,265 @@
+# shellcheck shell=bash disable=SC2153
+# Early and late, beside others, and where rules are narrow: other libraries' constructors, malloc's own start, other
+# preloads in both orders, seccomp, AddressSanitizer, chroot, directories that are gone, mount namespaces.
+load common
+
+setup() {
+    common_setup
+    truncate -s 1M disk.img
+    LOCK_FILE=$(lock_file disk.img)
+    IMAGE=$PWD/disk.img
+    export LOCK_FILE IMAGE
+    MOUNTED=()
+}
+
+teardown() {
+    local mounted
+    for mounted in "${MOUNTED[@]}"; do umount "$mounted"; done
+    common_teardown
+}
+
+# library NAME: where the loader finds it.
+library() {
+    local found
+    found=$(find /usr/lib -name "$1" -print -quit)
+    [ -n "$found" ] || fail "$1 is not installed"
+    printf %s "$found"
+}
+
+# both_orders LIBRARY COMMAND...: with the other library before imglock and after it, the same output.
+both_orders() {
+    local other=$1 first
+    shift
+    run timeout 20 env "LD_PRELOAD=$other:$SHIM" "$@"
+    assert_success
+    first=$output
+    run timeout 20 env "LD_PRELOAD=$SHIM:$other" "$@"
+    assert_success
+    assert_output "$first"
+}
+
+# A shell that opens, hands down and closes the image, and says what the lock is each time.
+# shellcheck disable=SC2016
+ROUND='
+    exec 3>&- 4>&-
+    probe() { env -u LD_PRELOAD "$HELPERS/probe" "$LOCK_FILE"; }
+    probe
+    exec 9<>disk.img
+    probe
+    (probe) 9>&-
+    cat disk.img | wc -c
+    exec 9>&-
+    probe'
+ROUND_SAYS=$(printf '%s\n' free exclusive exclusive 1048576 free)
+
+round_beside() {
+    both_orders "$1" bash -c "$ROUND"
+    assert_output "$ROUND_SAYS"
+}
+
+@test "opens in another library's constructor, in exit handlers and in destructors" {
+    both_orders "$HELPERS/early" bash -c :
+    assert_output "$(printf '%s\n' constructor destructor 'exit handler')"
+    run "$HELPERS/probe" "$LOCK_FILE"
+    assert_output free
+}
+
+@test "a library's constructor is refused an image that another process holds" {
+    hold disk.img write
+    run timeout 20 env "LD_PRELOAD=$SHIM:$HELPERS/early" bash -c :
+    assert_failure 9
+    assert_output --partial "cannot open for writing: locked exclusively by holder (pid $HOLDER"
+}
+
+@test "a malloc that opens files when it is first called" {
+    both_orders "$HELPERS/allocator" bash -c "$ROUND"
+    assert_output "$ROUND_SAYS"
+}
+
+@test "beside jemalloc" {
+    round_beside "$(library 'libjemalloc.so.2')"
+}
+
+@test "beside libeatmydata" {
+    round_beside "$(library libeatmydata.so)"
+}
+
+@test "beside libfaketime" {
+    FAKETIME='2030-01-01 00:00:00' round_beside "$(library libfaketime.so.1)"
+    LD_PRELOAD="$SHIM:$(library libfaketime.so.1)" FAKETIME='2030-01-01 00:00:00' run date +%Y
+    assert_output 2030
+}
+
+@test "beside fakeroot" {
+    local order
+    # shellcheck disable=SC2016
+    for order in '$SHIM:$LD_PRELOAD' '$LD_PRELOAD:$SHIM'; do
+        run timeout 20 fakeroot -- bash -c "export LD_PRELOAD=$order; exec setpriv --reuid=nobody --clear-groups true"
+        run timeout 20 fakeroot -- bash -c "export LD_PRELOAD=$order; exec bash -c '$ROUND; chown 1234 disk.img; stat -c %u disk.img'"
+        assert_output "$ROUND_SAYS"$'\n'1234
+    done
+}
+
+@test "seccomp: files that are no images need no other call than the program's own" {
+    local file
+    printf 'hello\n' >small
+    seq 30000 >text
+    head -c 100000 /dev/urandom >noise
+    for file in small text noise; do
+        touch -a -d '1 hour' "$file" # so that a look at the header moves no time
+        run wrapped "$HELPERS/filtered" kill "$file"
+        assert_equal "${output%%$'\n'*}" read
+    done
+}
+
+@test "seccomp: a filter that refuses calls instead of killing" {
+    printf 'hello\n' >plain
+    run wrapped "$HELPERS/filtered" refuse plain /etc/passwd
+    assert_success
+    assert_output "$(printf '%s\n' read read created)"
+}
+
+@test "a program with AddressSanitizer, imglock first and last" {
+    local asan
+    asan=$(gcc -print-file-name=libasan.so)
+    ASAN_OPTIONS=verify_asan_link_order=0 run wrapped timeout 20 "$HELPERS/sanitized" disk.img
+    assert_success
+    assert_output ""
+    LD_PRELOAD="$(realpath "$asan"):$SHIM" run timeout 20 "$HELPERS/sanitized" disk.img
+    assert_success
+    assert_output ""
+}
+
+# small_root: a directory to chroot to, with nothing but what the helpers need, and no /proc.
+small_root() {
+    local file
+    mkdir -p root/locks root/dev
+    chmod 1777 root/locks
+    for file in $(ldd "$HELPERS/holder" "$HELPERS/probe" /bin/cat /usr/bin/env | grep -o '/[^ ]*\.so[^ ]*' | sort -u); do
+        mkdir -p "root$(dirname "$file")"
+        cp -L "$file" "root$file"
+    done
+    cp "$SHIM" root/libimglock.so
+    cp "$HELPERS/holder" "$HELPERS/probe" /bin/cat /usr/bin/env root/
+    truncate -s 1M root/disk.img
+}
+
+in_root() {
+    chroot root "$@"
+}
+
+wrapped_in_root() {
+    chroot root /env LD_PRELOAD=/libimglock.so IMGLOCK_DIR=/locks "$@"
+}
+
+@test "chroot without /proc: the lock is there, and its name is that of the path inside" {
+    local inside
+    small_root
+    inside=/locks/.qemu-$(printf %s /disk.img | sha1sum | cut -d' ' -f1).lock
+    mkfifo ready
+    chroot root /env LD_PRELOAD=/libimglock.so IMGLOCK_DIR=/locks /holder write disk.img >ready 3>&- 4>&- &
+    HOLDERS+=($!)
+    read -r line <ready
+    assert_equal "$line" ready
+    run in_root /probe "$inside"
+    assert_output exclusive
+    run wrapped_in_root /holder write /disk.img
+    assert_failure 1
+    assert_line --index 0 --regexp '^imglock: /disk\.img: cannot open for writing: locked exclusively by '
+    run wrapped_in_root /cat /dev/../disk.img
+    assert_failure
+    kill "$!"
+    wait "$!" || true
+    run in_root /probe "$inside"
+    assert_output free
+}
+
+@test "chroot without /proc: an image that is handed down cannot be named, and is refused" {
+    small_root
+    qemu-img create -q -f qcow2 root/disk.qcow2 1M
+    run wrapped_in_root /cat <>root/disk.qcow2
+    assert_failure 125
+    assert_output --regexp '^imglock: .*cannot open for writing: cannot tell its real path'
+    assert_equal "${#lines[@]}" 1
+}
+
+@test "a program that calls chroot itself" {
+    small_root
+    mkdir -p "root$IMGLOCK_DIR"
+    run wrapped /usr/bin/python3 - <<'END'
+import os
+before = open("disk.img", "r+b")
+os.chroot("root")
+os.chdir("/")
+inside = open("disk.img", "r+b")
+again = open("/disk.img", "rb")
+print(sorted(os.listdir(os.environ["IMGLOCK_DIR"])) != [])
+before.close()
+inside.close()
+again.close()
+END
+    assert_success
+    assert_output True
+    # No lock directory inside: no lock, and it says so.
+    rm -r "root${IMGLOCK_DIR:?}"
+    run wrapped /usr/bin/python3 -c 'import os; os.chroot("root"); os.open("/disk.img", os.O_RDWR)'
+    assert_failure
+    assert_output --regexp 'imglock: /disk.img: cannot open for writing: .*No such file or directory'
+}
+
+@test "a working directory that changes, and one that is renamed" {
+    mkdir -p one/two
+    mv disk.img one/two/
+    LOCK_FILE=$(lock_file one/two/disk.img)
+    run wrapped /usr/bin/python3 - <<'END'
+import os, subprocess
+def probe():
+    print(subprocess.run([os.environ["HELPERS"] + "/probe", os.environ["LOCK_FILE"]], stdout=subprocess.PIPE).stdout.decode().strip())
+os.chdir("one")
+first = os.open("two/disk.img", os.O_RDWR)
+probe()
+os.chdir("two")
+second = os.open("disk.img", os.O_RDONLY)
+os.chdir("../..")
+os.close(first)
+probe()
+directory = os.open("one", os.O_PATH)
+os.close(second)
+probe()
+third = os.open("two/disk.img", os.O_RDWR, dir_fd=directory)
+probe()
+os.rename("one", "three")
+os.close(third)
+END
+    assert_success
+    assert_output "$(printf '%s\n' exclusive exclusive free exclusive)"
+    run "$HELPERS/probe" "$LOCK_FILE"
+    assert_output free
+}
+
+@test "a working directory that is gone" {
+    local bare
+    # shellcheck disable=SC2016
+    local round='mkdir gone && cd gone && rmdir ../gone
+        cat disk.img; cat ../disk.img; : >new.img; cat <./x.img
+        cat "$IMAGE" | wc -c; exec 9<>"$IMAGE"; echo $?'
+    bare=$(bash -c "$round" 2>&1)
+    run wrapped bash -c "$round"
+    assert_output "$bare"
+    assert_output --partial 1048576
+}
+
+@test "an unshared mount namespace" {
+    unshare -m true || skip "no mount namespaces here"
+    hold disk.img write
+    run wrapped unshare -m cat disk.img
+    assert_failure
+    assert_output --partial "locked exclusively by holder (pid $HOLDER"
+    # Another file lies at the same place there.
+    mkdir other
+    truncate -s 1M other/disk.img
+    release
+    # shellcheck disable=SC2016
+    run unshare -m sh -c 'mount --bind other/disk.img disk.img && LD_PRELOAD=$SHIM exec wc -c disk.img'
+    assert_output "1048576 disk.img"
+}

@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# Threads, signal handlers and cancellation: no lock is lost, none is left, nothing hangs.
+load common
+
+setup() {
+    common_setup
+    truncate -s 1M disk.img
+    LOCK_FILE=$(lock_file disk.img)
+    export LOCK_FILE
+}
+
+@test "sixteen threads open, copy and close one image while another thread forks" {
+    run wrapped timeout 20 "$HELPERS/threads" disk.img 2
+    assert_success
+    assert_output ""
+}
+
+@test "a handler opens, copies and closes the image every 100 us" {
+    run wrapped timeout 20 "$HELPERS/signals" handlers disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "a handler jumps out of open, dup and close every 100 us" {
+    run wrapped timeout 20 "$HELPERS/signals" jumps disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "a handler jumps out of the wait for a lock" {
+    hold disk.img write
+    IMGLOCK_WAIT=forever run wrapped timeout 20 "$HELPERS/signals" jump-from-wait disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "a signal ends the wait for a lock exactly when it would end a blocking open" {
+    hold disk.img write
+    IMGLOCK_WAIT=0.3 run wrapped timeout 20 "$HELPERS/signals" wait disk.img
+    assert_success
+    assert_output --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked exclusively by holder \(pid $HOLDER, "
+    assert_equal "${#lines[@]}" 1
+}
+
+@test "threads are cancelled in the midst of open, dup and close" {
+    run wrapped timeout 20 "$HELPERS/cancel" midst disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "a cancellation that is pending acts in open and close as it does in bare libc" {
+    local bare
+    bare=$(env -u LOCK_FILE timeout 20 "$HELPERS/cancel" pending disk.img)
+    rm -f other.img
+    assert_equal "$(wc -l <<<"$bare")" 8
+    run wrapped timeout 20 "$HELPERS/cancel" pending disk.img
+    assert_success
+    assert_output "$bare"
+}
+
+@test "a thread is cancelled while it waits for a lock" {
+    hold disk.img write
+    IMGLOCK_WAIT=forever run wrapped timeout 20 "$HELPERS/cancel" wait disk.img
+    assert_success
+    assert_output ""
+    release
+    run "$HELPERS/probe" "$LOCK_FILE"
+    assert_output free
+}
