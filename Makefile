@@ -91,9 +91,9 @@ $(BUILD)/tests/libimglock-fault.so: $(fault_objects)
 .PHONY: helpers
 helpers: $(helper_programs) $(BUILD)/tests/libimglock-fault.so
 
-# Both install what is missing first, the compiler included, so everything else happens in a second make.
-.PHONY: run test packages-run packages-test
-packages-run packages-test: packages-%:
+# All of them install what is missing first, the compiler included, so everything else happens in a second make.
+.PHONY: run test test-long packages-run packages-test packages-long
+packages-run packages-test packages-long: packages-%:
 	@sh tests/packages.sh $*
 
 run: packages-run
@@ -107,6 +107,11 @@ endif
 test: packages-test
 	@$(MAKE) --no-print-directory --silent -j2 all helpers
 	@tests/run.sh $(TESTS)
+
+# Minutes instead of seconds: other programs' test suites, and the torture run for two minutes.
+test-long: packages-long
+	@$(MAKE) --no-print-directory --silent -j2 all helpers
+	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} tests/run.sh tests/long/*.bats tests/torture.bats
 
 # Fuzzers for what reads foreign bytes; FUZZ_SECONDS for each.  Ends with an error, and the input beside it, when one finds
 # something.

@@ -1,8 +1,8 @@
 /* audit.c: imglock audit: runs a command with a log of everything that it and its descendants do to images.
  *
  * The library writes the log.  What it cannot write is how a process ended that did not close its images: it has no
- * destructor, and SIGKILL would not run one.  So imglock stays, reads the log as it grows, holds a pidfd for each process that
- * appears in it, and adds a line when one is gone. */
+ * destructor, and SIGKILL would not run one.  So imglock stays, reads the log as it grows, holds a pidfd for each
+ * process that appears in it, and adds a line when one is gone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -54,8 +54,8 @@ static void log_exit(const struct watch *watch, const struct seen *seen)
     dprintf(log,
             "{\"v\":1,\"time\":\"%s.%06ldZ\",\"mono_ns\":%lld,\"event\":\"exit\",\"pid\":%d,\"comm\":\"imglock\","
             "\"about_pid\":%d,\"about_start\":%llu}\n",
-            time, now.tv_nsec / 1000, monotonic.tv_sec * 1000000000LL + monotonic.tv_nsec, (int)getpid(), (int)seen->pid,
-            seen->start);
+            time, now.tv_nsec / 1000, monotonic.tv_sec * 1000000000LL + monotonic.tv_nsec, (int)getpid(),
+            (int)seen->pid, seen->start);
     close(log);
 }
 
@@ -113,7 +113,8 @@ static void read_lines(struct watch *watch)
         for (char *end; (end = strchr(line, '\n')); line = end + 1) {
             unsigned long long pid, start;
             *end = '\0';
-            if (field(line, "\"pid\":", &pid) && field(line, "\"start\":", &start) && pid <= INT_MAX && !strstr(line, "\"about_pid\":"))
+            if (field(line, "\"pid\":", &pid) && field(line, "\"start\":", &start) && pid <= INT_MAX &&
+                !strstr(line, "\"about_pid\":"))
                 note_process(watch, (pid_t)pid, start);
         }
         watch->pending_length -= (size_t)(line - pending);
@@ -191,7 +192,8 @@ static int run_audited(const char *path, char **command)
 
 int audit_main(int argc, char **argv)
 {
-    static const struct option known[] = {{"output", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option known[] = {
+        {"output", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *log = default_log;
     for (int option; (option = getopt_long(argc, argv, "+o:h", known, NULL)) != -1;) {
         switch (option) {

@@ -45,6 +45,8 @@ int run_main(int argc, char **argv);
 int hold_main(int argc, char **argv);
 int path_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
+int status_main(int argc, char **argv);
+int gc_main(int argc, char **argv);
 int audit_main(int argc, char **argv);
 int report_main(int argc, char **argv);
 

@@ -74,7 +74,10 @@ int print_help(void)
           " imglock hold [-s|-x] [-n|-w <seconds>] [-E <status>] <image>... -- <command> [<argument>...]\n"
           " imglock path [-0] <image>...\n"
           " imglock doctor [<command> [<argument>...]]\n"
+          " imglock status [options] [<image>|<directory>...]\n"
+          " imglock gc [-n] [-v]\n"
           " imglock audit [-o <log>] [--] <command> [<argument>...]\n"
+          " imglock report [--json|--svg|--trace] [-o <file>] <log>...\n"
           "\n"
           "Run a command that locks the disk images it opens.\n"
           "\n"
@@ -98,8 +101,28 @@ int print_help(void)
           "Options for audit:\n"
           " -o, --output <log>       the log, imglock-audit.jsonl by default\n"
           "\n"
+          "Options for report:\n"
+          "     --json, --svg, --trace\n"
+          "                          JSON, a picture, or Chrome trace events instead of a text\n"
+          " -o, --output <file>      where to write it; standard output by default\n"
+          "\n"
           "Options for path:\n"
           " -0, --null               end each path with a NUL\n"
+          "\n"
+          "Options for status:\n"
+          " -J, --json               print JSON\n"
+          " -r, --raw                print fields with a blank between them\n"
+          " -n, --noheadings         leave out the heading\n"
+          " -o, --output <list>      print these columns; +<list>: these as well\n"
+          "     --output-all         print all columns\n"
+          " -H, --list-columns       list the columns\n"
+          " -u, --notruncate         do not break long paths\n"
+          "     --watch              print again whenever something changes\n"
+          "     --color[=<when>]     auto, always or never\n"
+          "\n"
+          "Options for gc:\n"
+          " -n, --dry-run            remove nothing, say what would be removed\n"
+          " -v, --verbose            name each lock file\n"
           "\n"
           "The exit status is the command's; 125 when imglock fails, 126 when the command\n"
           "cannot be executed, 127 when it cannot be found.\n"
@@ -115,8 +138,9 @@ static const struct subcommand {
     const char *name;
     int (*main)(int argc, char **argv); /* NULL: a later version's */
 } subcommands[] = {
-    {"hold", hold_main}, {"path", path_main}, {"doctor", doctor_main}, {"status", NULL},   {"audit", audit_main},
-    {"report", report_main},    {"gc", NULL},        {"handoff", NULL},       {"activate", NULL}, {"inactivate", NULL},
+    {"hold", hold_main},   {"path", path_main},     {"doctor", doctor_main}, {"status", status_main},
+    {"audit", audit_main}, {"report", report_main}, {"gc", gc_main},         {"handoff", NULL},
+    {"activate", NULL},    {"inactivate", NULL},
 };
 
 static const struct subcommand *find_subcommand(const char *name)

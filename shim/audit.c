@@ -266,12 +266,13 @@ void audit_open(const struct settings *settings, const struct audit_image *image
 }
 
 void audit_acquire(const struct settings *settings, const struct audit_image *image, enum lock_mode mode,
-                   int64_t wait_ns)
+                   int64_t wait_ns, bool family)
 {
     struct line line;
     if (!start_line(&line, settings, "acquire", image)) return;
     append_word(&line, "mode", policy_mode_name(mode));
     append_number(&line, "wait_ns", wait_ns);
+    if (family) append_truth(&line, "family", true);
     end_line(&line);
 }
 

@@ -26,8 +26,9 @@ int64_t audit_now(void);
 
 void audit_open(const struct settings *settings, const struct audit_image *image, int descriptor, int flags,
                 enum lock_mode mode);
+/* family: let past the lock of an ancestor. */
 void audit_acquire(const struct settings *settings, const struct audit_image *image, enum lock_mode mode,
-                   int64_t wait_ns);
+                   int64_t wait_ns, bool family);
 void audit_convert(const struct settings *settings, const struct audit_image *image, enum lock_mode from,
                    enum lock_mode to);
 void audit_wait(const struct settings *settings, const struct audit_image *image, enum lock_mode mode);

@@ -26,9 +26,9 @@ static bool is_family(const struct holder *holder, bool ancestors)
     return false;
 }
 
-/* How many open file description and process locks cover bytes 0-1 of this lock file.  -1 when /proc/locks does
- * not tell.  Reading it slows every lock of the host for a moment: only after a conflict with an ancestor, when
- * a shared lock hides who else holds one (GETLK names one holder alone). */
+/* How many open file description and process locks lie on bytes 0-1 and on the descendants' bytes of this lock file. -1
+ * when /proc/locks does not tell.  Reading it slows every lock of the host for a moment: only after a conflict with an
+ * ancestor, when a shared lock hides who else holds one (GETLK names one holder alone). */
 static int count_locks(int lock_descriptor)
 {
     struct stat status;
@@ -57,7 +57,9 @@ static int count_locks(int lock_descriptor)
             /* "->" marks one that waits. */
             if (!at || strstr(line, "->")) continue;
             at += inode.length;
-            if (text_parse_number(&at, &start) && start < LOCK_BYTE + LOCK_BYTES) count++;
+            if (text_parse_number(&at, &start) && start != LOCK_GATE_BYTE &&
+                start < LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES)
+                count++;
         }
         have -= (size_t)(line - bytes);
         memmove(bytes, line, have);
@@ -67,19 +69,39 @@ static int count_locks(int lock_descriptor)
     return count;
 }
 
-bool family_holds(int lock_descriptor, enum lock_mode mode, bool ancestors)
+/* How many pairs of bytes others hold exclusively: one holder each.  -1 when one is held shared, by who knows how many.
+ */
+static int count_exclusive(int lock_descriptor, enum lock_mode mode)
+{
+    int count = 0;
+    for (int pair = 0; pair <= LOCK_FAMILY_PAIRS; pair++) {
+        struct flock range = {.l_type = mode == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
+                              .l_whence = SEEK_SET,
+                              .l_start = pair ? LOCK_FAMILY_BYTE + (pair - 1) * LOCK_BYTES : LOCK_BYTE,
+                              .l_len = LOCK_BYTES};
+        if (sys_fcntl(lock_descriptor, F_OFD_GETLK, (long)&range) < 0 || range.l_type == F_RDLCK) return -1;
+        if (range.l_type == F_WRLCK) count++;
+    }
+    return count;
+}
+
+bool family_holds(int lock_descriptor, enum lock_mode mode, bool ancestors, int own)
 {
     int relatives = 0;
     struct holder holder;
     for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
         if (holder.recorded && holder.mode == LOCK_NONE) continue;
-        if (holder.recorded && holder.family) continue; /* on bytes 4-5; the kernel decides about those */
         if (holder.recorded && mode == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
         if (!is_family(&holder, ancestors)) return false;
-        if (holder.mode == LOCK_EXCLUSIVE) return true; /* exclusive: there is no other on bytes 0-1 */
         relatives++;
     }
-    return relatives > 0 && count_locks(lock_descriptor) == relatives;
+    if (relatives == 0) return false;
+    /* Each lock in the way has to be one of the records': a holder may have none. */
+    int locks = count_exclusive(lock_descriptor, mode);
+    if (locks >= 0) return locks <= relatives;
+    /* /proc/locks is read in pieces, between which the list changes: one count alone may miss a lock. */
+    locks = count_locks(lock_descriptor);
+    return locks >= 0 && locks - own <= relatives && count_locks(lock_descriptor) == locks;
 }
 
 bool family_is_self(int lock_descriptor, enum lock_mode mode)

@@ -13,10 +13,10 @@
 
 #include "policy.h"
 
-/* Are all who hold bytes 0-1 of this lock file in a way that excludes mode this process itself or, if ancestors are let
- * past, its ancestors?  False when in doubt: a holder without a record, a record that cannot be checked.
- * Async-signal-safe. */
-bool family_holds(int lock_descriptor, enum lock_mode mode, bool ancestors);
+/* Are all who stand in the way of mode, on bytes 0-1 or on the descendants' bytes, this process itself or, if ancestors
+ * are let past, its ancestors?  own: how many locks lock_descriptor itself has on those bytes by now, 0 or 1.  False
+ * when in doubt: a holder without a record, a record that cannot be checked.  Async-signal-safe. */
+bool family_holds(int lock_descriptor, enum lock_mode mode, bool ancestors, int own);
 
 /* Are all who stand in the way, on whichever bytes, locks that this process took and that children of it still have? */
 bool family_is_self(int lock_descriptor, enum lock_mode mode);

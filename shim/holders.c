@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "lock.h"
 #include "sys.h"
 #include "text.h"
 
@@ -114,7 +115,7 @@ static uint32_t checksum(const char *bytes, size_t length)
 
 enum { SUM_LENGTH = 4 + 8 + 1 }; /* "sum=xxxxxxxx " */
 
-static void write_record(int lock_descriptor, int slot, enum lock_mode mode, bool family)
+static void write_record(int lock_descriptor, int slot, enum lock_mode mode, int family)
 {
     const struct holder *self = holders_self();
     char record[HOLDERS_RECORD_SIZE + 1];
@@ -133,7 +134,9 @@ static void write_record(int lock_descriptor, int slot, enum lock_mode mode, boo
     text_append_number(&text, sys_geteuid());
     text_append(&text, " mode=");
     text_append(&text, policy_mode_name(mode));
-    text_append(&text, family ? " family=1 since=" : " family=0 since=");
+    text_append(&text, " family=");
+    text_append_number(&text, family);
+    text_append(&text, " since=");
     text_append_number(&text, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
     text_append(&text, " fd=");
     text_append_number(&text, lock_descriptor);
@@ -194,7 +197,9 @@ static bool parse_record(const char *record, struct holder *holder)
         !word_field(record, " host=", holder->host, sizeof holder->host) ||
         !word_field(record, " cmd=", holder->command, sizeof holder->command))
         return false;
-    if (pid == 0 || pid > INT_MAX || uid > UINT32_MAX || descriptor > INT_MAX || since > INT64_MAX) return false;
+    if (pid == 0 || pid > INT_MAX || uid > UINT32_MAX || descriptor > INT_MAX || since > INT64_MAX ||
+        family > LOCK_FAMILY_PAIRS)
+        return false;
     if (strcmp(mode, "shared") == 0)
         holder->mode = LOCK_SHARED;
     else if (strcmp(mode, "exclusive") == 0)
@@ -210,7 +215,7 @@ static bool parse_record(const char *record, struct holder *holder)
     holder->start = start;
     holder->pid_space = pid_space;
     holder->uid = (uid_t)uid;
-    holder->family = family != 0;
+    holder->family = (int)family;
     holder->since_ms = (int64_t)since;
     holder->descriptor = (int)descriptor;
     return true;
@@ -244,7 +249,7 @@ static int slot_to_try(pid_t pid, int try)
     return (int)(((unsigned)pid + (unsigned)try) % HOLDERS_SLOTS);
 }
 
-int holders_claim(int lock_descriptor, enum lock_mode mode, bool family)
+int holders_claim(int lock_descriptor, enum lock_mode mode, int family)
 {
     pid_t pid = sys_getpid();
     struct flock range;
@@ -271,7 +276,7 @@ int holders_claim(int lock_descriptor, enum lock_mode mode, bool family)
     return -1;
 }
 
-void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, bool family)
+void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, int family)
 {
     struct flock range;
     if (slot < 0) return;

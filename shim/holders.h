@@ -29,7 +29,7 @@ struct holder {
     uint64_t pid_space; /* inode of the pid namespace */
     uid_t uid;
     enum lock_mode mode; /* LOCK_NONE: has the image open without a lock, IMGLOCK_ON_CONFLICT=warn */
-    bool family;         /* holds the descendants' bytes */
+    int family;          /* 0, or which pair of the descendants' bytes it holds */
     int64_t since_ms;    /* wall clock, milliseconds since 1970 */
     int descriptor;      /* the private descriptor in that process */
     char host[33];       /* escaped text, as all strings here */
@@ -42,10 +42,10 @@ const struct holder *holders_self(void);
 
 /* Claims a free slot of the lock file for this process and writes its record.  Returns the slot, or -1 when
  * there is none or it cannot be written: the lock holds all the same. */
-int holders_claim(int lock_descriptor, enum lock_mode mode, bool family);
+int holders_claim(int lock_descriptor, enum lock_mode mode, int family);
 
 /* Writes the slot's record anew, after a conversion. */
-void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, bool family);
+void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, int family);
 
 /* Finds the record that goes with this very open file description, whichever process wrote it: a descriptor that came
  * through fork and exec tells nothing else of its lock. */

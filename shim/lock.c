@@ -122,12 +122,10 @@ static int check_identity(int descriptor, const char *path, struct stat *status,
 
 /* ---- bytes ---------------------------------------------------------------------------------------------- */
 
-static int lock_range(int descriptor, int command, enum lock_mode mode, int start, struct flock *range)
+static int lock_range(int descriptor, int command, enum lock_mode mode, int start, int length, struct flock *range)
 {
-    *range = (struct flock){.l_type = mode == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
-                            .l_whence = SEEK_SET,
-                            .l_start = start,
-                            .l_len = LOCK_BYTES};
+    *range = (struct flock){
+        .l_type = mode == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
     int result;
     do {
         result = sys_fcntl(descriptor, command, (long)range);
@@ -138,21 +136,21 @@ static int lock_range(int descriptor, int command, enum lock_mode mode, int star
 static int try_lock(int descriptor, enum lock_mode mode, int start)
 {
     struct flock range;
-    return lock_range(descriptor, F_OFD_SETLK, mode, start, &range);
+    return lock_range(descriptor, F_OFD_SETLK, mode, start, LOCK_BYTES, &range);
 }
 
-/* 1: somebody else holds the two bytes at start in a way that excludes mode, 0: nobody, -errno. */
-static int held_by_others(int descriptor, enum lock_mode mode, int start)
+/* 1: somebody else holds one of these bytes in a way that excludes mode, 0: nobody, -errno. */
+static int held_by_others(int descriptor, enum lock_mode mode, int start, int length)
 {
     struct flock range;
-    int result = lock_range(descriptor, F_OFD_GETLK, mode, start, &range);
+    int result = lock_range(descriptor, F_OFD_GETLK, mode, start, length, &range);
     return result < 0 ? result : range.l_type != F_UNLCK;
 }
 
 int lock_in_the_way(int lock_descriptor, enum lock_mode mode)
 {
-    int held = held_by_others(lock_descriptor, mode, LOCK_BYTE);
-    return held ? held : held_by_others(lock_descriptor, mode, LOCK_FAMILY_BYTE);
+    int held = held_by_others(lock_descriptor, mode, LOCK_BYTE, LOCK_BYTES);
+    return held ? held : held_by_others(lock_descriptor, mode, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES);
 }
 
 /* Does a writer wait for this lock? */
@@ -170,28 +168,26 @@ static void unlock_fresh(int descriptor, int start)
     sys_fcntl(descriptor, F_OFD_SETLK, (long)&range);
 }
 
-/* Locks bytes 0-1, and sees to it that no descendant of a holder that is gone still works on bytes 4-5.
- * -EAGAIN: somebody is in the way, and nothing is locked. */
-static int take_own_bytes(int descriptor, enum lock_mode mode)
+static int pair_start(int family)
 {
-    int result = try_lock(descriptor, mode, LOCK_BYTE);
-    if (result < 0) return result;
-    result = held_by_others(descriptor, mode, LOCK_FAMILY_BYTE);
-    if (result == 0) return 0;
-    unlock_fresh(descriptor, LOCK_BYTE);
-    return result > 0 ? -EAGAIN : result;
+    return family ? LOCK_FAMILY_BYTE + (family - 1) * LOCK_BYTES : LOCK_BYTE;
 }
 
-/* Bytes 0-1 are an ancestor's, or this process's from before a fork: locks bytes 4-5 instead.  Only after that is it
- * certain who holds bytes 0-1: a stranger who takes them from now on sees our bytes 4-5, one who took them before is
- * found by the second look. -EAGAIN: somebody else is in the way, and nothing is locked. */
-static int take_family_bytes(int descriptor, enum lock_mode mode, bool ancestors)
+/* Locks bytes 0-1; or, where relatives hold those, the first pair of the descendants' bytes that is free.  Only with
+ * that in hand is it certain who else is there: a stranger who comes from now on sees our bytes, one who came before is
+ * found by the second look.  -EAGAIN: somebody is in the way, and nothing is locked. */
+static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *family)
 {
-    if (!family_holds(descriptor, mode, ancestors)) return -EAGAIN;
-    int result = try_lock(descriptor, mode, LOCK_FAMILY_BYTE);
-    if (result < 0) return result;
-    if (family_holds(descriptor, mode, ancestors)) return 0;
-    unlock_fresh(descriptor, LOCK_FAMILY_BYTE);
+    for (*family = 0; *family <= LOCK_FAMILY_PAIRS; ++*family) {
+        if (*family == 1 && !family_holds(descriptor, mode, ancestors, 0)) return -EAGAIN;
+        int result = try_lock(descriptor, mode, pair_start(*family));
+        if (result == -EAGAIN) continue;
+        if (result < 0) return result;
+        int others = lock_in_the_way(descriptor, mode);
+        if (others == 0 || (others > 0 && family_holds(descriptor, mode, ancestors, 1))) return 0;
+        unlock_fresh(descriptor, pair_start(*family));
+        return others > 0 ? -EAGAIN : others;
+    }
     return -EAGAIN;
 }
 
@@ -214,13 +210,9 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
     for (int attempt = 0; attempt < 100; attempt++) {
         if (*opened < 0) *opened = open_or_create(path, true, problem);
         if (*opened < 0) return LOCK_FAILED;
-        bool family = false;
+        int family = 0;
         bool queue = request->patient && request->mode == LOCK_SHARED && gate_is_closed(*opened);
-        int result = queue ? -EAGAIN : take_own_bytes(*opened, request->mode);
-        if (result == -EAGAIN) {
-            result = take_family_bytes(*opened, request->mode, request->family);
-            family = result == 0;
-        }
+        int result = queue ? -EAGAIN : take_bytes(*opened, request->mode, request->family, &family);
         struct stat status;
         int fit = check_identity(*opened, path, &status, problem);
         if (fit > 0 && result == -EAGAIN) {
@@ -256,14 +248,15 @@ void lock_watch(struct lock *lock, int *opened)
 
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem)
 {
-    int start = lock->family ? LOCK_FAMILY_BYTE : LOCK_BYTE;
-    int result = try_lock(lock->descriptor, request->mode, start);
+    int result = try_lock(lock->descriptor, request->mode, pair_start(lock->family));
     if (result < 0) return lock_error(result, problem);
-    /* Up: those on the other pair of bytes have not seen this mode yet. */
-    if (request->mode > lock->mode &&
-        (lock->family ? !family_holds(lock->descriptor, request->mode, true)
-                      : held_by_others(lock->descriptor, request->mode, LOCK_FAMILY_BYTE) != 0)) {
-        try_lock(lock->descriptor, lock->mode, start);
+    /* Up: those on the other pairs of bytes have not seen this mode yet. */
+    if (request->mode > lock->mode && lock_in_the_way(lock->descriptor, request->mode) != 0 &&
+        !family_holds(lock->descriptor, request->mode, request->family, 1)) {
+        if (lock->mode == LOCK_NONE)
+            unlock_fresh(lock->descriptor, pair_start(lock->family));
+        else
+            try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
         return LOCK_BUSY;
     }
     lock->mode = request->mode;

@@ -19,7 +19,8 @@
 enum {
     LOCK_BYTE = 0,        /* bytes 0 and 1: the lock */
     LOCK_GATE_BYTE = 2,   /* a waiting writer holds it; readers that may wait queue behind */
-    LOCK_FAMILY_BYTE = 4, /* bytes 4 and 5: the lock of a holder's descendants */
+    LOCK_FAMILY_BYTE = 4, /* bytes 4 to 15: six pairs for a holder's descendants, a generation each */
+    LOCK_FAMILY_PAIRS = 6,
     LOCK_BYTES = 2
 };
 
@@ -31,7 +32,7 @@ struct lock {
     int descriptor; /* private, at a high number; -1: no lock */
     int slot;       /* the record's, or -1 */
     enum lock_mode mode;
-    bool family; /* on the descendants' bytes, beside an ancestor's lock */
+    int family; /* 0: on bytes 0-1; n: on the n-th pair of the descendants' bytes, beside an ancestor's lock */
 };
 
 enum lock_result { LOCK_FAILED = -1, LOCK_BUSY = 0, LOCK_TAKEN = 1 };

@@ -529,6 +529,7 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         hold->image = by_path;
         hold->mode = request->lock.mode;
         hold->before = had;
+        hold->family = image->lock.family != 0;
     } else {
         settle(by_path);
         settle(by_inode);

@@ -28,6 +28,7 @@ struct track_hold {
     enum lock_mode mode;
     enum lock_mode before; /* what this process had before the hold was taken; LOCK_NONE: the lock is new */
     bool close_on_exec;
+    bool family;         /* let past a relative's lock */
     bool foreign;        /* taken in a vfork child: not in the table */
     int foreign_private; /* the lock's descriptor in that child */
     dev_t device;        /* of the image, for the question whether a descriptor is still it */

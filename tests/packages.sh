@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh run|test|fuzz: installs the Debian packages that "make run", "make test" or "make fuzz" needs and that are not there yet, and says
+# packages.sh run|test|long|fuzz: installs the Debian packages that "make run", "make test", "make test-long" or "make fuzz" needs and that are not there yet, and says
 # which.  As root, or through sudo.  POSIX sh: nothing else is certain to be there yet.
 set -eu
 
@@ -10,8 +10,9 @@ test="$run $(sed 's/#.*//' "$(dirname "$0")/packages.txt" | tr '\n' ' ')"
 case ${1-} in
 run) wanted=$run ;;
 test) wanted=$test ;;
+long) wanted="$test libpython3-testsuite libglib2.0-tests stress-ng" ;;
 fuzz) wanted="$build clang" ;;
-*) echo "usage: $0 run|test|fuzz" >&2; exit 2 ;;
+*) echo "usage: $0 run|test|long|fuzz" >&2; exit 2 ;;
 esac
 
 command -v dpkg-query >/dev/null || {

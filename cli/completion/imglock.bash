@@ -66,6 +66,32 @@ _imglock_audit() {
     fi
 }
 
+# The columns of imglock status, after those that are there already, as in "-o IMAGE,P".
+_imglock_columns() {
+    local before=
+    [[ $cur == *,* ]] && before=${cur%,*},
+    [[ $cur == +* && -z $before ]] && before=+
+    "${COMP_WORDS[0]}" status --list-columns 2>/dev/null | awk -v before="$before" '{print before $1}'
+}
+
+_imglock_status() {
+    case $prev in
+    -o | --output)
+        compopt -o nospace
+        mapfile -t COMPREPLY < <(compgen -W "$(_imglock_columns)" -- "$cur")
+        return
+        ;;
+    esac
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W '-J -r -n -o -H -u --json --raw --noheadings --output --output-all
+            --list-columns --notruncate --watch --color --color=auto --color=always --color=never --help
+            --version' -- "$cur")
+    else
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    fi
+}
+
 _imglock() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} start
     COMPREPLY=()
@@ -86,6 +112,14 @@ _imglock() {
             ;;
         doctor)
             _command_offset 2
+            return
+            ;;
+        status)
+            _imglock_status
+            return
+            ;;
+        gc)
+            mapfile -t COMPREPLY < <(compgen -W '-n -v --dry-run --verbose --help --version' -- "$cur")
             return
             ;;
         audit)
@@ -119,7 +153,7 @@ _imglock() {
         mapfile -t COMPREPLY < <(compgen -W '-s -x -n -w -v -h -V --shared --exclusive --mode --nonblock --wait --config
             --audit --verbose --help --version --' -- "$cur")
     else
-        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor audit')" -c -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor status gc audit')" -c -- "$cur")
     fi
 }
 

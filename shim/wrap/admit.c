@@ -157,7 +157,7 @@ static int claim_image(const struct claim *claim, struct track_hold *hold)
         message_problem(settings, claim->path, action_of(claim->flags), &name, &problem);
         audit_problem(settings, &about, problem.what, problem.error, error);
     } else if (hold->before == LOCK_NONE) {
-        audit_acquire(settings, &about, claim->mode, settings->audit ? audit_now() - start : 0);
+        audit_acquire(settings, &about, claim->mode, settings->audit ? audit_now() - start : 0, hold->family);
     } else if (hold->before < claim->mode) {
         audit_convert(settings, &about, hold->before, claim->mode);
     }
@@ -621,8 +621,9 @@ static int guard_name(const struct settings *settings, unsigned operation, int d
     } else {
         /* A lock file that this user may not lock says nothing of a holder: a look has to do. */
         opened = lock_open_existing(settings->directory, &name, &problem);
-        refused = opened >= 0 && lock_in_the_way(opened, LOCK_EXCLUSIVE) == 1 ? -2 : -1;
-        if (refused == -2) message_conflict(settings, real, guarded_action(operation), opened, LOCK_EXCLUSIVE);
+        bool held = opened >= 0 && lock_in_the_way(opened, LOCK_EXCLUSIVE) == 1;
+        if (held) message_conflict(settings, real, guarded_action(operation), opened, LOCK_EXCLUSIVE);
+        if (!held || settings->on_conflict != CONFLICT_DENY) refused = -1;
     }
     if (opened >= 0) sys_close(opened);
     return refused;

@@ -1,0 +1,62 @@
+/* lock_directory.c: the lock files of a directory. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "status.h"
+
+static const char name_start[] = ".qemu-";
+static const char name_end[] = ".lock";
+enum { DIGITS = sizeof((struct lock_name *)0)->hex - 1 };
+
+bool lock_name_parse(const char *file_name, struct lock_name *name)
+{
+    if (strncmp(file_name, name_start, sizeof name_start - 1) != 0) return false;
+    const char *digits = file_name + sizeof name_start - 1;
+    if (strspn(digits, "0123456789abcdef") != DIGITS || strcmp(digits + DIGITS, name_end) != 0) return false;
+    memcpy(name->hex, digits, DIGITS);
+    name->hex[DIGITS] = '\0';
+    return true;
+}
+
+void *array_grow(void *array, size_t count, size_t *room, size_t element_size)
+{
+    if (count < *room) return array;
+    *room = *room ? 2 * *room : 64;
+    array = reallocarray(array, *room, element_size);
+    if (!array) exit(complain("%s", strerror(ENOMEM)));
+    return array;
+}
+
+char *string_keep(const char *string)
+{
+    char *kept = strdup(string);
+    if (!kept) exit(complain("%s", strerror(ENOMEM)));
+    return kept;
+}
+
+static int by_digits(const void *a, const void *b)
+{
+    return strcmp(((const struct lock_name *)a)->hex, ((const struct lock_name *)b)->hex);
+}
+
+int lock_directory_list(const char *directory, struct lock_names *list)
+{
+    size_t room = 0;
+    *list = (struct lock_names){0};
+    DIR *stream = opendir(directory);
+    if (!stream) return errno;
+    const struct dirent *entry;
+    struct lock_name name;
+    while (errno = 0, (entry = readdir(stream))) {
+        if (!lock_name_parse(entry->d_name, &name)) continue;
+        list->names = array_grow(list->names, list->count, &room, sizeof *list->names);
+        list->names[list->count++] = name;
+    }
+    int error = errno;
+    closedir(stream);
+    if (list->count) qsort(list->names, list->count, sizeof *list->names, by_digits);
+    return error;
+}

@@ -1,0 +1,346 @@
+/* process_scan.c: which processes have some files open, and what they lock in them: one pass over /proc.
+ *
+ * A lock's owner is an open file description, for which the kernel knows no process: /proc/locks says -1.  So it is
+ * found from the other side: every descriptor of every process is identified, and where it is one of the files looked
+ * for, its fdinfo tells the locks that it holds.  One pass for any number of files. */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "holders.h"
+#include "status.h"
+
+struct scanned_file {
+    struct file_identity identity;
+    bool lock_file;
+    size_t next;  /* in the same bucket, plus one; 0: none */
+    size_t first; /* its findings, after the pass */
+    size_t count;
+};
+
+/* ---- which files -------------------------------------------------------------------------------------------- */
+
+bool identify_file(int directory, const char *name, struct file_identity *identity)
+{
+    struct statx status;
+    if (statx(directory, name, AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &status) <
+        0)
+        return false;
+    if (S_ISREG(status.stx_mode))
+        *identity = (struct file_identity){makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino};
+    else if (S_ISBLK(status.stx_mode))
+        *identity = (struct file_identity){makedev(status.stx_rdev_major, status.stx_rdev_minor), 0};
+    else
+        return false;
+    return true;
+}
+
+static size_t bucket_of(const struct process_scan *scan, const struct file_identity *identity)
+{
+    uint64_t mixed = (identity->inode ^ identity->device << 32) * 0x9e3779b97f4a7c15;
+    return (size_t)(mixed >> 32) & (scan->bucket_count - 1);
+}
+
+static struct scanned_file *find_file(const struct process_scan *scan, const struct file_identity *identity)
+{
+    if (!scan->bucket_count) return NULL;
+    for (size_t at = scan->buckets[bucket_of(scan, identity)]; at; at = scan->files[at - 1].next) {
+        struct scanned_file *file = &scan->files[at - 1];
+        if (file->identity.inode == identity->inode && file->identity.device == identity->device) return file;
+    }
+    return NULL;
+}
+
+static void put_into_bucket(struct process_scan *scan, size_t index)
+{
+    size_t *bucket = &scan->buckets[bucket_of(scan, &scan->files[index].identity)];
+    scan->files[index].next = *bucket;
+    *bucket = index + 1;
+}
+
+size_t scan_add(struct process_scan *scan, const struct file_identity *identity, bool lock_file)
+{
+    struct scanned_file *known = find_file(scan, identity);
+    if (known) {
+        known->lock_file |= lock_file;
+        return (size_t)(known - scan->files);
+    }
+    scan->files = array_grow(scan->files, scan->file_count, &scan->file_room, sizeof *scan->files);
+    scan->files[scan->file_count++] = (struct scanned_file){.identity = *identity, .lock_file = lock_file};
+    if (scan->file_count > scan->bucket_count) {
+        free(scan->buckets);
+        scan->bucket_count = scan->bucket_count ? 2 * scan->bucket_count : 64;
+        scan->buckets = calloc(scan->bucket_count, sizeof *scan->buckets);
+        if (!scan->buckets) exit(complain("%s", strerror(ENOMEM)));
+        for (size_t i = 0; i < scan->file_count; i++) put_into_bucket(scan, i);
+    } else {
+        put_into_bucket(scan, scan->file_count - 1);
+    }
+    return scan->file_count - 1;
+}
+
+/* ---- one descriptor ----------------------------------------------------------------------------------------- */
+
+static ssize_t read_text(int directory, const char *name, char *bytes, size_t size)
+{
+    int descriptor = openat(directory, name, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    size_t length = 0;
+    ssize_t got;
+    while (length < size - 1 && (got = read(descriptor, bytes + length, size - 1 - length)) > 0) length += (size_t)got;
+    close(descriptor);
+    bytes[length] = '\0';
+    return (ssize_t)length;
+}
+
+/* The slots whose bytes one open file description has locked: one, unless somebody plays tricks. */
+struct slots {
+    int numbers[64];
+    size_t count;
+};
+
+/* One line of fdinfo: "lock:<tab>1: OFDLCK ADVISORY  WRITE -1 fe:00:131 0 1". */
+static void note_lock(const char *line, struct finding *finding, struct slots *slots)
+{
+    char type[8], access[8], end_text[24];
+    unsigned long long start, end;
+    if (sscanf(line, "lock: %*d: %7s %*s %7s %*d %*s %llu %23s", type, access, &start, end_text) != 4) return;
+    if (strcmp(type, "OFDLCK") != 0 && strcmp(type, "POSIX") != 0) return;
+    enum lock_mode mode = strcmp(access, "WRITE") == 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    end = strcmp(end_text, "EOF") == 0 ? UINT64_MAX : strtoull(end_text, NULL, 10);
+    if (start < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
+    if (start < LOCK_FAMILY_BYTE + LOCK_BYTES && end >= LOCK_FAMILY_BYTE && mode > finding->family)
+        finding->family = mode;
+    if (start == end && start >= HOLDERS_SLOT_BYTE && start < HOLDERS_SLOT_BYTE + HOLDERS_SLOTS)
+        if (slots->count < sizeof slots->numbers / sizeof *slots->numbers)
+            slots->numbers[slots->count++] = (int)(start - HOLDERS_SLOT_BYTE);
+}
+
+/* Which locks the descriptor holds, and whether it is more than a name.  False: it is gone, or O_PATH. */
+static bool read_fdinfo(int process, const char *number, bool lock_file, struct finding *finding, struct slots *slots)
+{
+    char name[32], bytes[4096];
+    unsigned flags = 0;
+    snprintf(name, sizeof name, "fdinfo/%s", number);
+    if (read_text(process, name, bytes, sizeof bytes) <= 0) return false;
+    const char *at = strstr(bytes, "flags:");
+    if (at) sscanf(at, "flags: %o", &flags);
+    if (flags & O_PATH) return false;
+    if (!lock_file) return true;
+    for (char *line = bytes, *end; (end = strchr(line, '\n')); line = end + 1) {
+        *end = '\0';
+        if (strncmp(line, "lock:", 5) == 0) note_lock(line, finding, slots);
+    }
+    return true;
+}
+
+static void add_finding(struct process_scan *scan, const struct finding *finding)
+{
+    scan->findings = array_grow(scan->findings, scan->finding_count, &scan->finding_room, sizeof *scan->findings);
+    scan->findings[scan->finding_count++] = *finding;
+}
+
+static void scan_descriptor(struct process_scan *scan, pid_t pid, int process, int directory, const char *number)
+{
+    struct file_identity identity;
+    if (!identify_file(directory, number, &identity)) return;
+    const struct scanned_file *file = find_file(scan, &identity);
+    if (!file) return;
+    struct finding finding = {
+        .file = (size_t)(file - scan->files), .pid = pid, .descriptor = atoi(number), .slot = -1, .loop = -1};
+    struct slots slots = {.count = 0};
+    if (!read_fdinfo(process, number, file->lock_file, &finding, &slots)) return;
+    size_t at = 0;
+    do {
+        if (slots.count) finding.slot = slots.numbers[at];
+        add_finding(scan, &finding);
+    } while (++at < slots.count);
+}
+
+/* ---- one process -------------------------------------------------------------------------------------------- */
+
+/* Files that are mapped: the descriptor may be closed by now.  The device here is the file system's, which is stat's on
+ * all but a few (btrfs).  before: where the findings of the process's descriptors start. */
+static void scan_mappings(struct process_scan *scan, pid_t pid, int process, size_t before)
+{
+    static char *line;
+    static size_t size;
+    int descriptor = openat(process, "maps", O_RDONLY | O_CLOEXEC);
+    FILE *stream = descriptor < 0 ? NULL : fdopen(descriptor, "r");
+    if (!stream) {
+        if (descriptor >= 0) close(descriptor);
+        return;
+    }
+    while (getline(&line, &size, stream) > 0) {
+        unsigned major_number, minor_number;
+        unsigned long long inode;
+        /* address, permissions, offset, device, inode */
+        const char *at = line;
+        for (int i = 0; i < 3 && at; i++) at = strchr(at + 1, ' ');
+        if (!at || sscanf(at, " %x:%x %llu", &major_number, &minor_number, &inode) != 3 || inode == 0) continue;
+        struct file_identity identity = {makedev(major_number, minor_number), inode};
+        const struct scanned_file *file = find_file(scan, &identity);
+        if (!file || file->lock_file) continue;
+        struct finding finding = {
+            .file = (size_t)(file - scan->files), .pid = pid, .descriptor = -1, .slot = -1, .loop = -1};
+        bool known = false;
+        for (size_t i = before; i < scan->finding_count; i++) known |= scan->findings[i].file == finding.file;
+        if (!known) add_finding(scan, &finding);
+    }
+    fclose(stream);
+}
+
+/* Kernel threads hold no files, and their descriptors are hidden from all but root. */
+static bool is_kernel_thread(int process)
+{
+    char bytes[512];
+    unsigned flags;
+    if (read_text(process, "stat", bytes, sizeof bytes) <= 0) return false;
+    const char *at = strrchr(bytes, ')');
+    return at && sscanf(at, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && flags & 0x00200000 /* PF_KTHREAD */;
+}
+
+static void scan_process(struct process_scan *scan, pid_t pid, int proc, const char *name)
+{
+    int process = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (process < 0) return;
+    int directory = openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = directory < 0 ? NULL : fdopendir(directory);
+    if (!stream) {
+        if ((errno == EACCES || errno == EPERM) && !is_kernel_thread(process)) scan->unseen++;
+        close(process);
+        return;
+    }
+    size_t before = scan->finding_count;
+    for (const struct dirent *entry; (entry = readdir(stream));)
+        if (isdigit((unsigned char)entry->d_name[0])) scan_descriptor(scan, pid, process, directory, entry->d_name);
+    closedir(stream);
+    if (scan->mappings) scan_mappings(scan, pid, process, before);
+    close(process);
+    scan->seen = array_grow(scan->seen, scan->seen_count, &scan->seen_room, sizeof *scan->seen);
+    scan->seen[scan->seen_count++] = pid;
+}
+
+/* ---- all ---------------------------------------------------------------------------------------------------- */
+
+/* A loop device has its file open by itself, whatever process attached it. */
+static void scan_loop_devices(struct process_scan *scan)
+{
+    DIR *stream = opendir("/sys/block");
+    if (!stream) return;
+    for (const struct dirent *entry; (entry = readdir(stream));) {
+        char name[300], path[PATH_MAX + 1];
+        struct file_identity identity;
+        int number;
+        if (sscanf(entry->d_name, "loop%d", &number) != 1) continue;
+        snprintf(name, sizeof name, "%s/loop/backing_file", entry->d_name);
+        ssize_t length = read_text(dirfd(stream), name, path, sizeof path);
+        if (length <= 1) continue;
+        path[length - 1] = '\0'; /* the newline at its end */
+        if (!identify_file(AT_FDCWD, path, &identity)) continue;
+        const struct scanned_file *file = find_file(scan, &identity);
+        if (!file) continue;
+        struct finding finding = {.file = (size_t)(file - scan->files), .descriptor = -1, .slot = -1, .loop = number};
+        add_finding(scan, &finding);
+    }
+    closedir(stream);
+}
+
+static int compare(long long a, long long b)
+{
+    return (a > b) - (a < b);
+}
+
+static int by_file(const void *a, const void *b)
+{
+    const struct finding *first = a, *second = b;
+    int order = compare((long long)first->file, (long long)second->file);
+    if (!order) order = compare(first->pid, second->pid);
+    if (!order) order = compare(first->loop, second->loop);
+    return order ? order : compare(first->descriptor, second->descriptor);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    return compare(*(const pid_t *)a, *(const pid_t *)b);
+}
+
+void scan_run(struct process_scan *scan)
+{
+    if (!scan->file_count) return;
+    DIR *stream = opendir("/proc");
+    if (!stream) {
+        scan->error = errno;
+        return;
+    }
+    pid_t self = getpid();
+    for (const struct dirent *entry; (entry = readdir(stream));) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (pid > 0 && pid != self) scan_process(scan, pid, dirfd(stream), entry->d_name);
+    }
+    closedir(stream);
+    scan_loop_devices(scan);
+    if (scan->finding_count) qsort(scan->findings, scan->finding_count, sizeof *scan->findings, by_file);
+    if (scan->seen_count) qsort(scan->seen, scan->seen_count, sizeof *scan->seen, by_number);
+    for (size_t i = scan->finding_count; i-- > 0;) {
+        struct scanned_file *file = &scan->files[scan->findings[i].file];
+        file->first = i;
+        file->count++;
+    }
+}
+
+const struct finding *scan_findings(const struct process_scan *scan, size_t file, size_t *count)
+{
+    *count = scan->files[file].count;
+    return *count ? &scan->findings[scan->files[file].first] : NULL;
+}
+
+bool scan_has_seen(const struct process_scan *scan, pid_t pid)
+{
+    return scan->seen_count && bsearch(&pid, scan->seen, scan->seen_count, sizeof pid, by_number);
+}
+
+void scan_free(struct process_scan *scan)
+{
+    free(scan->files);
+    free(scan->buckets);
+    free(scan->findings);
+    free(scan->seen);
+    *scan = (struct process_scan){0};
+}
+
+/* ---- what is known of a process ------------------------------------------------------------------------------ */
+
+bool process_look_up(pid_t pid, struct process *process)
+{
+    char name[48], bytes[4096];
+    pid_t parent;
+    *process = (struct process){.pid = pid, .inner_pid = pid};
+    if (!holders_look_up(pid, &process->start, &parent, process->command)) return false;
+    snprintf(name, sizeof name, "/proc/%d/status", pid);
+    if (read_text(AT_FDCWD, name, bytes, sizeof bytes) <= 0) return false;
+    /* The name of a process, which comes first, has its newlines escaped here. */
+    const char *at = strstr(bytes, "\nUid:");
+    if (!at || sscanf(at, "\nUid: %*u %u", &process->uid) != 1) return false;
+    at = strstr(bytes, "\nNSpid:");
+    if (at) {
+        at += sizeof "\nNSpid:" - 1;
+        for (char *end; *at != '\n'; at = end) {
+            long number = strtol(at, &end, 10);
+            if (end == at) break;
+            process->inner_pid = (pid_t)number;
+        }
+    }
+    struct stat status;
+    snprintf(name, sizeof name, "/proc/%d/ns/pid", pid);
+    if (stat(name, &status) == 0) process->pid_space = status.st_ino;
+    return true;
+}

@@ -1,0 +1,211 @@
+/* status.h: what the parts of imglock status share.
+ *
+ *   status.c          the command line, and the exit status
+ *   status_watch.c    --watch: lists anew when something changes
+ *   status_table.c    columns, and how they are printed
+ *   usage_list.c      who uses which image: lock files and processes put together
+ *   process_scan.c    the pass over /proc
+ *   lock_directory.c  the lock files of a directory (for gc, too) */
+#ifndef IMGLOCK_STATUS_H
+#define IMGLOCK_STATUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lock.h"
+#include "policy.h"
+
+/* ---- lock_directory.c --------------------------------------------------------------------------------------- */
+
+struct lock_names {
+    struct lock_name *names;
+    size_t count;
+};
+
+/* Is this the name of a lock file?  Then *name is its digits. */
+bool lock_name_parse(const char *file_name, struct lock_name *name);
+
+/* The names in a lock directory that lock files have, in their order.  0 or an errno. */
+int lock_directory_list(const char *directory, struct lock_names *list);
+
+/* Room for one more element of an array that grows.  Ends the program when there is no memory. */
+void *array_grow(void *array, size_t count, size_t *room, size_t element_size);
+
+/* A copy of a string.  Ends the program when there is no memory. */
+char *string_keep(const char *string);
+
+/* ---- process_scan.c ----------------------------------------------------------------------------------------- */
+
+/* What tells one file from all others: device and inode; for a block device its number, and 0. */
+struct file_identity {
+    uint64_t device;
+    uint64_t inode;
+};
+
+/* One process that has one of the files open. */
+struct finding {
+    size_t file; /* the number that scan_add gave */
+    pid_t pid;
+    int descriptor;        /* -1: mapped, and no descriptor of it is left */
+    enum lock_mode own;    /* its lock on bytes 0-1 of a lock file */
+    enum lock_mode family; /* on bytes 4-5 */
+    int slot;              /* the slot whose byte it has locked, or -1 */
+    int loop;              /* the loop device of this number has it open, and no process; or -1 */
+};
+
+struct process_scan {
+    struct scanned_file *files;
+    size_t file_count, file_room;
+    size_t *buckets;
+    size_t bucket_count;
+    bool mappings;            /* look for files that are mapped, too: takes half as long again */
+    struct finding *findings; /* ordered by file, process and descriptor */
+    size_t finding_count, finding_room;
+    pid_t *seen; /* the processes that could be looked into, in ascending order */
+    size_t seen_count, seen_room;
+    size_t unseen; /* how many could not */
+    int error;     /* why /proc cannot be read, or 0 */
+};
+
+/* Identifies a regular file or a block device.  False for everything else, and what does not exist.  Does not wait for
+ * a server of a network file system. */
+bool identify_file(int directory, const char *name, struct file_identity *identity);
+
+/* A file to look for.  Lock files are looked into further: which bytes are locked.  Returns its number; the same one
+ * for the same file. */
+size_t scan_add(struct process_scan *scan, const struct file_identity *identity, bool lock_file);
+
+/* One pass over all processes and loop devices. */
+void scan_run(struct process_scan *scan);
+
+/* The findings of a file: from the returned one on, *count. */
+const struct finding *scan_findings(const struct process_scan *scan, size_t file, size_t *count);
+
+bool scan_has_seen(const struct process_scan *scan, pid_t pid);
+
+void scan_free(struct process_scan *scan);
+
+/* What /proc tells every user of a process. */
+struct process {
+    pid_t pid;
+    pid_t inner_pid;    /* in its own pid namespace */
+    uint64_t pid_space; /* inode of that namespace; 0: unknown */
+    uint64_t start;     /* clock ticks since boot */
+    uid_t uid;          /* effective */
+    char command[17];   /* as it is: not to be trusted */
+};
+
+/* False when the process is gone. */
+bool process_look_up(pid_t pid, struct process *process);
+
+/* ---- usage_list.c ------------------------------------------------------------------------------------------- */
+
+enum usage_kind {
+    KIND_HOLDER,     /* recorded, and as far as can be seen it is so */
+    KIND_HELPER,     /* the same, on the descendants' bytes */
+    KIND_INHERITED,  /* has the lock from a process that is gone, or shares it with one */
+    KIND_UNRECORDED, /* holds the lock and left no record */
+    KIND_FOREIGN,    /* recorded on another host or in another pid namespace, and not to be seen from here */
+    KIND_OPEN        /* has the image open and does not hold its lock */
+};
+
+/* One process that uses one image.  Strings are as they were found: whoever prints them escapes them. */
+struct usage {
+    const char *image;            /* its path, or NULL where the lock file does not tell it rightly */
+    const struct lock_name *name; /* of the lock file; of an open, that of the lock which is missing */
+    enum lock_mode mode;          /* LOCK_NONE: has it open without a lock */
+    enum usage_kind kind;
+    pid_t pid; /* 0: unknown */
+    bool uid_known;
+    uid_t uid;
+    char command[49];
+    char host[33];
+    int descriptor;   /* -1: unknown */
+    int64_t since_ms; /* 0: unknown */
+    uint64_t start;   /* 0: unknown, as the next two */
+    uint64_t boot;
+    uint64_t pid_space;
+};
+
+struct usage_list {
+    struct usage *usages;
+    size_t count, room;
+    struct looked_lock *locks; /* what the usages' names and images point into */
+    size_t lock_count, lock_room;
+    struct looked_image *images;
+    size_t image_count, image_room;
+    void *image_tree; /* of tsearch: images by path */
+    size_t unseen;    /* processes that could not be looked into */
+    bool failed;      /* something could not be looked at, and a line said so */
+};
+
+/* What is asked for: nothing means every lock of the directory. */
+struct asked {
+    char *path;     /* a real path */
+    bool directory; /* images below it */
+    bool missing;   /* there is no such file */
+};
+
+struct question {
+    const struct settings *settings;
+    struct asked *asked;
+    size_t count;
+    struct lock_cache *cache; /* NULL: lock files are closed after they were looked at */
+};
+
+/* Lists who uses what.  Complains of what cannot be looked at. */
+void usages_collect(const struct question *question, struct usage_list *list);
+
+void usages_free(struct usage_list *list);
+
+/* Keeps lock files open from one list to the next, so that looking at them is no event that a watch reports. */
+struct lock_cache *lock_cache_make(void);
+
+/* Every path of an image in the list: what a watch watches. */
+const char *usages_image(const struct usage_list *list, size_t index);
+
+/* ---- status_table.c ----------------------------------------------------------------------------------------- */
+
+enum table_format { TABLE_PLAIN, TABLE_RAW, TABLE_JSON };
+
+struct table_options {
+    enum table_format format;
+    bool headings;
+    bool wrap; /* paths that are too long for the terminal go on in the next line */
+    bool colour;
+    bool one_line; /* a JSON document is one line */
+    const struct settings *settings;
+    int columns[32];
+    size_t column_count;
+};
+
+/* The columns that are printed unless others are asked for. */
+void table_default_columns(struct table_options *options);
+
+/* The columns of a list, "A,B", or of the default ones and more, "+A,B".  False, after a complaint. */
+bool table_parse_columns(struct table_options *options, const char *list);
+
+void table_all_columns(struct table_options *options);
+
+void table_list_columns(void);
+
+/* Prints the list to standard output.  0, or an errno. */
+int table_print(const struct table_options *options, const struct usage_list *list);
+
+const char *usage_kind_name(enum usage_kind kind);
+const char *usage_mode_name(enum lock_mode mode);
+
+/* ---- status_watch.c ----------------------------------------------------------------------------------------- */
+
+/* Prints the list whenever it changes, until SIGINT or SIGTERM.  Returns the exit status. */
+int status_watch(struct question *question, const struct table_options *options);
+
+/* The exit status that a list stands for. */
+int status_of_list(const struct usage_list *list);
+
+/* The line about processes that could not be looked into. */
+void status_note_unseen(const struct usage_list *list);
+
+#endif

@@ -1,0 +1,317 @@
+/* status_table.c: the columns of imglock status, and how they are printed. */
+#include <errno.h>
+#include <inttypes.h>
+#include <libsmartcols/libsmartcols.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "status.h"
+#include "text.h"
+
+enum column {
+    COLUMN_IMAGE,
+    COLUMN_MODE,
+    COLUMN_KIND,
+    COLUMN_PID,
+    COLUMN_USER,
+    COLUMN_COMMAND,
+    COLUMN_SINCE,
+    COLUMN_UID,
+    COLUMN_HOST,
+    COLUMN_FD,
+    COLUMN_LOCKFILE,
+    COLUMN_BOOT,
+    COLUMN_START,
+    COLUMN_PIDNS,
+    COLUMN_HELD,
+    COLUMN_LOCKED_SINCE,
+    COLUMNS
+};
+
+enum { DEFAULT_COLUMNS = COLUMN_SINCE + 1 };
+
+static const struct {
+    const char *name;
+    double width; /* as scols_table_new_column has it */
+    int flags;
+    bool number;
+    const char *help;
+} columns[COLUMNS] = {
+    [COLUMN_IMAGE] = {"IMAGE", 0.4, 0, false, "path of the image; sha1:... where the lock file does not tell it"},
+    [COLUMN_MODE] = {"MODE", 9, 0, false, "exclusive, shared, or unlocked: open without a lock"},
+    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign or open"},
+    [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID"},
+    [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process"},
+    [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command"},
+    [COLUMN_SINCE] = {"SINCE", 5, 0, false, "when the lock was taken, short"},
+    [COLUMN_UID] = {"UID", 4, SCOLS_FL_RIGHT, true, "user ID of the process"},
+    [COLUMN_HOST] = {"HOST", 6, 0, false, "host that the process runs on"},
+    [COLUMN_FD] = {"FD", 4, SCOLS_FL_RIGHT, true, "descriptor of the lock file, or of an image open without a lock"},
+    [COLUMN_LOCKFILE] = {"LOCKFILE", 0.4, 0, false, "path of the lock file"},
+    [COLUMN_BOOT] = {"BOOT", 16, 0, false, "start of the boot ID of the process's host"},
+    [COLUMN_START] = {"START", 8, SCOLS_FL_RIGHT, true, "when the process started, clock ticks after the boot"},
+    [COLUMN_PIDNS] = {"PIDNS", 10, SCOLS_FL_RIGHT, true, "PID namespace of the process"},
+    [COLUMN_HELD] = {"HELD", 4, SCOLS_FL_RIGHT, true, "how long the lock is held, in seconds"},
+    [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, "when the lock was taken, as ISO 8601 has it"},
+};
+
+/* ---- which columns ------------------------------------------------------------------------------------------ */
+
+void table_default_columns(struct table_options *options)
+{
+    options->column_count = 0;
+    for (int i = 0; i < DEFAULT_COLUMNS; i++) options->columns[options->column_count++] = i;
+}
+
+void table_all_columns(struct table_options *options)
+{
+    options->column_count = 0;
+    for (int i = 0; i < COLUMNS; i++) options->columns[options->column_count++] = i;
+}
+
+static int find_column(const char *name, size_t length)
+{
+    for (int i = 0; i < COLUMNS; i++)
+        if (strlen(columns[i].name) == length && strncasecmp(columns[i].name, name, length) == 0) return i;
+    return -1;
+}
+
+bool table_parse_columns(struct table_options *options, const char *list)
+{
+    if (*list == '+') {
+        table_default_columns(options);
+        list++;
+    } else {
+        options->column_count = 0;
+    }
+    for (;;) {
+        size_t length = strcspn(list, ",");
+        int column = find_column(list, length);
+        if (column < 0) {
+            complain_usage("status: there is no column '%.*s'; --list-columns lists them", (int)length, list);
+            return false;
+        }
+        if (options->column_count == sizeof options->columns / sizeof *options->columns) {
+            complain_usage("status: too many columns");
+            return false;
+        }
+        options->columns[options->column_count++] = column;
+        if (!list[length]) return true;
+        list += length + 1;
+    }
+}
+
+void table_list_columns(void)
+{
+    for (int i = 0; i < COLUMNS; i++) printf("%12s  %s\n", columns[i].name, columns[i].help);
+}
+
+/* ---- cells -------------------------------------------------------------------------------------------------- */
+
+const char *usage_mode_name(enum lock_mode mode)
+{
+    return mode == LOCK_EXCLUSIVE ? "exclusive" : mode == LOCK_SHARED ? "shared" : "unlocked";
+}
+
+const char *usage_kind_name(enum usage_kind kind)
+{
+    static const char *const names[] = {
+        [KIND_HOLDER] = "holder",         [KIND_HELPER] = "helper",   [KIND_INHERITED] = "inherited",
+        [KIND_UNRECORDED] = "unrecorded", [KIND_FOREIGN] = "foreign", [KIND_OPEN] = "open"};
+    return names[kind];
+}
+
+static void append_user(struct text *cell, uid_t uid)
+{
+    static uid_t last = (uid_t)-1;
+    static char name[64];
+    if (uid != last) {
+        const struct passwd *user = getpwuid(uid);
+        snprintf(name, sizeof name, "%.*s", user ? 63 : 0, user ? user->pw_name : "");
+        last = uid;
+    }
+    if (*name)
+        text_append_untrusted(cell, name, strlen(name));
+    else
+        text_append_number(cell, uid);
+}
+
+static void append_time(struct text *cell, int64_t time_ms, bool iso)
+{
+    struct tm then, today;
+    time_t seconds = time_ms / 1000, now = time(NULL);
+    char word[64];
+    /* A record may say anything. */
+    if (!localtime_r(&seconds, &then) || !localtime_r(&now, &today)) return;
+    const char *format = "%Y-%m-%d";
+    if (iso)
+        format = "%Y-%m-%dT%H:%M:%S%z";
+    else if (then.tm_year == today.tm_year && then.tm_yday == today.tm_yday)
+        format = "%H:%M:%S";
+    else if (then.tm_year == today.tm_year)
+        format = "%b %d %H:%M";
+    size_t length = strftime(word, sizeof word, format, &then);
+    if (iso && length > 2) {
+        /* +0100 is +01:00 there. */
+        text_append_bytes(cell, word, length - 2);
+        text_append(cell, ":");
+        text_append_bytes(cell, word + length - 2, 2);
+    } else {
+        text_append_bytes(cell, word, length);
+    }
+}
+
+static void append_string(struct text *cell, const char *string)
+{
+    text_append_untrusted(cell, string, strlen(string));
+}
+
+static void append_cell(struct text *cell, int column, const struct usage *usage, const struct settings *settings)
+{
+    char path[PATH_MAX];
+    struct timespec now;
+    switch ((enum column)column) {
+    case COLUMN_IMAGE:
+        if (usage->image) {
+            append_string(cell, usage->image);
+        } else {
+            text_append(cell, "sha1:");
+            text_append(cell, usage->name->hex);
+        }
+        break;
+    case COLUMN_MODE:
+        text_append(cell, usage_mode_name(usage->mode));
+        break;
+    case COLUMN_KIND:
+        text_append(cell, usage_kind_name(usage->kind));
+        break;
+    case COLUMN_PID:
+        if (usage->pid) text_append_number(cell, usage->pid);
+        break;
+    case COLUMN_USER:
+        if (usage->uid_known) append_user(cell, usage->uid);
+        break;
+    case COLUMN_COMMAND:
+        append_string(cell, usage->command);
+        break;
+    case COLUMN_SINCE:
+    case COLUMN_LOCKED_SINCE:
+        if (usage->since_ms) append_time(cell, usage->since_ms, column == COLUMN_LOCKED_SINCE);
+        break;
+    case COLUMN_UID:
+        if (usage->uid_known) text_append_number(cell, usage->uid);
+        break;
+    case COLUMN_HOST:
+        append_string(cell, usage->host);
+        break;
+    case COLUMN_FD:
+        if (usage->descriptor >= 0) text_append_number(cell, usage->descriptor);
+        break;
+    case COLUMN_LOCKFILE:
+        lock_path(settings->directory, usage->name, path);
+        append_string(cell, path);
+        break;
+    case COLUMN_BOOT:
+        if (usage->boot) text_append_hex(cell, usage->boot, 16);
+        break;
+    case COLUMN_START:
+        if (usage->start) text_append_number(cell, (long long)usage->start);
+        break;
+    case COLUMN_PIDNS:
+        if (usage->pid_space) text_append_number(cell, (long long)usage->pid_space);
+        break;
+    case COLUMN_HELD:
+        if (!usage->since_ms) break;
+        clock_gettime(CLOCK_REALTIME, &now);
+        text_append_number(cell, now.tv_sec > usage->since_ms / 1000 ? now.tv_sec - usage->since_ms / 1000 : 0);
+        break;
+    case COLUMNS:
+        break;
+    }
+}
+
+/* ---- the table ---------------------------------------------------------------------------------------------- */
+
+static const char *colour_of(const struct usage *usage)
+{
+    return usage->mode == LOCK_EXCLUSIVE ? "red" : usage->mode == LOCK_SHARED ? "green" : "yellow";
+}
+
+static int add_line(struct libscols_table *table, const struct table_options *options, const struct usage *usage)
+{
+    static char bytes[4 * PATH_MAX + 1]; /* a path, each byte of it escaped */
+    struct libscols_line *line = scols_table_new_line(table, NULL);
+    if (!line) return -ENOMEM;
+    for (size_t i = 0; i < options->column_count; i++) {
+        struct text cell = text_in(bytes, sizeof bytes);
+        append_cell(&cell, options->columns[i], usage, options->settings);
+        /* A field that is empty would shift those behind it. */
+        if (!cell.length && options->format == TABLE_RAW) text_append(&cell, "-");
+        int error = cell.length ? scols_line_set_data(line, i, cell.bytes) : 0;
+        if (!error && options->columns[i] == COLUMN_MODE && options->colour)
+            error = scols_cell_set_color(scols_line_get_cell(line, i), colour_of(usage));
+        if (error) return error;
+    }
+    return 0;
+}
+
+static int fill_table(struct libscols_table *table, const struct table_options *options, const struct usage_list *list)
+{
+    scols_table_set_name(table, "locks");
+    scols_table_enable_json(table, options->format == TABLE_JSON);
+    scols_table_enable_raw(table, options->format == TABLE_RAW);
+    scols_table_enable_noheadings(table, !options->headings);
+    scols_table_enable_colors(table, options->colour);
+    /* Every cell is escaped by then, in one way in all formats. */
+    scols_table_enable_noencoding(table, 1);
+    for (size_t i = 0; i < options->column_count; i++) {
+        int number = options->columns[i];
+        bool path = number == COLUMN_IMAGE || number == COLUMN_LOCKFILE;
+        struct libscols_column *column =
+            scols_table_new_column(table, columns[number].name, columns[number].width,
+                                   columns[number].flags | (path && options->wrap ? SCOLS_FL_WRAP : 0));
+        if (!column) return -ENOMEM;
+        if (columns[number].number) scols_column_set_json_type(column, SCOLS_JSON_NUMBER);
+    }
+    for (size_t i = 0; i < list->count; i++) {
+        int error = add_line(table, options, &list->usages[i]);
+        if (error) return error;
+    }
+    return 0;
+}
+
+/* The document without the line breaks between its parts; those in strings are escaped. */
+static void print_in_one_line(const char *document)
+{
+    for (const char *at = document; *at;) {
+        size_t length = strcspn(at, "\n");
+        fwrite(at, 1, length, stdout);
+        at += length;
+        at += strspn(at, "\n ");
+    }
+    putchar('\n');
+}
+
+int table_print(const struct table_options *options, const struct usage_list *list)
+{
+    struct libscols_table *table = scols_new_table();
+    if (!table) return ENOMEM;
+    int error = fill_table(table, options, list);
+    char *document = NULL;
+    if (!error && options->format == TABLE_JSON && !list->count) {
+        fputs(options->one_line ? "{\"locks\": []}\n" : "{\n   \"locks\": []\n}\n", stdout);
+    } else if (!error && options->one_line) {
+        error = scols_print_table_to_string(table, &document);
+        if (!error) print_in_one_line(document);
+    } else if (!error && list->count) {
+        error = scols_print_table(table);
+    }
+    free(document);
+    scols_unref_table(table);
+    return -error;
+}

@@ -1,0 +1,657 @@
+/* usage_list.c: who uses which image.
+ *
+ * Two sources are put together.  A lock file tells, to every user, that it is locked, and in its records by whom; but
+ * records are text that anybody may have written, and a lock may have none.  The processes tell what they truly hold,
+ * but only those that this user may look into.  So: what the kernel says of the lock's bytes decides whether it is
+ * held; a record is believed as far as no process contradicts it; who holds a lock that no record explains is looked
+ * for among the processes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "holders.h"
+#include "status.h"
+
+/* A slot whose byte is locked. */
+struct looked_slot {
+    struct holder holder;
+    bool doubtful; /* the lock covers more than this byte, so the record may be an old one */
+};
+
+struct looked_lock {
+    struct lock_name name;
+    size_t image; /* index + 1; 0: unknown */
+    size_t file;  /* number in the scan */
+    bool held;
+    enum lock_mode mode;
+    pid_t process_lock_pid; /* who holds bytes 0-1 with F_SETLK, or 0 */
+    bool whole;             /* somebody has locked more than the bytes of the protocol, as flock --fcntl does */
+    struct looked_slot *slots;
+    size_t slot_count, slot_room;
+};
+
+enum { LOCKS_OF_IMAGE = 2 }; /* by path, by inode */
+
+struct looked_image {
+    char *path;
+    struct lock_name name; /* of the lock by its path */
+    bool exists;
+    size_t file;                  /* number in the scan */
+    size_t locks[LOCKS_OF_IMAGE]; /* index + 1; 0: none */
+};
+
+/* An image's path in a tree of tsearch, so that two lock files of one image meet in it. */
+struct image_path {
+    const char *path;
+    size_t image; /* index + 1 */
+};
+
+/* ---- lock files that stay open ------------------------------------------------------------------------------ */
+
+struct cached_file {
+    struct lock_name name;
+    int descriptor;
+};
+
+struct lock_cache {
+    void *tree; /* of tsearch */
+};
+
+struct lock_cache *lock_cache_make(void)
+{
+    struct lock_cache *cache = calloc(1, sizeof *cache);
+    if (!cache) exit(complain("%s", strerror(ENOMEM)));
+    return cache;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct cached_file *)a)->name.hex, ((const struct cached_file *)b)->name.hex);
+}
+
+/* The cached descriptor, as long as it still is the file of that name; -1. */
+static int find_cached(const struct question *question, const struct lock_name *name, struct cached_file ***place)
+{
+    struct cached_file wanted = {.name = *name};
+    char path[PATH_MAX];
+    struct stat open_file, named;
+    *place = tfind(&wanted, &question->cache->tree, by_name);
+    if (!*place) return -1;
+    lock_path(question->settings->directory, name, path);
+    if (fstat((**place)->descriptor, &open_file) == 0 && lstat(path, &named) == 0 && open_file.st_nlink == 1 &&
+        open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino)
+        return (**place)->descriptor;
+    return -1;
+}
+
+static void forget_cached(struct lock_cache *cache, struct cached_file **place)
+{
+    struct cached_file *file = *place;
+    tdelete(file, &cache->tree, by_name);
+    close(file->descriptor);
+    free(file);
+}
+
+static int open_lock(const struct question *question, const struct lock_name *name, struct lock_problem *problem)
+{
+    if (!question->cache) return lock_open_existing(question->settings->directory, name, problem);
+    struct cached_file **place;
+    int descriptor = find_cached(question, name, &place);
+    if (descriptor >= 0) return descriptor;
+    if (place) forget_cached(question->cache, place);
+    descriptor = lock_open_existing(question->settings->directory, name, problem);
+    if (descriptor < 0) return descriptor;
+    struct cached_file *file = malloc(sizeof *file);
+    if (!file) exit(complain("%s", strerror(ENOMEM)));
+    *file = (struct cached_file){.name = *name, .descriptor = descriptor};
+    if (!tsearch(file, &question->cache->tree, by_name)) exit(complain("%s", strerror(ENOMEM)));
+    return descriptor;
+}
+
+static void close_lock(const struct question *question, int descriptor)
+{
+    if (!question->cache) close(descriptor);
+}
+
+/* ---- looking at one lock file ------------------------------------------------------------------------------- */
+
+static bool ask_range(int descriptor, short type, off_t start, off_t length, struct flock *range)
+{
+    *range = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    return fcntl(descriptor, F_OFD_GETLK, range) == 0 && range->l_type != F_UNLCK;
+}
+
+static void add_slot(struct looked_lock *lock, const struct holder *holder, bool doubtful)
+{
+    lock->slots = array_grow(lock->slots, lock->slot_count, &lock->slot_room, sizeof *lock->slots);
+    lock->slots[lock->slot_count++] = (struct looked_slot){.holder = *holder, .doubtful = doubtful};
+}
+
+/* The claimed slots.  A lock on the whole file, which flock --fcntl takes, covers their bytes as well, and what it
+ * hides the kernel does not tell: there a slot counts only if it has a record. */
+static void look_at_slots(int descriptor, struct looked_lock *lock)
+{
+    struct stat status;
+    struct holder holder;
+    struct flock range;
+    if (fstat(descriptor, &status) < 0) return;
+    int recorded_slots = (int)((status.st_size - HOLDERS_RECORD_OFFSET) / HOLDERS_RECORD_SIZE);
+    for (int slot = 0; holders_next(descriptor, slot, &holder); slot = holder.slot + 1) {
+        off_t byte = HOLDERS_SLOT_BYTE + holder.slot;
+        if (!ask_range(descriptor, F_WRLCK, byte, 1, &range)) continue;
+        bool doubtful = range.l_start != byte || range.l_len != 1;
+        if (doubtful) {
+            lock->whole = true;
+            if (holder.slot >= recorded_slots) break;
+            if (!holder.recorded) continue;
+        }
+        add_slot(lock, &holder, doubtful);
+    }
+}
+
+/* Who holds it, from the lock file alone. */
+static void look_at_bytes(int descriptor, struct looked_lock *lock)
+{
+    struct flock range;
+    lock->held = lock_in_the_way(descriptor, LOCK_EXCLUSIVE) > 0;
+    if (lock->held) lock->mode = lock_in_the_way(descriptor, LOCK_SHARED) > 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    if (ask_range(descriptor, F_WRLCK, LOCK_BYTE, LOCK_BYTES, &range) && range.l_pid > 0)
+        lock->process_lock_pid = range.l_pid;
+    look_at_slots(descriptor, lock);
+}
+
+/* ---- images ------------------------------------------------------------------------------------------------- */
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct image_path *)a)->path, ((const struct image_path *)b)->path);
+}
+
+/* Index + 1. */
+static size_t add_image(struct usage_list *list, struct process_scan *scan, const char *path)
+{
+    struct image_path wanted = {.path = path};
+    struct image_path **place = tfind(&wanted, &list->image_tree, by_path);
+    if (place) return (*place)->image;
+    struct looked_image image = {.path = string_keep(path)};
+    struct file_identity identity;
+    lock_name_of_path(path, &image.name);
+    image.exists = identify_file(AT_FDCWD, path, &identity);
+    if (image.exists) image.file = scan_add(scan, &identity, false);
+    list->images = array_grow(list->images, list->image_count, &list->image_room, sizeof *list->images);
+    list->images[list->image_count++] = image;
+    struct image_path *node = malloc(sizeof *node);
+    if (!node) exit(complain("%s", strerror(ENOMEM)));
+    *node = (struct image_path){.path = image.path, .image = list->image_count};
+    if (!tsearch(node, &list->image_tree, by_path)) exit(complain("%s", strerror(ENOMEM)));
+    return list->image_count;
+}
+
+static void add_lock(struct usage_list *list, const struct looked_lock *lock)
+{
+    list->locks = array_grow(list->locks, list->lock_count, &list->lock_room, sizeof *list->locks);
+    list->locks[list->lock_count++] = *lock;
+    if (!lock->image) return;
+    size_t *locks = list->images[lock->image - 1].locks;
+    locks[locks[0] ? 1 : 0] = list->lock_count;
+}
+
+const char *usages_image(const struct usage_list *list, size_t index)
+{
+    return index < list->image_count ? list->images[index].path : NULL;
+}
+
+/* Does the lock of this name belong to the image at this path, by its path or by its inode? */
+static bool belongs(const struct lock_name *name, const char *path)
+{
+    struct lock_name right;
+    struct stat status;
+    lock_name_of_path(path, &right);
+    if (strcmp(right.hex, name->hex) == 0) return true;
+    if (stat(path, &status) < 0) return false;
+    lock_name_of_inode(status.st_dev, status.st_ino, &right);
+    return strcmp(right.hex, name->hex) == 0;
+}
+
+static bool is_below(const char *path, const char *directory)
+{
+    size_t length = strlen(directory);
+    if (length == 1) return true; /* the root */
+    return strncmp(path, directory, length) == 0 && path[length] == '/';
+}
+
+static bool is_asked_for(const struct question *question, const char *path)
+{
+    if (!question->count) return true;
+    for (size_t i = 0; i < question->count; i++)
+        if (question->asked[i].directory && path && is_below(path, question->asked[i].path)) return true;
+    return false;
+}
+
+/* ---- looking at all of them --------------------------------------------------------------------------------- */
+
+static bool is_listed(const struct usage_list *list, const struct lock_name *name)
+{
+    for (size_t i = 0; i < list->lock_count; i++)
+        if (strcmp(list->locks[i].name.hex, name->hex) == 0) return true;
+    return false;
+}
+
+static void complain_of_lock(const struct question *question, const struct lock_name *name,
+                             const struct lock_problem *problem)
+{
+    char path[PATH_MAX];
+    lock_path(question->settings->directory, name, path);
+    complain("%s: %s%s%s", path, problem->what, problem->error ? ": " : "",
+             problem->error ? strerror(problem->error) : "");
+}
+
+/* Looks at one lock.  image: its path where that is known; else the lock file's header says it, if it is asked for. */
+static void look_at_lock(const struct question *question, const struct lock_name *name, size_t image,
+                         struct usage_list *list, struct process_scan *scan)
+{
+    struct lock_problem problem = {0};
+    struct looked_lock lock = {.name = *name, .image = image};
+    int descriptor = open_lock(question, name, &problem);
+    if (descriptor < 0) {
+        if (descriptor == -ENOENT) return;
+        complain_of_lock(question, name, &problem);
+        list->failed = true;
+        return;
+    }
+    char path[PATH_MAX];
+    const char *told = !image && holders_read_header(descriptor, path) && belongs(name, path) ? path : NULL;
+    struct file_identity identity;
+    if ((image || is_asked_for(question, told)) && identify_file(descriptor, "", &identity)) {
+        if (told) lock.image = add_image(list, scan, told);
+        look_at_bytes(descriptor, &lock);
+        lock.file = scan_add(scan, &identity, true);
+        add_lock(list, &lock);
+    }
+    close_lock(question, descriptor);
+}
+
+/* Locks of an image that is named: by its path, and by its inode whatever IMGLOCK_KEY says here. */
+static void look_at_image(const struct question *question, const char *path, struct usage_list *list,
+                          struct process_scan *scan)
+{
+    struct lock_name name;
+    struct stat status;
+    size_t image = add_image(list, scan, path);
+    lock_name_of_path(path, &name);
+    look_at_lock(question, &name, image, list, scan);
+    if (stat(path, &status) < 0) return;
+    lock_name_of_inode(status.st_dev, status.st_ino, &name);
+    if (!is_listed(list, &name)) look_at_lock(question, &name, image, list, scan);
+}
+
+static void look_at_directory(const struct question *question, struct usage_list *list, struct process_scan *scan)
+{
+    struct lock_names names;
+    int error = lock_directory_list(question->settings->directory, &names);
+    if (error) {
+        complain("cannot read the lock directory %s: %s", question->settings->directory, strerror(error));
+        list->failed = true;
+    }
+    for (size_t i = 0; i < names.count; i++) look_at_lock(question, &names.names[i], 0, list, scan);
+    free(names.names);
+}
+
+static void look_at_everything(const struct question *question, struct usage_list *list, struct process_scan *scan)
+{
+    bool any_directory = question->count == 0;
+    for (size_t i = 0; i < question->count; i++) any_directory |= question->asked[i].directory;
+    if (any_directory) look_at_directory(question, list, scan);
+    for (size_t i = 0; i < question->count; i++) {
+        const struct asked *asked = &question->asked[i];
+        struct lock_name name;
+        if (asked->directory) continue;
+        lock_name_of_path(asked->path, &name);
+        if (!is_listed(list, &name)) look_at_image(question, asked->path, list, scan);
+    }
+}
+
+/* ---- putting it together ------------------------------------------------------------------------------------ */
+
+struct joining {
+    const struct question *question;
+    struct usage_list *list;
+    const struct process_scan *scan;
+    const struct holder *self;
+    size_t first;      /* the lock's first usage in the list */
+    bool last_attempt; /* what changed meanwhile is told as far as it is known */
+    bool changed;      /* holders changed between the look at the lock file and that at the processes */
+};
+
+static struct usage *add_usage(struct joining *joining, const struct looked_lock *lock, enum usage_kind kind,
+                               enum lock_mode mode)
+{
+    struct usage_list *list = joining->list;
+    list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
+    struct usage *usage = &list->usages[list->count++];
+    *usage = (struct usage){.image = lock->image ? list->images[lock->image - 1].path : NULL,
+                            .name = &lock->name,
+                            .mode = mode,
+                            .kind = kind,
+                            .descriptor = -1};
+    return usage;
+}
+
+static void tell_process(const struct joining *joining, struct usage *usage, const struct process *process)
+{
+    usage->pid = process->pid;
+    usage->uid = process->uid;
+    usage->uid_known = true;
+    usage->start = process->start;
+    usage->boot = joining->self->boot;
+    usage->pid_space = process->pid_space;
+    memcpy(usage->command, process->command, sizeof process->command);
+    memcpy(usage->host, joining->self->host, sizeof usage->host);
+}
+
+static void tell_record(struct usage *usage, const struct holder *holder)
+{
+    usage->pid = holder->pid;
+    usage->uid = holder->uid;
+    usage->uid_known = true;
+    usage->start = holder->start;
+    usage->boot = holder->boot;
+    usage->pid_space = holder->pid_space;
+    usage->since_ms = holder->since_ms;
+    usage->descriptor = holder->descriptor;
+    memcpy(usage->command, holder->command, sizeof usage->command);
+    memcpy(usage->host, holder->host, sizeof usage->host);
+}
+
+/* Is the process told already as a user of this lock, by the same descriptor? */
+static bool is_in_list(const struct joining *joining, const struct finding *finding)
+{
+    for (size_t i = joining->first; i < joining->list->count; i++) {
+        const struct usage *usage = &joining->list->usages[i];
+        if (usage->pid == finding->pid && usage->descriptor == finding->descriptor) return true;
+    }
+    return false;
+}
+
+/* IMGLOCK_ON_CONFLICT=warn let it open the image without the lock, and it says so itself. */
+static bool says_unlocked(const struct holder *holder)
+{
+    return holder->recorded && holder->mode == LOCK_NONE;
+}
+
+static bool is_user(const struct joining *joining, pid_t pid)
+{
+    for (size_t i = joining->first; i < joining->list->count; i++)
+        if (joining->list->usages[i].pid == pid && joining->list->usages[i].mode != LOCK_NONE) return true;
+    return false;
+}
+
+static enum lock_mode mode_of(const struct finding *finding)
+{
+    return finding->own > finding->family ? finding->own : finding->family;
+}
+
+/* The process that a finding is of holds the slot. */
+static void join_finding(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot,
+                         const struct finding *finding)
+{
+    const struct holder *holder = &slot->holder;
+    struct process process;
+    if (is_in_list(joining, finding) || !process_look_up(finding->pid, &process)) return;
+    bool this_boot = holder->recorded && holder->boot == joining->self->boot;
+    bool recorded = this_boot && holder->start == process.start && holder->pid == process.inner_pid &&
+                    (holder->pid_space == process.pid_space || !process.pid_space);
+    enum lock_mode mode = mode_of(finding);
+    enum usage_kind kind = mode == LOCK_NONE ? KIND_OPEN
+                           : recorded        ? holder->family ? KIND_HELPER : KIND_HOLDER
+                           : this_boot       ? KIND_INHERITED
+                                             : KIND_UNRECORDED;
+    struct usage *usage = add_usage(joining, lock, kind, mode);
+    tell_process(joining, usage, &process);
+    usage->descriptor = finding->descriptor;
+    if (this_boot) usage->since_ms = holder->since_ms;
+}
+
+enum claim { CLAIM_GONE, CLAIM_SAME, CLAIM_CHANGED };
+
+/* Is the lock still held, and the slot still claimed as it was seen?  Holders come and go between the look at the lock
+ * file and that at the processes. */
+static enum claim look_again(const struct joining *joining, const struct looked_lock *lock,
+                             const struct looked_slot *slot)
+{
+    struct lock_problem problem;
+    struct holder now;
+    int descriptor = open_lock(joining->question, &lock->name, &problem);
+    if (descriptor < 0) return CLAIM_GONE;
+    bool held = (slot && says_unlocked(&slot->holder)) || lock_in_the_way(descriptor, LOCK_EXCLUSIVE) > 0;
+    enum claim claim = held ? CLAIM_SAME : CLAIM_GONE;
+    if (slot && claim == CLAIM_SAME) {
+        const struct holder *before = &slot->holder;
+        if (!holders_next(descriptor, before->slot, &now) || now.slot != before->slot)
+            claim = CLAIM_GONE;
+        else if (now.recorded != before->recorded || now.pid != before->pid || now.start != before->start)
+            claim = CLAIM_CHANGED;
+    }
+    close_lock(joining->question, descriptor);
+    return claim;
+}
+
+/* No process that can be looked into holds the slot. */
+static void join_record(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot)
+{
+    const struct holder *holder = &slot->holder;
+    const struct holder *self = joining->self;
+    enum lock_mode mode = holder->recorded && holder->mode < lock->mode ? holder->mode : lock->mode;
+    enum usage_kind kind = mode == LOCK_NONE ? KIND_OPEN : holder->family ? KIND_HELPER : KIND_HOLDER;
+    bool local = holder->recorded && holder->boot == self->boot && holder->pid_space == self->pid_space &&
+                 strcmp(holder->host, self->host) == 0;
+    struct process process;
+    if (local && process_look_up(holder->pid, &process) && process.start == holder->start &&
+        !scan_has_seen(joining->scan, holder->pid)) {
+        struct usage *usage = add_usage(joining, lock, kind, mode);
+        tell_process(joining, usage, &process);
+        usage->descriptor = holder->descriptor;
+        usage->since_ms = holder->since_ms;
+        return;
+    }
+    if (slot->doubtful) return;
+    enum claim claim = look_again(joining, lock, slot);
+    if (claim == CLAIM_GONE) return;
+    joining->changed |= claim == CLAIM_CHANGED;
+    if (holder->recorded && (!local || joining->scan->error)) {
+        tell_record(add_usage(joining, lock, local ? kind : KIND_FOREIGN, mode), holder);
+        return;
+    }
+    struct usage *usage = add_usage(joining, lock, holder->recorded ? KIND_INHERITED : KIND_UNRECORDED, mode);
+    if (holder->recorded) usage->since_ms = holder->since_ms;
+}
+
+static void join_slot(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot)
+{
+    size_t count;
+    const struct finding *findings = scan_findings(joining->scan, lock->file, &count);
+    bool found = false;
+    for (size_t i = 0; i < count; i++) {
+        if (findings[i].slot != slot->holder.slot) continue;
+        if (mode_of(&findings[i]) == LOCK_NONE && !says_unlocked(&slot->holder)) continue;
+        found = true;
+        /* A process may have several descriptors of one lock. */
+        if (i > 0 && findings[i - 1].pid == findings[i].pid && findings[i - 1].slot == findings[i].slot) continue;
+        join_finding(joining, lock, slot, &findings[i]);
+    }
+    if (!found) join_record(joining, lock, slot);
+}
+
+static bool knows_slot(const struct looked_lock *lock, int slot)
+{
+    for (size_t i = 0; slot >= 0 && i < lock->slot_count; i++)
+        if (lock->slots[i].holder.slot == slot) return true;
+    return false;
+}
+
+static void join_unrecorded(struct joining *joining, const struct looked_lock *lock)
+{
+    size_t count;
+    const struct finding *findings = scan_findings(joining->scan, lock->file, &count);
+    bool found = false;
+    for (size_t i = 0; i < count; i++) {
+        struct process process;
+        if (knows_slot(lock, findings[i].slot) || mode_of(&findings[i]) == LOCK_NONE) continue;
+        found = true;
+        if (is_user(joining, findings[i].pid) || !process_look_up(findings[i].pid, &process)) continue;
+        struct usage *usage = add_usage(joining, lock, KIND_UNRECORDED, mode_of(&findings[i]));
+        tell_process(joining, usage, &process);
+        usage->descriptor = findings[i].descriptor;
+    }
+    bool explained = false;
+    for (size_t i = joining->first; i < joining->list->count; i++)
+        explained |= joining->list->usages[i].mode != LOCK_NONE;
+    if (explained && (found || !lock->whole)) return;
+    if (look_again(joining, lock, NULL) == CLAIM_GONE) return;
+    if (found && !joining->last_attempt) {
+        joining->changed = true;
+        return;
+    }
+    struct usage *usage = add_usage(joining, lock, KIND_UNRECORDED, lock->mode);
+    struct process process;
+    if (lock->process_lock_pid && process_look_up(lock->process_lock_pid, &process))
+        tell_process(joining, usage, &process);
+}
+
+static void join_lock(struct joining *joining, const struct looked_lock *lock)
+{
+    joining->first = joining->list->count;
+    for (size_t i = 0; i < lock->slot_count; i++)
+        if (lock->held || says_unlocked(&lock->slots[i].holder)) join_slot(joining, lock, &lock->slots[i]);
+    if (lock->held) join_unrecorded(joining, lock);
+}
+
+static bool holds_lock(const struct joining *joining, const struct looked_image *image, pid_t pid)
+{
+    for (int i = 0; i < LOCKS_OF_IMAGE && image->locks[i]; i++) {
+        size_t count;
+        const struct finding *findings =
+            scan_findings(joining->scan, joining->list->locks[image->locks[i] - 1].file, &count);
+        for (size_t j = 0; j < count; j++)
+            if (findings[j].pid == pid && mode_of(&findings[j]) != LOCK_NONE) return true;
+    }
+    return false;
+}
+
+static bool is_told(const struct joining *joining, const struct looked_image *image, pid_t pid)
+{
+    for (size_t i = 0; i < joining->list->count; i++)
+        if (joining->list->usages[i].pid == pid && joining->list->usages[i].image == image->path) return true;
+    return holds_lock(joining, image, pid);
+}
+
+/* Those who have the image open and do not hold its lock. */
+static void join_opens(struct joining *joining, const struct looked_image *image)
+{
+    struct usage_list *list = joining->list;
+    size_t count;
+    if (!image->exists) return;
+    const struct finding *findings = scan_findings(joining->scan, image->file, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct finding *finding = &findings[i];
+        struct usage usage = {.image = image->path, .name = &image->name, .kind = KIND_OPEN, .descriptor = -1};
+        if (finding->loop >= 0) {
+            snprintf(usage.command, sizeof usage.command, "loop%d", finding->loop);
+            memcpy(usage.host, joining->self->host, sizeof usage.host);
+            usage.boot = joining->self->boot;
+        } else {
+            struct process process;
+            if (i > 0 && findings[i - 1].pid == finding->pid) continue;
+            if (is_told(joining, image, finding->pid) || !process_look_up(finding->pid, &process)) continue;
+            tell_process(joining, &usage, &process);
+            usage.descriptor = finding->descriptor;
+        }
+        list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
+        list->usages[list->count++] = usage;
+    }
+}
+
+/* ---- the list ----------------------------------------------------------------------------------------------- */
+
+static int compare(long long a, long long b)
+{
+    return (a > b) - (a < b);
+}
+
+/* By image, those whose path is not known last; the strongest lock first, then the oldest. */
+static int in_order(const void *a, const void *b)
+{
+    const struct usage *first = a, *second = b;
+    if (!first->image != !second->image) return first->image ? -1 : 1;
+    int order = first->image ? strcmp(first->image, second->image) : strcmp(first->name->hex, second->name->hex);
+    if (!order) order = compare(second->mode, first->mode);
+    if (!order) order = compare(first->kind, second->kind);
+    if (!order) order = compare(first->since_ms, second->since_ms);
+    return order ? order : compare(first->pid, second->pid);
+}
+
+/* IMGLOCK_KEY=inode makes a process take two locks of one image, by its path and by its inode: one usage. */
+static void join_keys(struct usage_list *list)
+{
+    for (size_t i = 0; i < list->image_count; i++) {
+        const size_t *locks = list->images[i].locks;
+        if (!locks[1]) continue;
+        const struct lock_name *first = &list->locks[locks[0] - 1].name, *second = &list->locks[locks[1] - 1].name;
+        const struct lock_name *by_path = strcmp(first->hex, list->images[i].name.hex) == 0 ? first : second;
+        size_t kept = 0;
+        for (size_t j = 0; j < list->count; j++) {
+            const struct usage *usage = &list->usages[j];
+            bool again = false;
+            if (usage->image == list->images[i].path && usage->mode != LOCK_NONE && usage->name != by_path)
+                for (size_t k = 0; k < list->count && !again; k++)
+                    again = list->usages[k].name == by_path && list->usages[k].pid == usage->pid;
+            if (!again) list->usages[kept++] = *usage;
+        }
+        list->count = kept;
+    }
+}
+
+static bool collect(const struct question *question, struct usage_list *list, bool last_attempt)
+{
+    struct process_scan scan = {.mappings = question->count > 0};
+    *list = (struct usage_list){0};
+    look_at_everything(question, list, &scan);
+    scan_run(&scan);
+    struct joining joining = {
+        .question = question, .list = list, .scan = &scan, .self = holders_self(), .last_attempt = last_attempt};
+    for (size_t i = 0; i < list->lock_count; i++) join_lock(&joining, &list->locks[i]);
+    for (size_t i = 0; i < list->image_count; i++) join_opens(&joining, &list->images[i]);
+    join_keys(list);
+    if (list->count) qsort(list->usages, list->count, sizeof *list->usages, in_order);
+    list->unseen = scan.unseen;
+    if (scan.error && (!joining.changed || last_attempt)) {
+        complain("cannot look at processes in /proc: %s", strerror(scan.error));
+        list->failed = true;
+    }
+    scan_free(&scan);
+    return !joining.changed;
+}
+
+void usages_collect(const struct question *question, struct usage_list *list)
+{
+    enum { ATTEMPTS = 5 };
+    for (int attempt = 1; !collect(question, list, attempt == ATTEMPTS) && attempt < ATTEMPTS; attempt++)
+        usages_free(list);
+}
+
+void usages_free(struct usage_list *list)
+{
+    tdestroy(list->image_tree, free);
+    for (size_t i = 0; i < list->lock_count; i++) free(list->locks[i].slots);
+    for (size_t i = 0; i < list->image_count; i++) free(list->images[i].path);
+    free(list->locks);
+    free(list->images);
+    free(list->usages);
+    *list = (struct usage_list){0};
+}

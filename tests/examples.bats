@@ -1,0 +1,68 @@
+#!/usr/bin/env bats
+# The examples run as they stand, and show what they say; so does "make run".
+
+load common
+
+example() {
+    run timeout 100 "$TOP/examples/$1.sh" "${@:2}"
+}
+
+@test "two-writers: stock QEMU lets two writers in, imglock does not" {
+    example two-writers
+    assert_success
+    # Once bare, and once for each image after the first program has closed it.
+    assert_equal "$(grep -c '^wrote 65536/65536' <<<"$output")" 3
+    assert_equal "$(grep -c '^imglock: .*disk.img: cannot .*: locked exclusively by qemu-io (pid ' <<<"$output")" 2
+    assert_equal "$(grep -c '^imglock: .*disk.qcow2: cannot .*: locked exclusively by qemu-io (pid ' <<<"$output")" 2
+}
+
+@test "emulators: what DOSBox has mounted is refused to others until it ends" {
+    example emulators
+    assert_success
+    assert_equal "$(grep -c '^imglock: .*floppy.img: cannot .*: locked exclusively by dosbox (pid ' <<<"$output")" 3
+    assert_line '::/hostname'
+}
+
+@test "qemu-img-script: a backup that waits, holds, and skips what is in use" {
+    example qemu-img-script
+    assert_success
+    assert_line 'Images are identical.'
+    assert_line --partial 'disk.qcow2: cannot open for reading: locked exclusively by qemu-io'
+    assert_line "the machine is running; tonight's second backup is skipped"
+    assert_line 'the machine has ended; the second backup is made'
+}
+
+@test "audit: the report shows the machine, the backup and the stray mkfs" {
+    example audit "$BATS_TEST_TMPDIR"
+    assert_success
+    assert_line --partial 'Overlaps that corrupt: 2'
+    assert_line --regexp 'Let through, would have been refused: [0-9]+'
+    assert_output --partial 'mkfs.ext4 -q -F vm.img'
+    [ -s night.jsonl ]
+    run xmllint --noout night.svg
+    assert_success
+}
+
+@test "make run wraps the command that it is given" {
+    qemu-img create -q -f qcow2 x.qcow2 1M
+    run make --no-print-directory -C "$TOP" run CMD="qemu-img info $PWD/x.qcow2"
+    assert_success
+    assert_output --partial 'file format: qcow2'
+    [ -e "$(lock_file x.qcow2)" ]
+    hold x.qcow2 write
+    run make --no-print-directory -C "$TOP" run CMD="qemu-img info $PWD/x.qcow2"
+    assert_failure
+    assert_output --partial "x.qcow2: cannot open for reading: locked exclusively by holder (pid $HOLDER"
+}
+
+@test "make OPENSSL=shared builds a library that works" {
+    run make -s -C "$TOP" BUILD="$BATS_TEST_TMPDIR/build" OPENSSL=shared "$BATS_TEST_TMPDIR/build/libimglock.so"
+    assert_success
+    run objdump -p build/libimglock.so
+    assert_output --partial 'NEEDED               libcrypto.so.3'
+    truncate -s 1M disk.img
+    hold disk.img write
+    run env LD_PRELOAD="$PWD/build/libimglock.so" cat disk.img
+    assert_failure
+    assert_output --partial "disk.img: cannot open for reading: locked exclusively by holder (pid $HOLDER"
+}

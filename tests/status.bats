@@ -1,0 +1,734 @@
+#!/usr/bin/env bats
+# imglock status: who uses which image.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154 # scripts in quotes; what bats sets
+
+bats_require_minimum_version 1.5.0
+load common
+
+setup() {
+    common_setup
+    chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" 2>/dev/null || true
+    NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+    truncate -s 1M disk.img
+    LOOP=
+}
+
+teardown() {
+    [ -z "$LOOP" ] || losetup -d "$LOOP" || true
+    common_teardown
+    umount "$BATS_TEST_TMPDIR/mounted" 2>/dev/null || true
+}
+
+# background COMMAND...: starts a command that writes a line when it is ready.  Sets HOLDER to its pid.
+background() {
+    local ready=$BATS_TEST_TMPDIR/background.$RANDOM.$RANDOM line=
+    mkfifo "$ready"
+    "$@" >"$ready" 2>"$BATS_TEST_TMPDIR/background.err" 3>&- </dev/null &
+    HOLDER=$!
+    HOLDERS+=("$HOLDER")
+    read -r line <"$ready" || true
+    rm -f "$ready"
+    [ "$line" = ready ] || fail "not ready: $(cat "$BATS_TEST_TMPDIR/background.err")"
+}
+
+# rows COLUMNS [ARGUMENT...]: status prints these columns, raw and without a heading, into $output.
+rows() {
+    local columns=$1
+    shift
+    run --separate-stderr "$IMGLOCK" status -rn -o "$columns" "$@"
+}
+
+# start_time PID: field 22 of its stat.
+start_time() {
+    sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f20
+}
+
+# record_of PID START [KEY=VALUE...]: the text of a record, of this boot and pid namespace unless said otherwise.
+record_of() {
+    local pid=$1 start=$2 boot namespace mode=exclusive command=forged host
+    boot=$(tr -d - </proc/sys/kernel/random/boot_id | head -c 16)
+    namespace=$(stat -L -c %i /proc/self/ns/pid)
+    host=$(uname -n)
+    shift 2
+    [ $# -eq 0 ] || local "$@"
+    printf 'pid=%s start=%s boot=%s pidns=%s uid=0 mode=%s family=0 since=1700000000000 fd=9 host=%s cmd=%s ' \
+        "$pid" "$start" "$boot" "$namespace" "$mode" "$host" "$command"
+}
+
+assert_no_control_bytes() {
+    assert_equal "$(printf %s "$output$stderr" | tr -d '\n' | LC_ALL=C tr -cd '\000-\037\177' | od -An -c)" ""
+}
+
+# ---- columns and options ----------------------------------------------------------------------------------------------
+
+@test "a table of image, mode, kind, pid, user, command and since" {
+    hold disk.img
+    run "$IMGLOCK" status
+    assert_success
+    assert_equal "$(echo "${lines[0]}" | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE"
+    assert_line --index 1 --regexp "^$PWD/disk.img +exclusive +holder +$HOLDER +root +holder +[0-9]{2}:[0-9]{2}:[0-9]{2}\$"
+    assert_equal "${#lines[@]}" 2
+}
+
+@test "every column tells the truth" {
+    local before after
+    before=$(date +%s)
+    hold disk.img
+    after=$(date +%s)
+    rows PID,USER,UID,COMMAND,HOST,LOCKFILE,START,PIDNS,BOOT,IMAGE
+    assert_success
+    assert_output "$HOLDER root 0 holder $(uname -n) $(lock_file disk.img) $(start_time "$HOLDER") $(stat -L -c %i /proc/self/ns/pid) $(tr -d - </proc/sys/kernel/random/boot_id | head -c 16) $PWD/disk.img"
+    rows FD
+    assert_equal "$(readlink "/proc/$HOLDER/fd/$output")" "$(lock_file disk.img)"
+    rows LOCKED-SINCE
+    assert [ "$(date -d "$output" +%s)" -ge "$before" ]
+    assert [ "$(date -d "$output" +%s)" -le "$after" ]
+    rows HELD
+    assert [ "$output" -ge 0 ]
+    assert [ "$output" -le $(($(date +%s) - before)) ]
+}
+
+@test "-o takes a list, +list adds to the default, case does not matter, and an unknown column is an error" {
+    hold disk.img
+    rows pid,Mode
+    assert_output "$HOLDER exclusive"
+    run "$IMGLOCK" status -r -o +UID,fd
+    assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE UID FD"
+    run "$IMGLOCK" status -r --output-all
+    assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE"
+    for list in SIZE PID,SIZE "" + "PID,"; do
+        run "$IMGLOCK" status -o "$list"
+        assert_equal "$status" 125
+        assert_line --index 0 --partial "there is no column"
+    done
+}
+
+@test "--list-columns lists every column that -o takes" {
+    local name rest
+    run "$IMGLOCK" status --list-columns
+    assert_success
+    assert_equal "$(awk '{print $1}' <<<"$output" | xargs)" \
+        "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE"
+    hold disk.img
+    while read -r name rest; do
+        [ -n "$rest" ] || fail "$name is not explained"
+        "$IMGLOCK" status -o "$name" | head -n 1 | grep -qx " *$name *" || fail "$name is not printed"
+    done <<<"$output"
+    run "$IMGLOCK" status -H
+    assert_success
+}
+
+@test "-n leaves out the heading, and -J and -r contradict each other" {
+    hold disk.img
+    run "$IMGLOCK" status -n -o PID
+    assert_equal "$(xargs <<<"$output")" "$HOLDER"
+    run "$IMGLOCK" status -J -r
+    assert_equal "$status" 125
+    run "$IMGLOCK" status --no-such-option
+    assert_equal "$status" 125
+}
+
+@test "-J prints JSON: numbers are numbers, what is not known is null" {
+    hold disk.img
+    background "$HELPERS/status_lock" "$(lock_file other.img)" x:0:2
+    run --separate-stderr "$IMGLOCK" status -J --output-all
+    assert_success
+    assert_equal "$(jq -r '.locks | length' <<<"$output")" 2
+    assert_equal "$(jq -r '.locks[0] | .pid, .image, .mode, (.uid|type), (.held|type), (.start|type), (.boot|type)' <<<"$output" | xargs)" \
+        "${HOLDERS[0]} $PWD/disk.img exclusive number number number string"
+    assert_equal "$(jq -r '.locks[1] | .pid, .since, .held' <<<"$output" | xargs)" "$HOLDER null null"
+    run --separate-stderr "$IMGLOCK" status -J "$(mktemp -p . XXXXXX.img)"
+    assert_equal "$status" 1
+    assert_equal "$(jq -c . <<<"$output")" '{"locks":[]}'
+}
+
+@test "-r prints a dash for what is not known, so that fields stay where they are" {
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2
+    rows SINCE,PID,HELD disk.img
+    assert_output "- $HOLDER -"
+}
+
+# ---- what is listed ---------------------------------------------------------------------------------------------------
+
+@test "exit status: 0 in use, 1 free, 125 for what is no answer" {
+    touch free.img
+    hold disk.img
+    for arguments in "" disk.img "free.img disk.img" .; do
+        # shellcheck disable=SC2086 # words
+        run "$IMGLOCK" status $arguments
+        assert_equal "$arguments: $status" "$arguments: 0"
+    done
+    run "$IMGLOCK" status free.img
+    assert_equal "$status" 1
+    assert_output ""
+    release
+    for arguments in "" disk.img "free.img disk.img" .; do
+        # shellcheck disable=SC2086
+        run "$IMGLOCK" status $arguments
+        assert_equal "$arguments: $status" "$arguments: 1"
+    done
+    run "$IMGLOCK" status no-such.img
+    assert_equal "$status" 125
+    assert_output "imglock: $PWD/no-such.img: No such file or directory"
+    run "$IMGLOCK" status disk.img no-such.img
+    assert_equal "$status" 125
+    run "$IMGLOCK" status /dev/null
+    assert_equal "$status" 125
+    IMGLOCK_WAIT=maybe run "$IMGLOCK" status
+    assert_equal "$status" 125
+    IMGLOCK_DIR=$PWD/none run "$IMGLOCK" status
+    assert_equal "$status" 125
+    run sh -c '"$0" status --output-all -J >/dev/full' "$IMGLOCK"
+    assert_equal "$status" 125
+}
+
+@test "an image names its own lock, a directory those of the images below it" {
+    mkdir vm vm/deep vm2
+    for image in vm/a.img vm/deep/b.img vm2/c.img; do
+        truncate -s 4096 "$image"
+        hold "$image"
+    done
+    rows IMAGE vm
+    assert_output "$PWD/vm/a.img"$'\n'"$PWD/vm/deep/b.img"
+    rows IMAGE vm/a.img
+    assert_output "$PWD/vm/a.img"
+    rows IMAGE vm2 vm/deep/../a.img
+    assert_output "$PWD/vm/a.img"$'\n'"$PWD/vm2/c.img"
+    rows IMAGE vm vm/a.img vm/a.img vm/deep
+    assert_equal "${#lines[@]}" 2
+    ln -s vm/a.img link.img
+    rows IMAGE link.img
+    assert_output "$PWD/vm/a.img"
+    rows IMAGE /
+    assert_equal "${#lines[@]}" 3
+}
+
+@test "two holders" {
+    local first
+    hold disk.img read
+    first=$HOLDER
+    hold disk.img read
+    rows MODE,KIND,PID
+    assert_success
+    assert_equal "$(sort <<<"$output")" "$(printf 'shared holder %s\n' "$first" "$HOLDER" | sort)"
+}
+
+@test "300 holders, each listed once" {
+    background env LD_PRELOAD="$SHIM" "$HELPERS/status_crowd" 300 read disk.img
+    rows PID,MODE,KIND
+    assert_success
+    assert_equal "$(sort -n <<<"$output")" "$(pgrep -P "$HOLDER" | sort -n | sed 's/$/ shared holder/')"
+    assert_equal "${#lines[@]}" 300
+}
+
+@test "a holder killed with -9 is gone at once, though its record is still in the file" {
+    hold disk.img
+    kill -9 "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    grep -aq "pid=$HOLDER " "$(lock_file disk.img)"
+    run "$IMGLOCK" status
+    assert_equal "$status" 1
+    assert_output ""
+}
+
+@test "a child that inherited the image is found after its parent's death" {
+    background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 1000'
+    rows PID,KIND,COMMAND
+    assert_line "$HOLDER holder imglock"
+    local child
+    child=$(pgrep -P "$HOLDER")
+    HOLDERS+=("$child")
+    assert_line "$child inherited sleep"
+    kill -9 "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    rows PID,KIND,MODE,COMMAND,USER disk.img
+    assert_success
+    assert_output "$child inherited exclusive sleep root"
+    kill "$child"
+    tail --pid="$child" -f /dev/null
+}
+
+@test "a pid used again: the record's process is alive and another one" {
+    sleep 1000 3>&- &
+    local stranger=$!
+    HOLDERS+=("$stranger")
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 x:1024:1 \
+        "record:0:$(record_of "$stranger" $(($(start_time "$stranger") - 100)))"
+    rows PID,COMMAND,KIND,MODE disk.img
+    assert_success
+    assert_output "$HOLDER status_lock inherited exclusive"
+    # Who may not look into processes is not told the stranger's pid, either.
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,COMMAND,KIND,MODE disk.img
+    assert_success
+    assert_output "- - inherited exclusive"
+}
+
+@test "a record that names a process which does not hold the lock is not believed" {
+    sleep 1000 3>&- &
+    local stranger=$!
+    HOLDERS+=("$stranger")
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 x:1024:1 \
+        "record:0:$(record_of "$stranger" "$(start_time "$stranger")")"
+    rows PID disk.img
+    assert_output "$HOLDER"
+}
+
+@test "a slot that is locked beside a free lock is no holder" {
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:1024:1 "record:0:$(record_of $$ "$(start_time $$)")"
+    run "$IMGLOCK" status
+    assert_equal "$status" 1
+    assert_output ""
+}
+
+@test "a holder in another pid namespace is told by the pid that it has here" {
+    unshare -pf --mount-proc true || skip "no pid namespaces here"
+    background unshare -pf --kill-child --mount-proc env LD_PRELOAD="$SHIM" "$HELPERS/holder" write disk.img
+    local child
+    child=$(pgrep -P "$HOLDER")
+    rows PID,KIND,PIDNS,COMMAND disk.img
+    assert_output "$child holder $(stat -L -c %i "/proc/$child/ns/pid") holder"
+    assert [ "$(stat -L -c %i "/proc/$child/ns/pid")" != "$(stat -L -c %i /proc/self/ns/pid)" ]
+    # From a third one, where no process of it is to be seen, the record is all there is.
+    run --separate-stderr unshare -pf --mount-proc "$IMGLOCK" status -rn -o MODE,PID,KIND,PIDNS disk.img
+    assert_success
+    assert_output "exclusive 1 foreign $(stat -L -c %i "/proc/$child/ns/pid")"
+}
+
+@test "a holder of another host or before the last boot is told as recorded, and marked" {
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" s:0:2 s:1024:1 s:1030:1 \
+        "record:0:$(record_of 77 88 boot=00112233445566aa host=elsewhere mode=shared command=qemu)" \
+        "record:6:$(record_of 78 89 boot=00112233445566aa host=elsewhere mode=shared command=qemu)"
+    # As root the locks are seen to be this process's; others have the record alone.
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,KIND,HOST,BOOT,START,COMMAND disk.img
+    assert_success
+    assert_line "77 foreign elsewhere 00112233445566aa 88 qemu"
+    assert_line "78 foreign elsewhere 00112233445566aa 89 qemu"
+    rows PID,KIND disk.img
+    assert_output "$HOLDER unrecorded"
+}
+
+@test "a lock without a record: the lock directory is full" {
+    mkdir mounted
+    mount -t tmpfs -o size=16k,mode=1777 tmpfs mounted || skip "no mounts here"
+    dd if=/dev/zero of=mounted/filler bs=4k count=100 2>/dev/null || true
+    export IMGLOCK_DIR=$PWD/mounted
+    hold disk.img
+    assert_equal "$(stat -c %s "$(lock_file disk.img)")" 0
+    rows PID,MODE,KIND,COMMAND disk.img
+    assert_success
+    assert_output "$HOLDER exclusive unrecorded holder"
+    rows PID,IMAGE
+    assert_output "$HOLDER sha1:$(printf %s "$PWD/disk.img" | sha1sum | cut -d' ' -f1)"
+    kill -9 "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+}
+
+@test "a lock file that is read-only for the holder: locked, without a record" {
+    chmod 666 disk.img
+    install -m 644 /dev/null "$(lock_file disk.img)"
+    background "${NOBODY[@]}" env LD_PRELOAD="$SHIM" "$HELPERS/holder" read disk.img
+    rows PID,USER,MODE,KIND disk.img
+    assert_success
+    assert_output "$HOLDER nobody shared unrecorded"
+}
+
+@test "a lock file that this user may not read is an error, unless something else is in use" {
+    install -m 600 /dev/null "$(lock_file disk.img)"
+    run "${NOBODY[@]}" "$IMGLOCK" status disk.img
+    assert_equal "$status" 125
+    assert_line --index 0 "imglock: $(lock_file disk.img): cannot open the lock file: Permission denied"
+    truncate -s 4096 other.img
+    hold other.img
+    run "${NOBODY[@]}" "$IMGLOCK" status
+    assert_success
+    assert_line --partial "cannot open the lock file"
+    assert_line --partial "$PWD/other.img"
+}
+
+@test "locks that scripts take are found, with open file description locks and with F_SETLK" {
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2
+    rows PID,MODE,KIND disk.img
+    assert_output "$HOLDER exclusive unrecorded"
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" px:0:0
+    rows PID,MODE,KIND disk.img
+    assert_output "$HOLDER exclusive unrecorded"
+    # For F_SETLK the kernel tells everybody the pid.
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND disk.img
+    assert_output "$HOLDER exclusive unrecorded"
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    local first
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" ps:0:0
+    first=$HOLDER
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" s:0:0
+    rows PID,MODE,KIND disk.img
+    assert_equal "$(sort <<<"$output")" "$(printf '%s shared unrecorded\n' "$first" "$HOLDER" | sort)"
+}
+
+@test "a lock on the whole file does not bring old records to life" {
+    hold disk.img
+    release
+    grep -aq "pid=$HOLDER " "$(lock_file disk.img)"
+    for kind in x:0:0 s:0:0; do
+        background "$HELPERS/status_lock" "$(lock_file disk.img)" "$kind"
+        rows PID,KIND disk.img
+        assert_output "$HOLDER unrecorded"
+        run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,KIND disk.img
+        assert_output "- unrecorded"
+        kill "$HOLDER"
+        wait "$HOLDER" 2>/dev/null || true
+    done
+    # Beside a living shared holder, it shows both; what the one lock hides of the other the kernel does not tell.
+    hold disk.img read
+    local reader=$HOLDER
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" s:0:0
+    rows PID,KIND disk.img
+    assert_line --regexp "^$reader (holder|unrecorded)\$"
+    assert_line "$HOLDER unrecorded"
+    assert_equal "${#lines[@]}" 2
+}
+
+@test "a descendant that is let past the holder is listed as its helper" {
+    background env LD_PRELOAD="$SHIM" "$HELPERS/status_parent" disk.img "$HELPERS/holder" write disk.img
+    local child
+    child=$(pgrep -P "$HOLDER")
+    rows PID,KIND,MODE disk.img
+    assert_line "$HOLDER holder exclusive"
+    assert_line "$child helper exclusive"
+    kill "$child"
+}
+
+@test "with IMGLOCK_KEY=inode a holder is listed once, by both names of the image" {
+    export IMGLOCK_KEY=inode
+    ln disk.img link.img
+    hold disk.img
+    rows IMAGE,PID
+    assert_output "$PWD/disk.img $HOLDER"
+    unset IMGLOCK_KEY
+    rows PID,KIND,MODE link.img
+    assert_output "$HOLDER holder exclusive"
+}
+
+# ---- without a lock ---------------------------------------------------------------------------------------------------
+
+@test "a process that has the image open without a lock is listed, clearly marked" {
+    background "$HELPERS/holder" read disk.img
+    run --separate-stderr "$IMGLOCK" status -rn disk.img
+    assert_success
+    assert_output "$PWD/disk.img unlocked open $HOLDER root holder -"
+    assert_equal "$stderr" ""
+    # A path is enough to have it listed among all, once the image has had a lock.
+    run "$IMGLOCK" status
+    assert_equal "$status" 1
+    "$IMGLOCK" hold -s disk.img -- true
+    rows PID,MODE,KIND
+    assert_output "$HOLDER unlocked open"
+    # Through a hard link, it is the same image.
+    ln disk.img link.img
+    rows PID,MODE,IMAGE link.img
+    assert_output "$HOLDER unlocked $PWD/link.img"
+}
+
+@test "one holds the lock and another does not: the holder is not listed as unlocked as well" {
+    hold disk.img
+    local locked=$HOLDER
+    background "$HELPERS/holder" write disk.img
+    rows PID,MODE,KIND disk.img
+    assert_output "$locked exclusive holder"$'\n'"$HOLDER unlocked open"
+}
+
+@test "what was let through with a warning is listed as unlocked, to every user" {
+    hold disk.img
+    local locked=$HOLDER
+    IMGLOCK_ON_CONFLICT=warn hold disk.img
+    rows PID,MODE,KIND disk.img
+    assert_output "$locked exclusive holder"$'\n'"$HOLDER unlocked open"
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND disk.img
+    assert_output "$locked exclusive holder"$'\n'"$HOLDER unlocked open"
+    kill "$locked"
+    wait "$locked" 2>/dev/null || true
+    rows PID,MODE,KIND disk.img
+    assert_success
+    assert_output "$HOLDER unlocked open"
+}
+
+@test "an image that is mapped, and no longer open, is in use" {
+    background "$HELPERS/status_map" disk.img
+    rows PID,MODE,KIND disk.img
+    assert_success
+    assert_output "$HOLDER unlocked open"
+}
+
+@test "a loop device on the image is in use without a lock" {
+    LOOP=$(losetup -f --show disk.img 2>/dev/null) || skip "no loop devices here"
+    rows COMMAND,MODE,KIND,PID disk.img
+    assert_success
+    assert_output "${LOOP#/dev/} unlocked open -"
+}
+
+@test "a descriptor that is only a path does not use the image" {
+    command -v python3 >/dev/null || skip "python3 is not installed"
+    background python3 -c 'import os, time; os.open("disk.img", os.O_PATH); print("ready", flush=True); time.sleep(1000)'
+    run "$IMGLOCK" status disk.img
+    assert_equal "$status" 1
+}
+
+@test "processes that cannot be looked into are counted, in one line on standard error" {
+    truncate -s 4096 own.img
+    chmod 666 own.img
+    background "${NOBODY[@]}" "$HELPERS/holder" write own.img
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE own.img
+    assert_output "$HOLDER unlocked"
+    assert_equal "$(wc -l <<<"$stderr")" 1
+    assert_regex "$stderr" '^imglock: [0-9]+ process(es)? of (an)?other users? could not be looked into'
+}
+
+# ---- what nobody can be trusted with ----------------------------------------------------------------------------------
+
+@test "records cannot drive a terminal, break a line or a JSON document" {
+    local evil=$'q\e]0;owned\a\x9b31m\x7f\rx' format
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 x:1024:1 "header:$PWD/disk.img" \
+        "record:0:$(record_of 77 88 boot=00112233445566aa host="$evil" command="$evil")"
+    for format in -n -rn -J; do
+        run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status $format -o HOST,COMMAND,KIND
+        assert_success
+        assert_no_control_bytes
+        assert_output --partial "x1b]0;owned"
+        assert_output --partial foreign
+    done
+    jq . <<<"$output" >/dev/null
+}
+
+@test "the name of a process cannot, either" {
+    local name=$'h\e]0;\nx'
+    cp "$HELPERS/holder" "$name"
+    background env LD_PRELOAD="$SHIM" "./$name" write disk.img
+    run --separate-stderr "$IMGLOCK" status -n -o PID,COMMAND
+    assert_equal "$(xargs -d '\n' <<<"$output" | sed 's/^ *//')" "$HOLDER h\\x1b]0;\\nx"
+    run --separate-stderr "$IMGLOCK" status -J -o COMMAND
+    assert_equal "$(jq -r '.locks[0].command' <<<"$output")" 'h\x1b]0;\nx'
+}
+
+@test "an image's name is printed escaped, and the original can be had from it" {
+    local name=$'a\e[31m\n"b\\x41 c\xff.img'
+    truncate -s 4096 "$name"
+    hold "$name"
+    run --separate-stderr "$IMGLOCK" status -n -o IMAGE
+    assert_no_control_bytes
+    assert_equal "$(printf %b "${output//\"/\\042}")" "$PWD/$name"
+    run --separate-stderr "$IMGLOCK" status -J -o IMAGE
+    assert_no_control_bytes
+    assert_equal "$(printf %b "$(jq -r '.locks[0].image' <<<"$output")")" "$PWD/$name"
+}
+
+@test "a header that names another image is not believed" {
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 header:/etc/passwd
+    local digits
+    digits=$(printf %s "$PWD/disk.img" | sha1sum | cut -d' ' -f1)
+    rows IMAGE
+    assert_output "sha1:$digits"
+    rows IMAGE /etc/
+    assert_equal "$status" 1
+    rows IMAGE disk.img
+    assert_output "$PWD/disk.img"
+}
+
+@test "a record whose checksum is wrong is none" {
+    hold disk.img
+    printf 'pid=1 ' | dd of="$(lock_file disk.img)" bs=1 seek=$((4096 + 13)) conv=notrunc status=none
+    rows PID,KIND disk.img
+    assert_output "$HOLDER unrecorded"
+}
+
+@test "what lies in the lock directory and is no lock file neither stops nor blocks anything" {
+    hold disk.img
+    local zeros=0000000000000000000000000000000000000
+    mkfifo "$IMGLOCK_DIR/.qemu-${zeros}000.lock"
+    ln -s /etc/passwd "$IMGLOCK_DIR/.qemu-${zeros}001.lock"
+    mkdir "$IMGLOCK_DIR/.qemu-${zeros}002.lock"
+    echo "not a lock" >"$IMGLOCK_DIR/.qemu-${zeros}003.lock"
+    head -c 100000 /dev/urandom >"$IMGLOCK_DIR/.qemu-${zeros}004.lock"
+    touch "$IMGLOCK_DIR/other" "$IMGLOCK_DIR/.qemu-xyz.lock"
+    run --separate-stderr timeout 10 "$IMGLOCK" status -rn -o PID
+    assert_success
+    assert_output "$HOLDER"
+    assert_no_control_bytes
+    release
+    run timeout 10 "$IMGLOCK" status
+    assert_equal "$status" 125
+    assert_line --partial "${zeros}001.lock: the lock file is a symbolic link"
+}
+
+# ---- the terminal -----------------------------------------------------------------------------------------------------
+
+# on_terminal COLUMNS COMMAND: what it prints on a terminal of that width.
+on_terminal() {
+    run script -qec "stty cols $1; exec $2" /dev/null
+    output=${output//$'\r'/}
+}
+
+@test "colours on a terminal alone, and not when NO_COLOR or --color says so" {
+    hold disk.img
+    unset NO_COLOR
+    export TERM=xterm
+    on_terminal 200 "'$IMGLOCK' status -n"
+    assert_output --partial $'\e[31mexclusive'
+    NO_COLOR=1 on_terminal 200 "'$IMGLOCK' status -n"
+    refute_output --partial $'\e'
+    NO_COLOR='' on_terminal 200 "'$IMGLOCK' status -n"
+    assert_output --partial $'\e[31mexclusive'
+    TERM=dumb on_terminal 200 "'$IMGLOCK' status -n"
+    refute_output --partial $'\e'
+    on_terminal 200 "'$IMGLOCK' status -n --color=never"
+    refute_output --partial $'\e'
+    run "$IMGLOCK" status
+    refute_output --partial $'\e'
+    run "$IMGLOCK" status --color=always
+    assert_output --partial $'\e[31mexclusive'
+    run "$IMGLOCK" status --color=always -J
+    refute_output --partial $'\e'
+    run "$IMGLOCK" status --color=blue
+    assert_equal "$status" 125
+    release
+    hold disk.img read
+    run "$IMGLOCK" status --color
+    assert_output --partial $'\e[32mshared'
+}
+
+@test "on a narrow terminal a long path goes on in the next line, and -u leaves it whole" {
+    local long=long-name-of-a-directory-$RANDOM/and-another-below-it/and-a-third
+    mkdir -p "$long"
+    truncate -s 4096 "$long/disk.img"
+    hold "$long/disk.img"
+    export NO_COLOR=1 TERM=xterm
+    on_terminal 80 "'$IMGLOCK' status -n"
+    refute_output --partial "$PWD/$long/disk.img"
+    assert_equal "$(cut -c 1-30 <<<"$output" | tr -d ' \n' | head -c 25)" "$(printf %s "$PWD" | head -c 25)"
+    while read -r line; do assert [ "${#line}" -le 80 ]; done <<<"$output"
+    on_terminal 80 "'$IMGLOCK' status -nu"
+    assert_output --partial "$PWD/$long/disk.img"
+}
+
+# ---- watching ---------------------------------------------------------------------------------------------------------
+
+# watch ARGUMENT...: starts status --watch, whose lines come from descriptor 7.  Sets WATCH to its pid.
+watch() {
+    mkfifo watched
+    "$IMGLOCK" status --watch "$@" >watched 2>watch.err 3>&- </dev/null &
+    WATCH=$!
+    HOLDERS+=("$WATCH")
+    exec 7<watched
+}
+
+# next_is FILTER VALUE: the next document, through jq.  There are 5 s for it to come.
+next_is() {
+    local document
+    read -r -t 5 document <&7 || fail "nothing came; $(cat watch.err)"
+    assert_equal "$(jq -c "$1" <<<"$document")" "$2"
+}
+
+@test "--watch prints a document for each change, and ends on SIGINT" {
+    watch -J -o IMAGE,PID,MODE,KIND
+    next_is .locks '[]'
+    hold disk.img
+    next_is '[.locks[] | .pid, .mode, .kind]' "[$HOLDER,\"exclusive\",\"holder\"]"
+    local locked=$HOLDER
+    background "$HELPERS/holder" read disk.img
+    next_is '[.locks[] | .pid, .mode]' "[$locked,\"exclusive\",$HOLDER,\"unlocked\"]"
+    kill "$HOLDER"
+    next_is '[.locks[] | .pid]' "[$locked]"
+    kill -9 "$locked"
+    next_is .locks '[]'
+    # A lock that is taken without a record is no event but the open.
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" s:0:2
+    next_is '[.locks[] | .pid, .mode, .kind]' "[$HOLDER,\"shared\",\"unrecorded\"]"
+    kill -INT "$WATCH"
+    local status=0
+    wait "$WATCH" || status=$?
+    assert_equal "$status" 0
+    run timeout 5 cat <&7
+    assert_success
+    assert_output ""
+}
+
+@test "--watch of one image passes over the others, and sees its unlocked opens from the start" {
+    truncate -s 4096 other.img
+    watch -J -o PID,MODE disk.img
+    next_is .locks '[]'
+    hold other.img
+    background "$HELPERS/holder" read disk.img
+    next_is '[.locks[] | .pid, .mode]' "[$HOLDER,\"unlocked\"]"
+    kill "$HOLDER"
+    next_is .locks '[]'
+    kill -TERM "$WATCH"
+    local status=0
+    wait "$WATCH" || status=$?
+    assert_equal "$status" 1
+}
+
+@test "--watch does nothing while nothing happens" {
+    hold disk.img
+    watch -J -o PID
+    next_is '[.locks[] | .pid]' "[$HOLDER]"
+    truncate -s 4096 other.img
+    hold other.img
+    next_is '[.locks[] | .pid] | length' 2
+    # Its own looks at the lock files are over by then.
+    sleep 1
+    local before
+    before=$(grep ctxt_switches "/proc/$WATCH/status")
+    # What happens beside the lock files is no reason to look.
+    touch "$IMGLOCK_DIR/file" "$IMGLOCK_DIR"
+    before=$(grep nonvoluntary "/proc/$WATCH/status"; grep '^voluntary' "/proc/$WATCH/status" | awk '{print $2 + 10}')
+    sleep 1.5
+    assert [ "$(awk '/^voluntary/ {print $2}' "/proc/$WATCH/status")" -le "$(tail -n 1 <<<"$before")" ]
+    kill -INT "$WATCH"
+    wait "$WATCH"
+}
+
+@test "--watch prints tables with a blank line between them" {
+    watch -n -o PID,MODE
+    hold disk.img
+    local line
+    read -r -t 5 line <&7
+    assert_equal "$line" ""
+    read -r -t 5 line <&7
+    assert_equal "$line" "$HOLDER exclusive"
+    kill -INT "$WATCH"
+    wait "$WATCH"
+}
+
+# ---- many -------------------------------------------------------------------------------------------------------------
+
+# best_of_five COMMAND...: the shortest of five runs, in milliseconds of processor time: what else runs beside the test
+# does not count.
+best_of_five() {
+    local best=1000000 took TIMEFORMAT='%U %S'
+    for _ in 1 2 3 4 5; do
+        took=$({ time "$@" >/dev/null 2>&1; } 2>&1 | awk '{print int(($1 + $2) * 1000)}')
+        [ "$took" -ge "$best" ] || best=$took
+    done
+    echo "$best"
+}
+
+@test "1,000 held images are listed in less than 0.3 s" {
+    mkdir many
+    (cd many && seq 0 999 | sed 's/$/.img/' | xargs touch)
+    background env LD_PRELOAD="$SHIM" "$HELPERS/status_crowd" 1000 write "many/%d.img"
+    rows IMAGE,MODE,KIND
+    assert_equal "${#lines[@]}" 1000
+    assert_equal "$(cut -d' ' -f2,3 <<<"$output" | sort | uniq -c | xargs)" "1000 exclusive holder"
+    local took
+    took=$(best_of_five "$IMGLOCK" status)
+    echo "$took ms"
+    assert [ "$took" -lt 300 ]
+}
+
+@test "1,000 shared holders of one image are listed" {
+    background env LD_PRELOAD="$SHIM" "$HELPERS/status_crowd" 1000 read disk.img
+    rows PID,MODE,KIND disk.img
+    assert_equal "$(sort -n <<<"$output")" "$(pgrep -P "$HOLDER" | sort -n | sed 's/$/ shared holder/')"
+    assert_equal "${#lines[@]}" 1000
+}
