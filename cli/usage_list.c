@@ -532,23 +532,12 @@ static void join_lock(struct joining *joining, const struct looked_lock *lock)
     if (lock->held) join_unrecorded(joining, lock);
 }
 
-static bool holds_lock(const struct joining *joining, const struct looked_image *image, pid_t pid)
-{
-    for (int i = 0; i < LOCKS_OF_IMAGE && image->locks[i]; i++) {
-        size_t count;
-        const struct finding *findings =
-            scan_findings(joining->scan, joining->list->locks[image->locks[i] - 1].file, &count);
-        for (size_t j = 0; j < count; j++)
-            if (findings[j].pid == pid && mode_of(&findings[j]) != LOCK_NONE) return true;
-    }
-    return false;
-}
-
+/* Is the process told already as one that uses the image? */
 static bool is_told(const struct joining *joining, const struct looked_image *image, pid_t pid)
 {
     for (size_t i = 0; i < joining->list->count; i++)
         if (joining->list->usages[i].pid == pid && joining->list->usages[i].image == image->path) return true;
-    return holds_lock(joining, image, pid);
+    return false;
 }
 
 /* Those who have the image open and do not hold its lock. */

@@ -10,6 +10,7 @@ setup() {
     chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" 2>/dev/null || true
     NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
     truncate -s 1M disk.img
+    GC=()
 }
 
 # background COMMAND...: starts a command that writes a line when it is ready.  Sets HOLDER to its pid.
@@ -175,22 +176,25 @@ idle() {
     assert_equal "$("$HELPERS/probe" "$(lock_file disk.img)")" exclusive
 }
 
-# gc_in_a_loop: runs gc all the time, until stop_gc, which sets REMOVED to the number of lock files that it removed.
+# gc_in_a_loop COUNT: so many run gc all the time, until stop_gc, which sets REMOVED to the number of lock files removed.
 gc_in_a_loop() {
-    sh -c 'while :; do "$0" gc; done' "$IMGLOCK" >gc.out 3>&- &
-    GC=$!
-    HOLDERS+=("$GC")
+    local i
+    for ((i = 0; i < $1; i++)); do
+        sh -c 'while :; do "$0" gc; done' "$IMGLOCK" >"gc.$i" 3>&- &
+        HOLDERS+=($!)
+        GC+=($!)
+    done
 }
 stop_gc() {
-    kill "$GC"
-    wait "$GC" 2>/dev/null || true
-    REMOVED=$(awk -F'[ ,]' '{sum += $2} END {print sum + 0}' gc.out)
+    kill "${GC[@]}"
+    wait "${GC[@]}" 2>/dev/null || true
+    REMOVED=$(cat gc.* | awk -F'[ ,]' '{sum += $2} END {print sum + 0}')
     echo "removed: $REMOVED"
 }
 
 @test "gc in a loop beside the torture run: no image has two owners" {
     export IMGLOCK_LOG=quiet
-    gc_in_a_loop
+    gc_in_a_loop 1
     run timeout 60 "$HELPERS/torture" "${TORTURE_SECONDS:-8}" "${TORTURE_SEED:-1}" "$SHIM" "$BATS_TEST_TMPDIR"
     stop_gc
     echo "$output"
@@ -202,8 +206,8 @@ stop_gc() {
 
 @test "gc in a loop beside processes that take turns: the lock file is removed often, and no image has two owners" {
     export IMGLOCK_LOG=quiet
-    gc_in_a_loop
-    run timeout 30 env LD_PRELOAD="$SHIM" "$HELPERS/status_turns" 4 6 disk.img
+    gc_in_a_loop 3
+    run timeout 30 env LD_PRELOAD="$SHIM" "$HELPERS/status_turns" 5 3 disk.img
     stop_gc
     echo "$output"
     assert_success

@@ -261,6 +261,12 @@ assert_no_control_bytes() {
     run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,COMMAND,KIND,MODE disk.img
     assert_success
     assert_output "- - inherited exclusive"
+    # And where the lock came to a process that by chance has the pid, it has not taken it, either.
+    truncate -s 4096 other.img
+    background bash -c 'exec "$0" "$1" x:0:2 x:1024:1 "record:0:${2/pid=77 /pid=$$ }"' "$HELPERS/status_lock" \
+        "$(lock_file other.img)" "$(record_of 77 88)"
+    rows PID,KIND other.img
+    assert_output "$HOLDER inherited"
 }
 
 @test "a record that names a process which does not hold the lock is not believed" {
@@ -271,11 +277,22 @@ assert_no_control_bytes() {
         "record:0:$(record_of "$stranger" "$(start_time "$stranger")")"
     rows PID disk.img
     assert_output "$HOLDER"
+    # Who cannot see who holds it still sees that a process of his own does not.
+    truncate -s 4096 other.img
+    "${NOBODY[@]}" sleep 1000 3>&- &
+    HOLDERS+=($!)
+    until [ "$(cat "/proc/$!/comm")" = sleep ]; do :; done
+    background "$HELPERS/status_lock" "$(lock_file other.img)" x:0:2 x:1024:1 "record:0:$(record_of $! "$(start_time $!)")"
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,KIND other.img
+    assert_output "- inherited"
 }
 
 @test "a slot that is locked beside a free lock is no holder" {
     background "$HELPERS/status_lock" "$(lock_file disk.img)" x:1024:1 "record:0:$(record_of $$ "$(start_time $$)")"
     run "$IMGLOCK" status
+    assert_equal "$status" 1
+    assert_output ""
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status
     assert_equal "$status" 1
     assert_output ""
 }
@@ -641,8 +658,8 @@ next_is() {
     next_is '[.locks[] | .pid]' "[$locked]"
     kill -9 "$locked"
     next_is .locks '[]'
-    # A lock that is taken without a record is no event but the open.
-    background "$HELPERS/status_lock" "$(lock_file disk.img)" s:0:2
+    # A lock that is taken without a record, a moment after the open, is no event.
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" pause:60 s:0:2
     next_is '[.locks[] | .pid, .mode, .kind]' "[$HOLDER,\"shared\",\"unrecorded\"]"
     kill -INT "$WATCH"
     local status=0

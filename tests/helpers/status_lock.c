@@ -5,6 +5,7 @@
  *   px:START:LENGTH ps:START:LENGTH   the same with F_SETLK
  *   record:SLOT:TEXT                  writes a record with the right checksum
  *   header:PATH                       writes the header
+ *   pause:MILLISECONDS                waits between one and the next
  *   readonly                          opens the file for reading only; first */
 #include <fcntl.h>
 #include <stdint.h>
@@ -56,7 +57,9 @@ int main(int argc, char **argv)
     for (int i = first; i < argc; i++) {
         const char *at = strchr(argv[i], ':');
         if (!at) return 2;
-        if (strncmp(argv[i], "record:", 7) == 0) {
+        if (strncmp(argv[i], "pause:", 6) == 0) {
+            usleep((useconds_t)atoi(at + 1) * 1000);
+        } else if (strncmp(argv[i], "record:", 7) == 0) {
             const char *text = strchr(at + 1, ':');
             if (!text) return 2;
             write_record(descriptor, atoi(at + 1), text + 1);

@@ -254,17 +254,18 @@ static void fork_one(int generation)
 }
 
 /* A child ends with 0 or by its own SIGKILL.  Anything else is a failure of its own, and not a meeting of two. */
+static void note_end(int status)
+{
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
+    atomic_store(&oracle->bad_status, status);
+    atomic_fetch_add(&oracle->bad_ends, 1);
+}
+
 static void reap_children(void)
 {
     int status;
-    while (waitpid(-1, &status, WNOHANG) > 0) {
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
-        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) continue;
-        if (!atomic_load(&oracle->dying[group])) {
-            atomic_store(&oracle->bad_status, status);
-            atomic_fetch_add(&oracle->bad_ends, 1);
-        }
-    }
+    while (waitpid(-1, &status, WNOHANG) > 0) note_end(status);
 }
 
 static void act(int generation, int steps)
@@ -306,6 +307,11 @@ static void die_with_parent(void)
 static pid_t start_group(int number, unsigned long seed, const char *library)
 {
     pid_t child = fork();
+    if (child < 0) {
+        /* As a pid, -1 would be everybody's. */
+        perror("fork");
+        exit(1);
+    }
     if (child) return child;
     char group_text[12], seed_text[24];
     die_with_parent();
@@ -323,7 +329,8 @@ static void reap_group(pid_t leader)
     kill(-leader, SIGKILL);
     kill(leader, SIGKILL);
     /* As their subreaper we get to wait for all of them. */
-    while (waitpid(-leader, NULL, 0) > 0 || errno == EINTR) continue;
+    int status;
+    while (waitpid(-leader, &status, 0) > 0 || errno == EINTR) note_end(status);
 }
 
 static double now(void)
