@@ -163,9 +163,10 @@ static void append_image(struct line *line, const struct audit_image *image)
     if (!image->inode) return;
     char device[24];
     struct text text = text_in(device, sizeof device);
-    text_append_hex(&text, major(image->device), 2);
+    /* As /proc/locks writes them, two digits at least. */
+    text_append_hex(&text, major(image->device), major(image->device) > 0xff ? 3 : 2);
     text_append(&text, ":");
-    text_append_hex(&text, minor(image->device), 2);
+    text_append_hex(&text, minor(image->device), minor(image->device) > 0xff ? 5 : 2);
     append_word(line, "dev", device);
     append_number(line, "ino", (long long)image->inode);
 }
@@ -242,6 +243,8 @@ static bool start_line(struct line *line, const struct settings *settings, const
 
 static void end_line(struct line *line)
 {
+    /* What was cut is no JSON, but still one line. */
+    if (line->text.length + 3 > line->text.size) line->text.length = line->text.size - 3;
     text_append(&line->text, "}\n");
     int descriptor = sys_openat(AT_FDCWD, line->settings->audit,
                                 O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);

@@ -258,9 +258,9 @@ int holders_claim(int lock_descriptor, enum lock_mode mode, int family)
         int result = lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
         if (result == 0) {
             write_record(lock_descriptor, slot, mode, family);
-            /* A shared holder keeps its slot shared, so that a shared lock on the whole file, as flock --fcntl
-             * -s takes it, goes together with it. */
-            if (mode != LOCK_EXCLUSIVE) lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, slot, 1, &range);
+            /* Until now the slot's record was that of whoever had the slot before: it counts from here on.  And shared,
+             * the slot goes together with a shared lock on the whole file, as flock --fcntl -s takes it. */
+            lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, slot, 1, &range);
             return slot;
         }
         if (result != -EAGAIN && result != -EACCES) return -1; /* a read-only descriptor, no memory */
@@ -282,7 +282,7 @@ void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, int fam
     if (slot < 0) return;
     lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
     write_record(lock_descriptor, slot, mode, family);
-    if (mode != LOCK_EXCLUSIVE) lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, slot, 1, &range);
+    lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, slot, 1, &range);
 }
 
 bool holders_next(int lock_descriptor, int from, struct holder *holder)
@@ -292,17 +292,21 @@ bool holders_next(int lock_descriptor, int from, struct holder *holder)
     struct flock range;
     int end = HOLDERS_SLOTS;
     int lowest = -1;
+    bool claimed = false;
     while (from < end) {
         if (lock_slots(lock_descriptor, F_OFD_GETLK, F_WRLCK, from, end - from, &range) < 0 || range.l_type == F_UNLCK)
             break;
         int found = (int)(range.l_start - HOLDERS_SLOT_BYTE);
         lowest = found > from ? found : from;
+        /* An exclusive lock is a claim whose record is not written yet.  One on more than the slot is none: flock
+         * --fcntl locks the whole file, old records and all. */
+        claimed = range.l_type == F_RDLCK && found == lowest && range.l_len == 1;
         end = lowest;
     }
     if (lowest < 0) return false;
     memset(holder, 0, sizeof *holder);
     holder->slot = lowest;
-    read_record(lock_descriptor, holder);
+    if (claimed) read_record(lock_descriptor, holder);
     return true;
 }
 
@@ -339,11 +343,17 @@ void holders_write_header(int lock_descriptor, const char *image_path)
     sys_call(SYS_pwritev, lock_descriptor, (long)parts, 2, 0, 0, 0);
 }
 
-bool holders_read_header(int lock_descriptor, char *path)
+bool holders_has_header(int lock_descriptor)
 {
     char start[sizeof header_start - 1];
-    if (sys_pread(lock_descriptor, start, sizeof start, 0) != (ssize_t)sizeof start) return false;
-    if (memcmp(start, header_start, sizeof start) != 0) return false;
-    ssize_t got = sys_pread(lock_descriptor, path, HOLDERS_RECORD_OFFSET - sizeof start, sizeof start);
+    return sys_pread(lock_descriptor, start, sizeof start, 0) == (ssize_t)sizeof start &&
+           memcmp(start, header_start, sizeof start) == 0;
+}
+
+bool holders_read_header(int lock_descriptor, char *path)
+{
+    const size_t start = sizeof header_start - 1;
+    if (!holders_has_header(lock_descriptor)) return false;
+    ssize_t got = sys_pread(lock_descriptor, path, HOLDERS_RECORD_OFFSET - start, (off_t)start);
     return got > 0 && path[0] == '/' && memchr(path, '\0', (size_t)got);
 }

@@ -58,6 +58,9 @@ bool holders_next(int lock_descriptor, int from, struct holder *holder);
 /* Writes the lock file's header, which names the image: the way from the sha1 back to a path. */
 void holders_write_header(int lock_descriptor, const char *image_path);
 
+/* Does the file begin as a lock file of ours does? */
+bool holders_has_header(int lock_descriptor);
+
 /* Reads the image's path from the header into path[PATH_MAX].  False when there is none. */
 bool holders_read_header(int lock_descriptor, char *path);
 

@@ -183,7 +183,9 @@ static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *
         int result = try_lock(descriptor, mode, pair_start(*family));
         if (result == -EAGAIN) continue;
         if (result < 0) return result;
-        int others = lock_in_the_way(descriptor, mode);
+        /* With bytes 0-1 in hand, nobody else has them. */
+        int others = *family ? lock_in_the_way(descriptor, mode)
+                             : held_by_others(descriptor, mode, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES);
         if (others == 0 || (others > 0 && family_holds(descriptor, mode, ancestors, 1))) return 0;
         unlock_fresh(descriptor, pair_start(*family));
         return others > 0 ? -EAGAIN : others;
@@ -223,9 +225,17 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
             return LOCK_BUSY;
         }
         if (fit > 0 && result == 0) {
-            *lock = (struct lock){.descriptor = descriptor_move_high(*opened), .mode = request->mode, .family = family};
+            *lock = (struct lock){.descriptor = descriptor_move_high(*opened),
+                                  .device = status.st_dev,
+                                  .inode = status.st_ino,
+                                  .slot = -1,
+                                  .mode = request->mode,
+                                  .family = family};
             *opened = -1;
-            if (status.st_size == 0) holders_write_header(lock->descriptor, request->image_path);
+            if (status.st_size == 0)
+                holders_write_header(lock->descriptor, request->image_path);
+            else if (!holders_has_header(lock->descriptor))
+                return LOCK_TAKEN; /* somebody else's file under this name: locked, but not written to */
             lock->slot = holders_claim(lock->descriptor, lock->mode, family);
             /* All four time stamps have to be older than 30 days before systemd-tmpfiles deletes a file. */
             sys_touch(lock->descriptor);
@@ -276,6 +286,13 @@ void lock_adopt(struct lock *lock, int descriptor)
     /* From before the exec: the command is another now. */
     if (holder.pid == self->pid && holder.start == self->start)
         holders_rewrite(descriptor, lock->slot, lock->mode, lock->family);
+}
+
+void lock_end_guard(int lock_descriptor)
+{
+    struct flock range = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+    sys_fcntl(lock_descriptor, F_OFD_SETLK, (long)&range);
+    sys_close(lock_descriptor);
 }
 
 void lock_release(struct lock *lock)

@@ -30,7 +30,9 @@ struct lock_name {
 
 struct lock {
     int descriptor; /* private, at a high number; -1: no lock */
-    int slot;       /* the record's, or -1 */
+    dev_t device;   /* of the lock file */
+    ino_t inode;
+    int slot; /* the record's, or -1 */
     enum lock_mode mode;
     int family; /* 0: on bytes 0-1; n: on the n-th pair of the descendants' bytes, beside an ancestor's lock */
 };
@@ -85,6 +87,10 @@ void lock_adopt(struct lock *lock, int descriptor);
 /* Gives the lock back: closes the descriptor. */
 void lock_release(struct lock *lock);
 
+/* Gives back a lock that was taken for one call of the program alone.  By F_UNLCK and close: a fork in another thread
+ * may have copied the descriptor, and that child has no use for the lock. */
+void lock_end_guard(int lock_descriptor);
+
 /* Opens an existing lock file, never creating one, to ask about holders or to lock it for the time of one
  * operation.  Returns a descriptor at whatever number, -ENOENT when nobody ever locked, or -errno with
  * *problem. */
@@ -97,7 +103,10 @@ int lock_in_the_way(int lock_descriptor, enum lock_mode mode);
 /* ---- waiting (lock_wait.c) -------------------------------------------------------------------------------- */
 
 struct lock_waiter {
+    const char *directory;
+    const struct lock_name *name;
     int inotify;      /* -1 where inotify is not to be had; then waiting polls */
+    int watch;        /* inotify's number for the lock file that is watched */
     bool gate;        /* we hold the gate */
     int tries;        /* left at once, since an event came */
     int64_t deadline; /* CLOCK_MONOTONIC, ns; WAIT_FOREVER */

@@ -24,18 +24,29 @@ static int64_t monotonic_now(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* Watches what lies at the lock's name now.  True when that is another file than before: the old one was deleted. */
+static bool watch_lock_file(struct lock_waiter *waiter)
+{
+    int before = waiter->watch;
+    char path[PATH_MAX];
+    lock_path(waiter->directory, waiter->name, path);
+    if (waiter->inotify < 0) return false;
+    waiter->watch = (int)sys_call(SYS_inotify_add_watch, waiter->inotify, (long)path,
+                                  IN_CLOSE | IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF, 0, 0, 0);
+    return waiter->watch != before;
+}
+
 void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns)
 {
-    char path[PATH_MAX];
-    lock_path(directory, name, path);
-    waiter->gate = false;
-    /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
-    waiter->tries = 1;
-    waiter->deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns;
-    waiter->inotify = (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0);
-    if (waiter->inotify >= 0)
-        sys_call(SYS_inotify_add_watch, waiter->inotify, (long)path,
-                 IN_CLOSE | IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF, 0, 0, 0);
+    *waiter = (struct lock_waiter){
+        .directory = directory,
+        .name = name,
+        /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
+        .tries = 1,
+        .deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns,
+        .inotify = (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
+    };
+    watch_lock_file(waiter);
 }
 
 static bool set_gate(int lock_descriptor, short type)
@@ -79,6 +90,7 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
     if (mode == LOCK_EXCLUSIVE && !waiter->gate && lock_descriptor >= 0)
         waiter->gate = set_gate(lock_descriptor, F_WRLCK);
     if (drain(waiter->inotify)) waiter->tries = TRIES_AFTER_EVENT;
+    if (waiter->tries == 0 && watch_lock_file(waiter)) waiter->tries = TRIES_AFTER_EVENT;
     if (waiter->tries > 0) {
         waiter->tries--;
         sys_yield();

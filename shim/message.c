@@ -171,10 +171,30 @@ static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_
     }
 }
 
+enum { RECORD_TRIES = 50, RECORD_PAUSE_NS = 200 * 1000 };
+
+/* Is a slot claimed, and no record there yet at all? */
+static bool record_is_coming(int lock_descriptor)
+{
+    struct holder holder;
+    bool coming = false;
+    if (lock_descriptor < 0) return false;
+    for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
+        if (holder.recorded && holder.mode != LOCK_NONE) return false;
+        coming |= !holder.recorded;
+    }
+    return coming || lock_in_the_way(lock_descriptor, LOCK_EXCLUSIVE) == 1;
+}
+
 static void append_holders(struct text *line, int lock_descriptor, enum lock_mode wanted)
 {
     struct holder holder, first = {.recorded = false};
     int others = 0;
+    /* A holder that has only just got the lock is about to write its record. */
+    for (int tries = 0; tries < RECORD_TRIES && record_is_coming(lock_descriptor); tries++) {
+        const struct timespec moment = {.tv_nsec = RECORD_PAUSE_NS};
+        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
+    }
     for (int slot = 0; lock_descriptor >= 0 && holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
         if (!holder.recorded || holder.mode == LOCK_NONE) continue;
         /* Shared holders are no obstacle to a reader. */

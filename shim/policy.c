@@ -340,6 +340,11 @@ bool policy_parse(char *const *environment, struct settings *settings, bool copy
             settings->bad_expects = variables[variable].expects;
         }
     }
+    /* Quiet as an audit is, a setting that makes no sense is never ignored. */
+    if (settings->bad_variable && settings->audit) {
+        settings->allow_on_error = false;
+        settings->log_level = LOG_CONFLICTS;
+    }
     return !settings->bad_variable;
 }
 

@@ -383,6 +383,17 @@ static void count_hold(uint32_t number, enum lock_mode mode)
     }
 }
 
+/* Lowers a lock that nobody needs exclusively any more. */
+static void lower_if_possible(struct image *image)
+{
+    if (image->writers || image->lock.mode != LOCK_EXCLUSIVE || !may_be_weakened(image)) return;
+    struct lock_problem ignored;
+    struct lock_request request = {.mode = LOCK_SHARED};
+    if (lock_convert(&image->lock, &request, &ignored) != LOCK_TAKEN || !policy_settings()->audit) return;
+    struct audit_image about = audited(image);
+    audit_convert(policy_settings(), &about, LOCK_EXCLUSIVE, LOCK_SHARED);
+}
+
 static void uncount_hold(uint32_t number, enum lock_mode mode)
 {
     while (number) {
@@ -394,13 +405,8 @@ static void uncount_hold(uint32_t number, enum lock_mode mode)
             image->readers--;
         if (image->readers + image->writers == 0) {
             release_image(number);
-        } else if (image->writers == 0 && image->lock.mode == LOCK_EXCLUSIVE && may_be_weakened(image)) {
-            struct lock_problem ignored;
-            struct lock_request request = {.mode = LOCK_SHARED};
-            if (lock_convert(&image->lock, &request, &ignored) == LOCK_TAKEN && policy_settings()->audit) {
-                struct audit_image about = audited(image);
-                audit_convert(policy_settings(), &about, LOCK_EXCLUSIVE, LOCK_SHARED);
-            }
+        } else {
+            lower_if_possible(image);
         }
         number = companion;
     }
@@ -447,10 +453,14 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
     return result;
 }
 
-/* Undoes take_one for an image that nobody came to hold. */
+/* Undoes take_one for an image that nobody came to hold, or not so strongly. */
 static void settle(uint32_t number)
 {
-    if (number && image_at(number)->readers + image_at(number)->writers == 0) release_image(number);
+    if (!number) return;
+    if (image_at(number)->readers + image_at(number)->writers == 0)
+        release_image(number);
+    else
+        lower_if_possible(image_at(number));
 }
 
 /* The lock that this vfork child has taken before.  Nothing of it is in the table; its record tells the descriptor, and

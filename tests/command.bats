@@ -252,7 +252,7 @@ END
     "$IMGLOCK" --help | grep -oE -- '--[a-z-]+' | grep -vx -- -- | sort -u >helped
     groff -mdoc -Tascii -P-c -rLL=500n "$TOP/man/imglock.1" | col -b |
         awk '/^OPTIONS/ {on = 1} /^ENVIRONMENT/ {on = 0} on' | grep -oE -- '--[a-z][a-z-]+' | sort -u >explained
-    (cd "$TOP/cli" && grep -ohE '\{"[a-z-]+", (no|required)_argument' run.c hold.c path.c doctor.c audit.c) | sed 's/{"/--/; s/".*//' | sort -u >taken
+    (cd "$TOP/cli" && grep -ohE '\{"[a-z-]+", (no|required|optional)_argument' run.c hold.c path.c doctor.c audit.c status.c gc.c report.c) | sed 's/{"/--/; s/".*//' | sort -u >taken
     run comm -3 helped taken
     assert_output ""
     run comm -3 helped explained

@@ -786,7 +786,7 @@ xfs: xfs
 btrfs: btrfs
 f2fs: f2fs
 erofs: erofs
-squashfs: sqsh squashfs snap
+squashfs: sqsh squashfs sqfs snap
 hfs: hfv
 prodos: hdv
 amiga rdb: hdf

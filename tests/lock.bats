@@ -79,7 +79,8 @@ opens_lock_file() {
     run grep F_OFD_SETLK, trace
     assert_line --index 0 --partial '{l_type=F_WRLCK, l_whence=SEEK_SET, l_start=0, l_len=2}'
     assert_line --index 1 --partial '{l_type=F_WRLCK, l_whence=SEEK_SET, l_start=1024, l_len=1}'
-    assert_line --index 2 --partial '{l_type=F_RDLCK, l_whence=SEEK_SET, l_start=0, l_len=2}'
+    assert_line --index 2 --partial '{l_type=F_RDLCK, l_whence=SEEK_SET, l_start=1024, l_len=1}'
+    assert_line --index 3 --partial '{l_type=F_RDLCK, l_whence=SEEK_SET, l_start=0, l_len=2}'
     refute_output --partial F_UNLCK
 }
 
@@ -348,7 +349,7 @@ inode: $(stat -c %i disk.qcow2)"
     inode_lock=$IMGLOCK_DIR/$(sha1_name "inode:$(stat -c '%Hd:%Ld:%i' disk.qcow2)")
     assert_locks disk.qcow2 write
     assert_equal "$("$HELPERS/lock_query" "$inode_lock")" 'write 0-1
-write 1024-1024'
+read 1024-1024'
     assert_equal "$(the_lock_files | wc -l)" 2
     next_step
     assert_equal "$("$HELPERS/lock_query" "$inode_lock")" ''

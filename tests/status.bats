@@ -252,7 +252,7 @@ assert_no_control_bytes() {
     sleep 1000 3>&- &
     local stranger=$!
     HOLDERS+=("$stranger")
-    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 x:1024:1 \
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 s:1024:1 \
         "record:0:$(record_of "$stranger" $(($(start_time "$stranger") - 100)))"
     rows PID,COMMAND,KIND,MODE disk.img
     assert_success
@@ -263,7 +263,7 @@ assert_no_control_bytes() {
     assert_output "- - inherited exclusive"
     # And where the lock came to a process that by chance has the pid, it has not taken it, either.
     truncate -s 4096 other.img
-    background bash -c 'exec "$0" "$1" x:0:2 x:1024:1 "record:0:${2/pid=77 /pid=$$ }"' "$HELPERS/status_lock" \
+    background bash -c 'exec "$0" "$1" x:0:2 s:1024:1 "record:0:${2/pid=77 /pid=$$ }"' "$HELPERS/status_lock" \
         "$(lock_file other.img)" "$(record_of 77 88)"
     rows PID,KIND other.img
     assert_output "$HOLDER inherited"
@@ -273,7 +273,7 @@ assert_no_control_bytes() {
     sleep 1000 3>&- &
     local stranger=$!
     HOLDERS+=("$stranger")
-    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 x:1024:1 \
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 s:1024:1 \
         "record:0:$(record_of "$stranger" "$(start_time "$stranger")")"
     rows PID disk.img
     assert_output "$HOLDER"
@@ -282,13 +282,13 @@ assert_no_control_bytes() {
     "${NOBODY[@]}" sleep 1000 3>&- &
     HOLDERS+=($!)
     until [ "$(cat "/proc/$!/comm")" = sleep ]; do :; done
-    background "$HELPERS/status_lock" "$(lock_file other.img)" x:0:2 x:1024:1 "record:0:$(record_of $! "$(start_time $!)")"
+    background "$HELPERS/status_lock" "$(lock_file other.img)" x:0:2 s:1024:1 "record:0:$(record_of $! "$(start_time $!)")"
     run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,KIND other.img
     assert_output "- inherited"
 }
 
 @test "a slot that is locked beside a free lock is no holder" {
-    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:1024:1 "record:0:$(record_of $$ "$(start_time $$)")"
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" s:1024:1 "record:0:$(record_of $$ "$(start_time $$)")"
     run "$IMGLOCK" status
     assert_equal "$status" 1
     assert_output ""
@@ -506,7 +506,7 @@ assert_no_control_bytes() {
 
 @test "records cannot drive a terminal, break a line or a JSON document" {
     local evil=$'q\e]0;owned\a\x9b31m\x7f\rx' format
-    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 x:1024:1 "header:$PWD/disk.img" \
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 s:1024:1 "header:$PWD/disk.img" \
         "record:0:$(record_of 77 88 boot=00112233445566aa host="$evil" command="$evil")"
     for format in -n -rn -J; do
         run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status $format -o HOST,COMMAND,KIND

@@ -196,10 +196,10 @@ calls_while_waiting() {
     calls=$(calls_while_waiting)
     release
     [ "$calls" -gt 10 ]
-    [ "$calls" -lt 500 ]
+    [ "$calls" -lt 3000 ]
     export IMGLOCK_KEY=inode
     hold disk.qcow2 write
     calls=$(calls_while_waiting)
     [ "$calls" -gt 10 ]
-    [ "$calls" -lt 500 ]
+    [ "$calls" -lt 3000 ]
 }

@@ -126,6 +126,15 @@ _imglock() {
             _imglock_audit
             return
             ;;
+        report)
+            if [[ $cur == -* ]]; then
+                mapfile -t COMPREPLY < <(compgen -W '-o --json --svg --trace --output --help --version' -- "$cur")
+            else
+                compopt -o filenames
+                mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            fi
+            return
+            ;;
         esac
     fi
     case $prev in
@@ -153,7 +162,7 @@ _imglock() {
         mapfile -t COMPREPLY < <(compgen -W '-s -x -n -w -v -h -V --shared --exclusive --mode --nonblock --wait --config
             --audit --verbose --help --version --' -- "$cur")
     else
-        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor status gc audit')" -c -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor status gc audit report')" -c -- "$cur")
     fi
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../audit.h"
 #include "../image.h"
@@ -18,16 +19,24 @@
 struct attempt {
     struct lock_waiter waiter;
     bool waiting;
+    const struct lock_name *name;
     int opened;       /* the lock file */
     int inode_opened; /* the second one, with IMGLOCK_KEY=inode */
     int descriptor;   /* the program's, opened but not yet returned; -1: none */
 };
 
+/* An open lock file to ask about holders; with the lock that this process has, if it has one, it is that one's. */
+static int descriptor_to_ask(const struct attempt *attempt)
+{
+    enum lock_mode own_mode;
+    if (attempt->opened >= 0) return attempt->opened;
+    return attempt->inode_opened >= 0 ? attempt->inode_opened : track_own_lock(attempt->name, &own_mode);
+}
+
 static void abandon_attempt(void *argument)
 {
     struct attempt *attempt = argument;
-    if (attempt->waiting)
-        lock_wait_end(&attempt->waiter, attempt->opened >= 0 ? attempt->opened : attempt->inode_opened);
+    if (attempt->waiting) lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
     if (attempt->opened >= 0) sys_close(attempt->opened);
     if (attempt->inode_opened >= 0) sys_close(attempt->inode_opened);
     if (attempt->descriptor >= 0) sys_close(attempt->descriptor);
@@ -58,14 +67,6 @@ struct claim {
 enum { OWN_CHILD_TRIES = 500, OWN_CHILD_PAUSE_NS = 200 * 1000 };
 #define NOTE_AFTER_NS (1000 * 1000 * 1000)
 
-/* An open lock file to ask about holders. */
-static int descriptor_to_ask(const struct attempt *attempt, const struct lock_name *name)
-{
-    enum lock_mode own_mode;
-    if (attempt->opened >= 0) return attempt->opened;
-    return attempt->inode_opened >= 0 ? attempt->inode_opened : track_own_lock(name, &own_mode);
-}
-
 /* Waits as long as IMGLOCK_WAIT says. */
 static enum lock_result wait_for_lock(const struct claim *claim, const struct track_request *request,
                                       const struct audit_image *about, struct track_hold *hold, struct attempt *attempt,
@@ -85,16 +86,16 @@ static enum lock_result wait_for_lock(const struct claim *claim, const struct tr
     _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
     do {
         if (!noted && audit_now() - start > NOTE_AFTER_NS) {
-            message_waiting(settings, claim->path, descriptor_to_ask(attempt, name), claim->mode);
+            message_waiting(settings, claim->path, descriptor_to_ask(attempt), claim->mode);
             noted = true;
         }
-        if (!lock_wait(&attempt->waiter, descriptor_to_ask(attempt, name), claim->mode, interrupted)) break;
+        if (!lock_wait(&attempt->waiter, descriptor_to_ask(attempt), claim->mode, interrupted)) break;
         result = track_take(request, hold, &attempt->opened, problem);
     } while (result == LOCK_BUSY);
     _pthread_cleanup_pop(&cleanup, 0);
     attempt->waiting = false;
     /* The gate's lock may have moved, with the lock that it stands beside, to the private descriptor. */
-    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt, name));
+    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
     return result;
 }
 
@@ -118,7 +119,7 @@ static int claim_image(const struct claim *claim, struct track_hold *hold)
         about.device = claim->status->st_dev;
         about.inode = claim->status->st_ino;
     }
-    struct attempt attempt = {.opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
+    struct attempt attempt = {.name = &name, .opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
     if (settings->key_inode && claim->status) {
         lock_name_of_inode(claim->status->st_dev, claim->status->st_ino, &inode_name);
         request.inode_name = &inode_name;
@@ -137,7 +138,7 @@ static int claim_image(const struct claim *claim, struct track_hold *hold)
         result = track_take(&request, hold, &attempt.opened, &problem);
     }
     if (result == LOCK_BUSY && settings->wait_ns) {
-        about.lock_descriptor = descriptor_to_ask(&attempt, &name);
+        about.lock_descriptor = descriptor_to_ask(&attempt);
         result = wait_for_lock(claim, &request, &about, hold, &attempt, &problem, &interrupted);
         if (result == LOCK_BUSY && !interrupted && warn) {
             request.watch = true;
@@ -145,7 +146,7 @@ static int claim_image(const struct claim *claim, struct track_hold *hold)
         }
     }
     int error = 0;
-    about.lock_descriptor = descriptor_to_ask(&attempt, &name);
+    about.lock_descriptor = descriptor_to_ask(&attempt);
     if (result == LOCK_BUSY && interrupted) {
         error = EINTR;
     } else if (result == LOCK_BUSY) {
@@ -157,6 +158,7 @@ static int claim_image(const struct claim *claim, struct track_hold *hold)
         message_problem(settings, claim->path, action_of(claim->flags), &name, &problem);
         audit_problem(settings, &about, problem.what, problem.error, error);
     } else if (hold->before == LOCK_NONE) {
+        message_debug(settings, claim->path, claim->mode == LOCK_EXCLUSIVE ? "locked exclusively" : "locked shared");
         audit_acquire(settings, &about, claim->mode, settings->audit ? audit_now() - start : 0, hold->family);
     } else if (hold->before < claim->mode) {
         audit_convert(settings, &about, hold->before, claim->mode);
@@ -226,12 +228,22 @@ static bool may_be_raw(const struct stat *status)
     return S_ISBLK(status->st_mode) || (status->st_size >= 65536 && status->st_size % 256 == 0);
 }
 
+/* Closing any descriptor of a file drops all F_SETLK locks that the process has on it, so a program that uses such
+ * locks gets no second descriptor closed behind its back: names decide then. */
+static _Atomic bool posix_locks_used;
+
+void admit_note_posix_lock(void)
+{
+    posix_locks_used = true;
+}
+
 /* A descriptor for looking at the content: the program's own, or where that is for writing only a second one.
  * The program's open has been allowed already, so this follows no name anew. */
 static int reading_descriptor(const struct open_call *call, int descriptor)
 {
     char link[32];
     if ((call->flags & O_ACCMODE) != O_WRONLY && !(call->flags & O_PATH)) return descriptor;
+    if (posix_locks_used) return -EBUSY;
     realpath_descriptor_link(descriptor, link);
     int reading = sys_openat(AT_FDCWD, link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
     /* A chroot without /proc: by name, once more. */
@@ -251,23 +263,28 @@ static bool shows_image(const struct open_call *call, int descriptor, const stru
     return format != NULL;
 }
 
-/* Is this open file an image?  Where that had to be found out through its real path, path has it and *length is
- * its length; else *length is 0. */
-static bool is_image(const struct settings *settings, const struct open_call *call, int descriptor,
-                     const struct stat *status, bool through_link, char *path, ssize_t *length)
+/* What the real path of an open file says of it, and IMGLOCK_IMAGES of that; shown is what its name and content have
+ * said.  Apart for the sake of its 4 KiB. */
+static __attribute__((noinline)) bool real_name_shows_image(const struct settings *settings,
+                                                            const struct open_call *call, int descriptor, bool shown)
 {
+    char path[PATH_MAX];
     bool deleted;
-    *length = 0;
+    ssize_t length = realpath_of_descriptor(descriptor, path, &deleted);
+    if (length == -ENOENT && call->path) length = realpath_of_name(call->directory, call->path, true, path);
+    if (length < 0) return shown;
+    int named = settings->images ? policy_names_image(settings, path) : 0;
+    return named ? named > 0 : shown || image_by_extension(path);
+}
+
+/* Is this open file an image? */
+static bool is_image(const struct settings *settings, const struct open_call *call, int descriptor,
+                     const struct stat *status, bool through_link)
+{
     bool image = call->path && image_by_extension(call->path);
     if (!image && settings->magic) image = shows_image(call, descriptor, status);
-    if (settings->images || (!image && (through_link || !call->path || (settings->magic && may_be_raw(status))))) {
-        *length = realpath_of_descriptor(descriptor, path, &deleted);
-        if (*length == -ENOENT && call->path) *length = realpath_of_name(call->directory, call->path, true, path);
-        if (*length < 0) return image;
-        if (!image) image = image_by_extension(path) != NULL;
-        int named = settings->images ? policy_names_image(settings, path) : 0;
-        if (named) image = named > 0;
-    }
+    if (settings->images || (!image && (through_link || !call->path || (settings->magic && may_be_raw(status)))))
+        return real_name_shows_image(settings, call, descriptor, image);
     return image;
 }
 
@@ -307,8 +324,9 @@ static int lock_open_image(const struct settings *settings, const struct open_ca
 /* O_TRUNC, after the lock.  ftruncate on the descriptor moves the same time stamps that O_TRUNC moves. */
 static int truncate_opened(const struct open_call *call, int descriptor, const struct stat *status)
 {
+    /* O_CREAT was taken off where a symbolic link led here. */
+    if (S_ISDIR(status->st_mode) && call->flags & (O_TRUNC | O_CREAT)) return EISDIR;
     if (!(call->flags & O_TRUNC)) return 0;
-    if (S_ISDIR(status->st_mode)) return EISDIR;
     if (!S_ISREG(status->st_mode)) return 0;
     if ((call->flags & O_ACCMODE) == O_WRONLY || (call->flags & O_ACCMODE) == O_RDWR)
         return -sys_ftruncate(descriptor, 0);
@@ -327,6 +345,22 @@ static void abandon_hold(void *hold)
     track_drop(hold);
 }
 
+/* The part of judge that is for images: apart, since a path takes 4 KiB of a stack that may be a signal handler's. */
+static __attribute__((noinline)) int judge_image(const struct settings *settings, const struct open_call *call,
+                                                 int descriptor, const struct stat *status, bool last_attempt)
+{
+    char path[PATH_MAX];
+    struct track_hold hold = {0};
+    struct _pthread_cleanup_buffer cleanup;
+    _pthread_cleanup_push(&cleanup, abandon_hold, &hold);
+    int error = lock_open_image(settings, call, descriptor, status, path, last_attempt, &hold);
+    if (!error) error = truncate_opened(call, descriptor, status);
+    if (!error) error = attach(settings, call, &hold, descriptor);
+    track_drop(&hold);
+    _pthread_cleanup_pop(&cleanup, 0);
+    return error;
+}
+
 /* Judges an open file; where it is an image, locks it, and does what O_TRUNC asks for.  0 or an errno.  ESTALE:
  * open it anew and judge again, unless last_attempt. */
 static int judge(const struct open_call *call, int descriptor, bool through_link, bool last_attempt)
@@ -334,29 +368,19 @@ static int judge(const struct open_call *call, int descriptor, bool through_link
     const struct settings *settings = policy_settings();
     struct stat status;
     int result = sys_fstat(descriptor, &status);
-    struct track_hold hold = {0};
     if (result < 0) {
         /* A file system that has lost its server.  What is no image by its name either is none of our business. */
         if (!call->path || !image_by_extension(call->path)) return 0;
         struct lock_problem problem = {.error = -result, .what = "cannot look at it", .owner = (uid_t)-1};
         return refuse_for_problem(settings, call, &problem);
     }
-    char path[PATH_MAX];
-    ssize_t length;
-    if (!image_possible(&status) || !is_image(settings, call, descriptor, &status, through_link, path, &length))
+    if (!image_possible(&status) || !is_image(settings, call, descriptor, &status, through_link))
         return truncate_opened(call, descriptor, &status);
     if (settings->bad_variable) {
-        int refused = setting_problem(settings, call->path ? call->path : path, call->flags);
+        int refused = setting_problem(settings, call->path ? call->path : "(a descriptor)", call->flags);
         return refused ? refused : truncate_opened(call, descriptor, &status);
     }
-    struct _pthread_cleanup_buffer cleanup;
-    _pthread_cleanup_push(&cleanup, abandon_hold, &hold);
-    int error = lock_open_image(settings, call, descriptor, &status, path, last_attempt, &hold);
-    if (!error) error = truncate_opened(call, descriptor, &status);
-    if (!error) error = attach(settings, call, &hold, descriptor);
-    track_drop(&hold);
-    _pthread_cleanup_pop(&cleanup, 0);
-    return error;
+    return judge_image(settings, call, descriptor, &status, last_attempt);
 }
 
 int admit_descriptor(const struct open_call *call, int descriptor)
@@ -474,14 +498,14 @@ void admit_abandon(void *argument)
     track_drop(&admission->hold);
 }
 
-/* Will libc's open of this regular file or block device be allowed?  What it refuses needs no lock and no line. */
+/* Will libc's open of this regular file or block device be allowed?  What it refuses needs no lock and no line.  Asked
+ * without an open: closing a descriptor drops the program's own F_SETLK locks on the file. */
 static bool may_open(const struct open_call *call, int handle)
 {
-    char link[32];
-    realpath_descriptor_link(handle, link);
-    int opened = sys_openat(AT_FDCWD, link, (call->flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
-    if (opened >= 0) sys_close(opened);
-    return opened != -EACCES && opened != -EPERM && opened != -EROFS;
+    int access = call->flags & O_ACCMODE;
+    int wanted = (access != O_WRONLY ? R_OK : 0) | (access != O_RDONLY ? W_OK : 0);
+    long result = sys_call(SYS_faccessat2, handle, (long)"", wanted, AT_EMPTY_PATH | AT_EACCESS, 0, 0);
+    return result != -EACCES && result != -EPERM && result != -EROFS;
 }
 
 /* O_EXCL follows no symbolic link, a dangling one neither. */
@@ -498,13 +522,12 @@ static int judge_ahead(const struct settings *settings, const struct open_call *
 {
     struct open_call look = *call;
     char path[PATH_MAX];
-    ssize_t length;
     look.flags |= O_PATH;
     int result = sys_fstat(handle, &admission->status);
     if (result < 0) return -result;
     admission->judged = true;
     if (!image_possible(&admission->status)) return 0;
-    if (!is_image(settings, &look, handle, &admission->status, true, path, &length)) return 0;
+    if (!is_image(settings, &look, handle, &admission->status, true)) return 0;
     if (!may_open(call, handle)) {
         admission->judged = false; /* should it be allowed after all, it is judged then */
         return 0;
@@ -663,5 +686,5 @@ int guard_also(struct guard *guard, unsigned operation, int directory, const cha
 void guard_end(struct guard *guard)
 {
     for (int i = 0; i < 2; i++)
-        if (guard->descriptors[i] >= 0) sys_close(guard->descriptors[i]);
+        if (guard->descriptors[i] >= 0) lock_end_guard(guard->descriptors[i]);
 }

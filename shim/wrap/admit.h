@@ -45,6 +45,9 @@ int admit_behind(const struct open_call *call, struct admission *admission, int 
 /* A cleanup routine (cleanup.h) for a struct admission. */
 void admit_abandon(void *admission);
 
+/* The program takes locks by F_SETLK, which it would lose with any descriptor of the file that is closed. */
+void admit_note_posix_lock(void);
+
 /* A path operation that counts as writing (IMGLOCK_GUARD): truncate, unlink, rename.  Locks the name for the time
  * of the operation where its lock file exists.  0: go on, and call guard_end; -1: refused, errno is EBUSY. */
 struct guard {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../track.h"
+#include "admit.h"
 #include "duplicate.h"
 #include "real.h"
 
@@ -167,6 +168,7 @@ int control_by(fcntl_function *real, int descriptor, int command, void *argument
         int result = copy_from(real, seen_by_program(descriptor), command, argument);
         return copy_end(&copy, result, command == F_DUPFD_CLOEXEC);
     }
+    if (command == F_SETLK || command == F_SETLKW) admit_note_posix_lock();
     if (__builtin_expect(track_entry(descriptor) == 0, 1) || command != F_SETFD || track_is_private(descriptor))
         return real(seen_by_program(descriptor), command, argument);
     /* The lock has to survive exec before the image does, and stop surviving it after. */
@@ -204,4 +206,17 @@ EXPORT int ioctl(int descriptor, unsigned long request, ...)
     int result = REAL(ioctl)(descriptor, request, argument);
     if (result == 0 && request == FIOCLEX) track_set_close_on_exec(descriptor, true);
     return result;
+}
+
+/* libc's lockf locks by a call of its own that cannot be seen. */
+EXPORT int lockf(int descriptor, int command, off_t size)
+{
+    admit_note_posix_lock();
+    return REAL(lockf)(descriptor, command, size);
+}
+
+EXPORT int lockf64(int descriptor, int command, off64_t size)
+{
+    admit_note_posix_lock();
+    return REAL(lockf64)(descriptor, command, size);
 }

@@ -1,6 +1,8 @@
 /* process.c: calls that make a process which may get our locks.  They are noted, since a lock that another
  * process may share is never weakened.  fork(3) itself is noted by the handler that track.c registers; vfork
  * cannot be wrapped by a function that returns, so its child tells us when it calls exec. */
+#include <errno.h>
+#include <fcntl.h>
 #include <pty.h>
 #include <sched.h>
 #include <spawn.h>
@@ -14,6 +16,7 @@
 
 #include "../sys.h"
 #include "../track.h"
+#include "admit.h"
 #include "real.h"
 
 EXPORT pid_t _Fork(void)
@@ -76,7 +79,7 @@ EXPORT int forkpty(int *master, char *name, const struct termios *settings, cons
 
 /* One of posix_spawn's file actions, as glibc has had it since 2.2 (posix/spawn_int.h). */
 struct action {
-    enum { ACTION_CLOSE, ACTION_DUP2 } kind;
+    enum { ACTION_CLOSE, ACTION_DUP2, ACTION_OPEN, ACTION_CHDIR, ACTION_FCHDIR } kind;
     struct {
         int from;
         int to;
@@ -97,6 +100,28 @@ struct spawning {
 static const struct action *action_at(const posix_spawn_file_actions_t *actions, int index)
 {
     return (const struct action *)actions->__actions + index;
+}
+
+/* libc itself opens what an action says, in the child; a refusal has to come before that can truncate or create.  0 or
+ * an errno.  The lock is only asked for here: the program that is started takes it for the descriptor that it inherits.
+ */
+static int refuse_open_actions(const posix_spawn_file_actions_t *actions)
+{
+    bool elsewhere = false; /* in a directory that only the child will be in */
+    int saved = errno;
+    for (int i = 0; actions && i < actions->__used; i++) {
+        const struct action *action = action_at(actions, i);
+        if (action->kind == ACTION_CHDIR || action->kind == ACTION_FCHDIR) elsewhere = true;
+        if (action->kind != ACTION_OPEN || (elsewhere && *(const char *)action->with.path != '/')) continue;
+        const struct open_call call = {.directory = AT_FDCWD, .path = action->with.path, .flags = action->with.flags};
+        struct admission admission;
+        int refused = admit_ahead(&call, &admission);
+        int error = errno;
+        track_drop(&admission.hold);
+        errno = saved;
+        if (refused < 0) return error;
+    }
+    return 0;
 }
 
 static void spawn_begin(struct spawning *spawning, const posix_spawn_file_actions_t *actions)
@@ -137,6 +162,8 @@ static void spawn_end(const struct spawning *spawning)
                     const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]) \
     {                                                                                                        \
         struct spawning spawning;                                                                            \
+        int refused = refuse_open_actions(actions);                                                          \
+        if (refused) return refused;                                                                         \
         spawn_begin(&spawning, actions);                                                                     \
         int result = REAL(name)(pid, path, spawning.actions, attributes, arguments, environment);            \
         spawn_end(&spawning);                                                                                \

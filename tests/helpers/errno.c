@@ -300,6 +300,8 @@ static void failing_on_descriptors(void)
     SHOW(dup2(77, 5));
     SHOW(dup2(0, -1));
     SHOW(__dup2(77, 77));
+    SHOW(lockf(-1, F_TLOCK, 0));
+    SHOW(lockf64(-1, F_TLOCK, 0));
     SHOW(dup3(0, 0, 0));
     SHOW(dup3(0, 50, 1));
     SHOW(dup3(77, 50, 0));
