@@ -106,6 +106,17 @@ const struct holder *holders_self(void)
 
 /* ---- records -------------------------------------------------------------------------------------------- */
 
+/* Writes where a limit on the size of files (RLIMIT_FSIZE) may be in force: the SIGXFSZ that it sends is not the
+ * program's. */
+static void write_parts(int lock_descriptor, const struct iovec *parts, int count, off_t offset)
+{
+    const sys_signals too_large = (sys_signals)1 << (SIGXFSZ - 1);
+    sys_signals before;
+    sys_sigmask(SIG_BLOCK, &too_large, &before);
+    if (sys_call(SYS_pwritev, lock_descriptor, (long)parts, count, offset, 0, 0) == -EFBIG) sys_sigtake(&too_large);
+    sys_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 static uint32_t checksum(const char *bytes, size_t length)
 {
     uint32_t sum = 2166136261; /* FNV-1a: against torn and half-written records, not against forgers */
@@ -151,7 +162,8 @@ static void write_record(int lock_descriptor, int slot, enum lock_mode mode, int
     struct text sum = text_in(digits, sizeof digits);
     text_append_hex(&sum, checksum(record + SUM_LENGTH, HOLDERS_RECORD_SIZE - SUM_LENGTH), 8);
     memcpy(record + 4, digits, 8);
-    sys_pwrite(lock_descriptor, record, HOLDERS_RECORD_SIZE, HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE);
+    const struct iovec part = {record, HOLDERS_RECORD_SIZE};
+    write_parts(lock_descriptor, &part, 1, HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE);
 }
 
 /* The value of " key=" in a record: where it starts, and its length up to the next blank. */
@@ -340,7 +352,7 @@ void holders_write_header(int lock_descriptor, const char *image_path)
     size_t length = strlen(image_path) + 1;
     if (length > HOLDERS_RECORD_OFFSET - start) length = HOLDERS_RECORD_OFFSET - start;
     struct iovec parts[2] = {{(void *)header_start, start}, {(void *)image_path, length}};
-    sys_call(SYS_pwritev, lock_descriptor, (long)parts, 2, 0, 0, 0);
+    write_parts(lock_descriptor, parts, 2, 0);
 }
 
 bool holders_has_header(int lock_descriptor)

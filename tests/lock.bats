@@ -706,3 +706,13 @@ costs() {
         rm -rf "$lock"
     done
 }
+
+@test "a limit on the size of files costs the record, not the program" {
+    new_image
+    run bash -c 'ulimit -f 1; LD_PRELOAD=$SHIM exec head -c 4 disk.qcow2'
+    assert_success
+    rm -f "$IMGLOCK_DIR"/.qemu-*.lock
+    run bash -c 'ulimit -f 1; LD_PRELOAD=$SHIM exec "$HELPERS/input_call" open rw disk.qcow2'
+    assert_success
+    assert_line --regexp '^open: [0-9]+$'
+}
