@@ -253,7 +253,7 @@ void lock_watch(struct lock *lock, int *opened)
 {
     *lock = (struct lock){.descriptor = descriptor_move_high(*opened), .slot = -1, .mode = LOCK_NONE};
     *opened = -1;
-    lock->slot = holders_claim(lock->descriptor, LOCK_NONE, false);
+    lock->slot = holders_claim(lock->descriptor, LOCK_NONE, 0);
 }
 
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem)

@@ -27,7 +27,7 @@ ssize_t realpath_of_descriptor(int descriptor, char *path, bool *deleted)
     path[length] = '\0';
     ssize_t bare = length - (ssize_t)(sizeof suffix - 1);
     struct stat status;
-    /* A file may be called "x (deleted)"; only one without a link left has lost its name. */
+    /* A file may be called "x (deleted)"; only one that is not found under that name has lost its own. */
     if (bare > 0 && memcmp(path + bare, suffix, sizeof suffix) == 0 && sys_fstat(descriptor, &status) == 0 &&
         sys_fstatat(AT_FDCWD, path, &(struct stat){0}, AT_SYMLINK_NOFOLLOW) != 0) {
         path[bare] = '\0';
