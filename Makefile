@@ -26,7 +26,7 @@ CLI_LIBRARIES := -lsmartcols -ljansson
 # One short line a step; make V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
-shared_sources := text policy image realpath lock lock_wait holders family descriptor message audit
+shared_sources := text policy arguments blocker image realpath lock lock_wait holders family descriptor message audit
 shim_sources := $(shared_sources) track $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c))
 cli_sources := $(notdir $(basename $(wildcard cli/*.c)))
 

@@ -14,9 +14,9 @@
 #include <sys/inotify.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "cli.h"
 #include "holders.h"
 
@@ -39,25 +39,6 @@ struct watch {
     size_t seen_count;
     size_t seen_room;
 };
-
-static void log_exit(const struct watch *watch, const struct seen *seen)
-{
-    struct timespec now, monotonic;
-    struct tm utc;
-    char time[32];
-    clock_gettime(CLOCK_REALTIME, &now);
-    clock_gettime(CLOCK_MONOTONIC, &monotonic);
-    gmtime_r(&now.tv_sec, &utc);
-    strftime(time, sizeof time, "%FT%T", &utc);
-    int log = open(watch->path, O_WRONLY | O_APPEND | O_CLOEXEC);
-    if (log < 0) return;
-    dprintf(log,
-            "{\"v\":1,\"time\":\"%s.%06ldZ\",\"mono_ns\":%lld,\"event\":\"exit\",\"pid\":%d,\"comm\":\"imglock\","
-            "\"about_pid\":%d,\"about_start\":%llu}\n",
-            time, now.tv_nsec / 1000, monotonic.tv_sec * 1000000000LL + monotonic.tv_nsec, (int)getpid(),
-            (int)seen->pid, seen->start);
-    close(log);
-}
 
 static bool is_running(const struct seen *seen)
 {
@@ -85,7 +66,7 @@ static void note_process(struct watch *watch, pid_t pid, unsigned long long star
     if (!is_running(seen)) {
         if (seen->pidfd >= 0) close(seen->pidfd);
         seen->pidfd = -1;
-        log_exit(watch, seen);
+        audit_exit(watch->path, seen->pid, seen->start);
     }
 }
 
@@ -130,7 +111,7 @@ static void note_exits(struct watch *watch)
         if (seen->pidfd < 0 || poll(&one, 1, 0) != 1) continue;
         close(seen->pidfd);
         seen->pidfd = -1;
-        log_exit(watch, seen);
+        audit_exit(watch->path, seen->pid, seen->start);
     }
 }
 

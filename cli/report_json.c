@@ -72,6 +72,7 @@ static void set_process(json_t *object, const struct process *process)
 {
     set_number(object, "pid", process->pid);
     set_number(object, "start", (int64_t)process->start);
+    set_name(object, "boot", process->boot_id);
     if (process->uid >= 0) set_number(object, "uid", process->uid);
 }
 
@@ -201,6 +202,7 @@ static json_t *totals_object(const struct report *report)
 {
     json_t *object = json_object();
     set_number(object, "images", (int64_t)report->image_count);
+    set_number(object, "boots", (int64_t)report->boots);
     set_number(object, "processes", (int64_t)report->processes);
     set_number(object, "spans", (int64_t)report->spans);
     set_number(object, "overlaps_that_corrupt", (int64_t)report->clashes);

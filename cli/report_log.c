@@ -208,6 +208,7 @@ static const char *read_event(const json_t *line, struct event *event)
     event->unlocked = json_is_true(json_object_get(line, "unlocked"));
     event->regained = json_is_true(json_object_get(line, "regained"));
     event->family = json_is_true(json_object_get(line, "family"));
+    event->boot_id = name_field(line, "boot");
     event->comm = name_field(line, "comm");
     event->cmdline = name_field(line, "cmdline");
     event->lock = name_field(line, "lock");
@@ -223,22 +224,47 @@ static const char *read_event(const json_t *line, struct event *event)
     return NULL;
 }
 
-static void add_event(struct log *log, const struct event *event, bool first_of_file)
+static struct stretch *add_stretch(struct log *log, const struct name *boot_id)
 {
-    struct stretch *stretch = log->stretch_count ? &log->stretches[log->stretch_count - 1] : NULL;
+    log->stretches = grown(log->stretches, log->stretch_count, &log->stretch_room, sizeof(struct stretch *));
+    struct stretch *stretch = zeroed(sizeof *stretch);
+    *stretch = (struct stretch){.boot_id = boot_id,
+                                .least_offset = INT64_MAX,
+                                .greatest_offset = INT64_MIN,
+                                .number = (unsigned)log->stretch_count};
+    return log->stretches[log->stretch_count++] = stretch;
+}
+
+static int compare_boot_ids(const void *left, const void *right)
+{
+    const struct stretch *a = left, *b = right;
+    return a->boot_id < b->boot_id ? -1 : a->boot_id > b->boot_id;
+}
+
+/* The stretch of a line that names its boot. */
+static struct stretch *named_stretch(struct log *log, const struct name *boot_id)
+{
+    static void *tree;
+    struct stretch sought = {.boot_id = boot_id};
+    struct stretch **found = or_end(tsearch(&sought, &tree, compare_boot_ids));
+    if (*found == &sought) *found = add_stretch(log, boot_id);
+    return *found;
+}
+
+/* unnamed: the file's last stretch of lines that do not name their boot. */
+static void add_event(struct log *log, const struct event *event, struct stretch **unnamed)
+{
+    struct stretch *stretch = event->boot_id ? named_stretch(log, event->boot_id) : *unnamed;
     int64_t offset = event->wall - event->monotonic;
-    if (first_of_file || event->monotonic < stretch->latest - DISORDER) {
-        log->stretches = grown(log->stretches, log->stretch_count, &log->stretch_room, sizeof *log->stretches);
-        stretch = &log->stretches[log->stretch_count++];
-        *stretch = (struct stretch){.least_offset = offset, .greatest_offset = offset, .latest = event->monotonic};
-    }
+    if (!stretch || (!event->boot_id && event->monotonic < stretch->latest - DISORDER))
+        *unnamed = stretch = add_stretch(log, NULL);
     if (offset < stretch->least_offset) stretch->least_offset = offset;
     if (offset > stretch->greatest_offset) stretch->greatest_offset = offset;
     if (event->monotonic > stretch->latest) stretch->latest = event->monotonic;
     log->events = grown(log->events, log->count, &log->room, sizeof *log->events);
     log->events[log->count] = *event;
     log->events[log->count].sequence = log->count;
-    log->events[log->count].stretch = (unsigned)log->stretch_count - 1;
+    log->events[log->count].stretch = stretch->number;
     log->count++;
 }
 
@@ -249,7 +275,7 @@ static void skip_line(struct log_file *file, const char *reason, const char *det
                  detail ? detail : "");
 }
 
-static void read_line(struct log *log, struct log_file *file, const char *line, size_t length, bool *first)
+static void read_line(struct log *log, struct log_file *file, const char *line, size_t length, struct stretch **unnamed)
 {
     json_error_t problem;
     struct event event;
@@ -263,8 +289,7 @@ static void read_line(struct log *log, struct log_file *file, const char *line, 
     else if (foreign)
         skip_line(file, "no line of an audit log", foreign);
     else
-        add_event(log, &event, *first);
-    if (object && !foreign) *first = false;
+        add_event(log, &event, unnamed);
     json_decref(object);
 }
 
@@ -280,11 +305,11 @@ bool log_read(struct log *log, const char *path)
     char *line = NULL;
     size_t size = 0;
     ssize_t length;
-    bool first = true;
+    struct stretch *unnamed = NULL;
     errno = 0;
     while ((length = getline(&line, &size, stream)) >= 0) {
         file.lines++;
-        read_line(log, &file, line, (size_t)length, &first);
+        read_line(log, &file, line, (size_t)length, &unnamed);
         errno = 0;
     }
     /* getline(3) also fails for want of memory, and then sets no error on the stream. */
@@ -308,21 +333,36 @@ static int compare_stretches(const void *left, const void *right)
     return a->least_offset < b->least_offset ? -1 : a->least_offset > b->least_offset;
 }
 
-/* Wall minus monotonic time is one number for a whole boot, but for what the wall clock was set by and the time that
- * the machine slept.  A later boot's is greater by at least the time that the earlier one ran. */
+/* Is the boot of these lines the same, as far as their clocks say?  Wall minus monotonic time is one number for a whole
+ * boot, but for what the wall clock was set by and the time that the machine slept.  A later boot's is greater by at
+ * least the time that the earlier one ran. */
+static bool may_be_one_boot(const struct stretch *unnamed, const struct stretch *other)
+{
+    return unnamed->least_offset <= other->greatest_offset + SET_BY &&
+           other->least_offset <= unnamed->greatest_offset + SET_BY;
+}
+
+/* Gives each stretch its boot: a number that is greater for a boot that began later.  Lines that do not name theirs,
+ * which processes write that have no /proc, belong to the named boot next to them that may be theirs. */
 static void find_boots(struct log *log)
 {
     struct stretch **sorted = zeroed((log->stretch_count + 1) * sizeof *sorted);
-    for (size_t i = 0; i < log->stretch_count; i++) sorted[i] = &log->stretches[i];
+    if (log->stretch_count) memcpy(sorted, log->stretches, log->stretch_count * sizeof *sorted);
     qsort(sorted, log->stretch_count, sizeof *sorted, compare_stretches);
-    int64_t greatest = 0;
+    struct stretch *last = NULL; /* that is not named, with the range of all before it in one boot */
+    for (size_t i = 0; i < log->stretch_count; i++) sorted[i]->boot = (unsigned)i;
     for (size_t i = 0; i < log->stretch_count; i++) {
-        if (i == 0 || sorted[i]->least_offset > greatest + SET_BY) {
-            log->boots++;
-            greatest = sorted[i]->greatest_offset;
+        if (sorted[i]->boot_id) continue;
+        const struct stretch *before = i ? sorted[i - 1] : NULL, *after = sorted[i + 1];
+        if (last && sorted[i]->least_offset <= last->greatest_offset + SET_BY) {
+            sorted[i]->boot = last->boot;
+            if (last->greatest_offset > sorted[i]->greatest_offset) sorted[i]->greatest_offset = last->greatest_offset;
+        } else if (before && before->boot_id && may_be_one_boot(sorted[i], before)) {
+            sorted[i]->boot = before->boot;
+        } else if (after && after->boot_id && may_be_one_boot(sorted[i], after)) {
+            sorted[i]->boot = after->boot;
         }
-        if (sorted[i]->greatest_offset > greatest) greatest = sorted[i]->greatest_offset;
-        sorted[i]->boot = log->boots - 1;
+        last = sorted[i];
     }
     free(sorted);
 }
@@ -338,7 +378,7 @@ static int compare_events(const void *left, const void *right)
 void log_arrange(struct log *log)
 {
     find_boots(log);
-    for (size_t i = 0; i < log->count; i++) log->events[i].boot = log->stretches[log->events[i].stretch].boot;
+    for (size_t i = 0; i < log->count; i++) log->events[i].boot = log->stretches[log->events[i].stretch]->boot;
     if (log->count) qsort(log->events, log->count, sizeof *log->events, compare_events);
     for (size_t i = 0; i < log->count; i++) {
         struct event *event = &log->events[i];

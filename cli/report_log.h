@@ -46,7 +46,7 @@ struct event {
     int64_t monotonic;
     size_t sequence; /* in the order read */
     unsigned stretch;
-    unsigned boot;
+    unsigned boot; /* of which machine does not matter: times of two boots have nothing to do with each other */
     enum event_kind kind;
     pid_t pid, tid, parent, about_pid;
     uint64_t start, about_start, inode;
@@ -54,7 +54,7 @@ struct event {
     enum lock_mode mode, from;
     bool unlocked, regained, family;
     /* NULL where the line has none. */
-    const struct name *comm, *cmdline, *image, *lock, *device, *flags, *result, *error, *what;
+    const struct name *boot_id, *comm, *cmdline, *image, *lock, *device, *flags, *result, *error, *what;
     struct blocker *blockers;
     size_t blocker_count;
 };
@@ -69,13 +69,14 @@ struct log {
     size_t count, room;
     struct log_file *files;
     size_t file_count, file_room;
-    /* Lines between which the monotonic clock did not start anew, with the range of wall minus monotonic time. */
+    /* Lines of one boot: those that name it, or, where they do not, those between which the monotonic clock did not
+     * start anew.  With the range of wall minus monotonic time. */
     struct stretch {
+        const struct name *boot_id; /* NULL: not named */
         int64_t least_offset, greatest_offset, latest;
-        unsigned boot;
-    } * stretches;
+        unsigned number, boot;
+    } * *stretches;
     size_t stretch_count, stretch_room;
-    unsigned boots;
 };
 
 /* The one object for this string. */
@@ -91,7 +92,7 @@ void *zeroed(size_t size);
  * error.  False, after a complaint, when it cannot be read. */
 bool log_read(struct log *log, const char *path);
 
-/* Puts the events of all files on one time line: boot by boot, in a boot by the monotonic clock. */
+/* Orders the events of all files: boot by boot, those that began earlier first; in a boot by the monotonic clock. */
 void log_arrange(struct log *log);
 
 #endif

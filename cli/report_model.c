@@ -73,6 +73,7 @@ static struct process *process_of_event(struct report *report, const struct even
     struct process *process = find_process(report, event->boot, event->pid, event->start);
     /* The parent is the one of the first line: later the process may have become an orphan. */
     if (!process->parent) process->parent = event->parent;
+    if (!process->boot_id) process->boot_id = event->boot_id;
     if (process->uid < 0) process->uid = event->uid;
     if (!process->comm) process->comm = event->comm;
     if (!process->cmdline) process->cmdline = event->cmdline;
@@ -273,6 +274,7 @@ static void see_blocker(struct report *report, struct image *image, const struct
     struct process *process = processes_of_pid(event->boot, blocker->pid);
     while (process && blocker->start && process->start != blocker->start) process = process->older;
     if (!process) process = find_process(report, event->boot, blocker->pid, blocker->start);
+    if (!process->boot_id) process->boot_id = event->boot_id;
     if (process->uid < 0) process->uid = blocker->uid;
     if (!process->comm) process->comm = blocker->comm ? blocker->comm : name_of("?", 1);
     struct holder *holder = find_holder(image, process);
@@ -506,11 +508,17 @@ static void activate(struct active *active, struct span *span)
 {
     size_t kept = 0;
     for (size_t i = 0; i < active->count; i++)
-        if (active->spans[i]->to >= span->from && active->spans[i]->process->boot == span->process->boot)
-            active->spans[kept++] = active->spans[i];
+        if (active->spans[i]->to >= span->from) active->spans[kept++] = active->spans[i];
     active->count = kept;
     active->spans = grown(active->spans, active->count, &active->room, sizeof *active->spans);
     active->spans[active->count++] = span;
+}
+
+/* Could these have met?  What was open on another machine, or before this one started anew, is out of the way; and two
+ * clocks would be compared. */
+static bool may_meet(const struct span *a, const struct span *b)
+{
+    return a->process != b->process && a->process->boot == b->process->boot;
 }
 
 static void end_spans_by_grants(struct image *image)
@@ -519,6 +527,7 @@ static void end_spans_by_grants(struct image *image)
     for (size_t i = 0; i < image->span_count; i++) {
         activate(&active, image->spans[i]);
         for (size_t j = 0; j + 1 < active.count; j++) {
+            if (!may_meet(active.spans[j], image->spans[i])) continue;
             end_by_grants_of(active.spans[j], image->spans[i]);
             end_by_grants_of(image->spans[i], active.spans[j]);
         }
@@ -607,8 +616,7 @@ static void find_overlaps(struct report *report, struct image *image)
     for (size_t i = 0; i < image->span_count; i++) {
         activate(&active, image->spans[i]);
         for (size_t j = 0; j + 1 < active.count; j++)
-            if (active.spans[j]->process != image->spans[i]->process)
-                note_overlap(report, active.spans[j], image->spans[i]);
+            if (may_meet(active.spans[j], image->spans[i])) note_overlap(report, active.spans[j], image->spans[i]);
     }
     free(active.spans);
 }
@@ -636,7 +644,7 @@ static void find_overlaps_of_names(struct report *report)
         if (i && (all[i]->inode != all[i - 1]->inode || all[i]->device != all[i - 1]->device)) active.count = 0;
         activate(&active, all[i]);
         for (size_t j = 0; j + 1 < active.count; j++)
-            if (active.spans[j]->image != all[i]->image && active.spans[j]->process != all[i]->process)
+            if (active.spans[j]->image != all[i]->image && may_meet(active.spans[j], all[i]))
                 note_overlap(report, active.spans[j], all[i]);
     }
     free(active.spans);
@@ -671,7 +679,9 @@ void report_build(struct report *report)
     for (size_t i = 0; i < log->count; i++) {
         const struct event *event = &log->events[i];
         see_event(report, event);
-        if (i + 1 == log->count || event[1].boot != event->boot) end_boot(report, event->boot, event->time);
+        if (i + 1 < log->count && event[1].boot == event->boot) continue;
+        end_boot(report, event->boot, event->time);
+        report->boots++;
     }
     for (size_t i = 0; i < report->image_count; i++) {
         struct image *image = report->images[i];

@@ -6,6 +6,7 @@
 
 struct process {
     unsigned boot;
+    const struct name *boot_id; /* NULL: not told */
     pid_t pid, parent;
     uint64_t start;
     int64_t uid;
@@ -108,7 +109,7 @@ struct report {
     size_t image_count, image_room;
     struct incident *homeless; /* errors without an image */
     size_t homeless_count, homeless_room;
-    size_t processes, spans, clashes, possible, family;
+    size_t boots, processes, spans, clashes, possible, family;
     size_t refused, let_through, waits, lost, errors, skipped;
 };
 

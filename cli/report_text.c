@@ -436,9 +436,12 @@ void report_write_text(const struct report *report, FILE *stream)
                         .date = !is_same_day(report->from, report->to)};
     char from[TIME_SIZE], to[TIME_SIZE], zone[TIME_SIZE], lasting[TIME_SIZE];
     if (report->log.count) {
-        fprintf(stream, "%s to %s %s, %s of log\n\n", local_time(report->from, 3, true, from),
+        fprintf(stream, "%s to %s %s, %s of log", local_time(report->from, 3, true, from),
                 local_time(report->to, 3, page.date, to), local_zone(report->to, zone),
                 duration_words(report->to - report->from, lasting));
+        /* Of one machine or of several. */
+        if (report->boots > 1) fprintf(stream, ", of %s", counted(report->boots, "boot", "boots"));
+        fputs("\n\n", stream);
     }
     for (size_t i = 0; i < report->image_count; i++) print_image(&page, report->images[i]);
     if (report->homeless_count) {

@@ -24,7 +24,7 @@ exec 3>monitor
 echo 'info block' >&3
 until grep -q vm.img answers; do sleep 0.05; done
 
-qemu-img convert -U -f raw -O qcow2 vm.img backup.qcow2
+qemu-img convert -f raw -O qcow2 vm.img backup.qcow2
 mkfs.ext4 -q -F vm.img
 qemu-img info -U backup.qcow2 >/dev/null
 

@@ -8,8 +8,9 @@
 #include "sys.h"
 #include "text.h"
 
-/* A path of 4,095 bytes, each six characters in JSON and four in the raw array, the command line, fifty holders. */
-enum { LINE_SIZE = 64 * 1024, HOLDERS_NAMED = 50, COMMAND_LINE_SIZE = 256 };
+/* Two paths of 4,095 bytes, the image's and the program's, each byte three characters in JSON and four in the raw
+ * array; the command line; fifty holders.  Pages that a line does not reach cost nothing. */
+enum { LINE_SIZE = 128 * 1024, HOLDERS_NAMED = 50, COMMAND_LINE_SIZE = 256 };
 
 struct line {
     struct text text;
@@ -129,6 +130,15 @@ static ssize_t read_small(const char *path, char *bytes, size_t size)
     return got;
 }
 
+/* As in the records of holders.  start and mono_ns are times of this boot. */
+static void append_boot(struct line *line, uint64_t boot)
+{
+    char digits[17];
+    struct text text = text_in(digits, sizeof digits);
+    text_append_hex(&text, boot, 16);
+    append_word(line, "boot", digits);
+}
+
 static void append_process(struct line *line)
 {
     char bytes[COMMAND_LINE_SIZE > 128 ? COMMAND_LINE_SIZE : 128];
@@ -137,6 +147,7 @@ static void append_process(struct line *line)
     append_number(line, "tid", sys_gettid());
     append_number(line, "ppid", sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0));
     append_number(line, "start", (long long)self->start);
+    if (self->boot) append_boot(line, self->boot);
     append_number(line, "uid", sys_geteuid());
     ssize_t got = read_small("/proc/self/comm", bytes, sizeof bytes);
     if (got > 0) append_string(line, "comm", bytes, (size_t)got - (bytes[got - 1] == '\n'));
@@ -180,7 +191,7 @@ static void append_holders(struct line *line, int lock_descriptor)
     text_append(&line->text, "[");
     for (int slot = 0; lock_descriptor >= 0 && named < HOLDERS_NAMED && holders_next(lock_descriptor, slot, &holder);
          slot = holder.slot + 1) {
-        if (!holder.recorded || holder.mode == LOCK_NONE) continue;
+        if (!holder.recorded || holder.mode < LOCK_SHARED) continue;
         if (named++) text_append(&line->text, ",");
         text_append(&line->text, "{");
         append_number(line, "pid", holder.pid);
@@ -221,6 +232,7 @@ static void append_result(struct line *line, int error)
 
 /* ---- lines ---------------------------------------------------------------------------------------------- */
 
+/* image: NULL where the line is about none. */
 static bool start_line(struct line *line, const struct settings *settings, const char *event,
                        const struct audit_image *image)
 {
@@ -237,8 +249,25 @@ static bool start_line(struct line *line, const struct settings *settings, const
     append_number(line, "mono_ns", audit_now());
     append_word(line, "event", event);
     append_process(line);
-    append_image(line, image);
+    if (image) append_image(line, image);
     return true;
+}
+
+/* Appends the line to the log.  Of one that the disk has no room for, the beginning may be written; the next line that is
+ * goes with it, for a reader.  The program did not write it: neither a limit on the size of files (SIGXFSZ) nor a pipe
+ * that nobody reads any more (SIGPIPE) may end the program for it. */
+static void write_line(int descriptor, const char *bytes, size_t length)
+{
+    const sys_signals deadly = (sys_signals)1 << (SIGXFSZ - 1) | (sys_signals)1 << (SIGPIPE - 1);
+    sys_signals before, pending;
+    sys_sigmask(SIG_BLOCK, &deadly, &before);
+    sys_sigpending(&pending);
+    ssize_t written = sys_write(descriptor, bytes, length);
+    const sys_signals sent = written == -EFBIG   ? (sys_signals)1 << (SIGXFSZ - 1)
+                             : written == -EPIPE ? (sys_signals)1 << (SIGPIPE - 1)
+                                                 : 0;
+    if (sent && !(pending & sent)) sys_sigtake(&sent);
+    sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void end_line(struct line *line)
@@ -249,9 +278,7 @@ static void end_line(struct line *line)
     int descriptor = sys_openat(AT_FDCWD, line->settings->audit,
                                 O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);
     if (descriptor >= 0) {
-        ssize_t written = sys_write(descriptor, line->text.bytes, line->text.length);
-        /* A line that the disk had no room for to the end must not swallow the next one's start. */
-        if (written > 0 && written < (ssize_t)line->text.length) sys_write(descriptor, "\n", 1);
+        write_line(descriptor, line->text.bytes, line->text.length);
         sys_close(descriptor);
     }
     sys_munmap(line->text.bytes, LINE_SIZE);
@@ -338,7 +365,7 @@ void audit_release(const struct settings *settings, const struct audit_image *im
     if (!start_line(&line, settings, "release", image)) return;
     append_word(&line, "mode", policy_mode_name(mode));
     append_number(&line, "held_ns", audit_now() - since);
-    if (mode == LOCK_NONE) append_truth(&line, "unlocked", true);
+    if (mode < LOCK_SHARED) append_truth(&line, "unlocked", true);
     end_line(&line);
 }
 
@@ -348,5 +375,15 @@ void audit_lost(const struct settings *settings, const struct audit_image *image
     if (!start_line(&line, settings, "lost", image)) return;
     append_word(&line, "mode", policy_mode_name(mode));
     append_truth(&line, "regained", regained);
+    end_line(&line);
+}
+
+void audit_exit(const char *log, pid_t pid, uint64_t start)
+{
+    const struct settings settings = {.audit = log};
+    struct line line;
+    if (!start_line(&line, &settings, "exit", NULL)) return;
+    append_number(&line, "about_pid", pid);
+    append_number(&line, "about_start", (long long)start);
     end_line(&line);
 }

@@ -4,9 +4,10 @@
  * log. A log that cannot be written costs lines, never an open.  Nothing here allocates from the program's heap, sets
  * errno or is unsafe in a signal handler; without IMGLOCK_AUDIT every function returns at once.
  *
- * The lines: v, time, mono_ns, event, the process (pid, tid, ppid, start, uid, comm, exe, cmdline), the image (image,
- * lock, dev, ino), and what the event has to say.  A string that is no UTF-8 has U+FFFD for its bad bytes, and its
- * bytes as an array under its name with _raw. */
+ * The lines: v, time, mono_ns, event, the process (pid, tid, ppid, start, boot, uid, comm, exe, cmdline), the image
+ * (image, lock, dev, ino), and what the event has to say.  boot is the beginning of the boot id: mono_ns and start of
+ * two boots, or of two machines, are not to be compared.  A string that is no UTF-8 has U+FFFD for its bad bytes, and
+ * its bytes as an array under its name with _raw. */
 #ifndef IMGLOCK_AUDIT_H
 #define IMGLOCK_AUDIT_H
 
@@ -44,5 +45,8 @@ void audit_problem(const struct settings *settings, const struct audit_image *im
 void audit_release(const struct settings *settings, const struct audit_image *image, enum lock_mode mode,
                    int64_t since);
 void audit_lost(const struct settings *settings, const struct audit_image *image, enum lock_mode mode, bool regained);
+
+/* The process that had this pid, and started then, is over: written by who watches it, for it cannot. */
+void audit_exit(const char *log, pid_t pid, uint64_t start);
 
 #endif

@@ -10,9 +10,7 @@
 static bool is_family(const struct holder *holder, bool ancestors)
 {
     const struct holder *self = holders_self();
-    if (!holder->recorded || holder->boot != self->boot || holder->pid_space != self->pid_space ||
-        strcmp(holder->host, self->host) != 0)
-        return false;
+    if (!holder->recorded || holder->boot != self->boot || holder->pid_space != self->pid_space) return false;
     uint64_t start;
     pid_t parent;
     pid_t pid = self->pid;
@@ -90,7 +88,7 @@ bool family_holds(int lock_descriptor, enum lock_mode mode, bool ancestors, int 
     int relatives = 0;
     struct holder holder;
     for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
-        if (holder.recorded && holder.mode == LOCK_NONE) continue;
+        if (holder.recorded && holder.mode < LOCK_SHARED) continue;
         if (holder.recorded && mode == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
         if (!is_family(&holder, ancestors)) return false;
         relatives++;
@@ -109,7 +107,7 @@ bool family_is_self(int lock_descriptor, enum lock_mode mode)
     int found = 0;
     struct holder holder;
     for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
-        if (holder.recorded && holder.mode == LOCK_NONE) continue;
+        if (holder.recorded && holder.mode < LOCK_SHARED) continue;
         if (holder.recorded && mode == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
         if (!is_family(&holder, false)) return false;
         found++;

@@ -126,36 +126,71 @@ static uint32_t checksum(const char *bytes, size_t length)
 
 enum { SUM_LENGTH = 4 + 8 + 1 }; /* "sum=xxxxxxxx " */
 
-static void write_record(int lock_descriptor, int slot, enum lock_mode mode, int family)
+/* Words for a record that has a reason, so that of 256 bytes some are left for it. */
+enum { SHORT_HOST = 12, SHORT_COMMAND = 20 };
+
+static void append_operations(struct text *text, unsigned block)
 {
-    const struct holder *self = holders_self();
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (!(block & 1u << i)) continue;
+        text_append(text, policy_operation_name((enum operation)i));
+        if (block >> (i + 1)) text_append(text, ",");
+    }
+}
+
+/* The last part of a record, since it may hold blanks.  What is cut is cut between characters. */
+static void append_reason(struct text *text, const char *reason)
+{
+    static const char cut[] = "...";
+    char escaped[4 * HOLDERS_RECORD_SIZE];
+    size_t room = HOLDERS_RECORD_SIZE - 1 - text->length;
+    struct text whole = text_in(escaped, sizeof escaped);
+    text_append_untrusted(&whole, reason, strnlen(reason, HOLDERS_RECORD_SIZE));
+    if (whole.length <= room) {
+        text_append_bytes(text, whole.bytes, whole.length);
+        return;
+    }
+    size_t kept = room - (sizeof cut - 1);
+    while (kept && (whole.bytes[kept] & 0xc0) == 0x80) kept--;
+    text_append_bytes(text, whole.bytes, kept);
+    text_append(text, cut);
+}
+
+static void write_record(int lock_descriptor, const struct holder *holder, const char *reason)
+{
     char record[HOLDERS_RECORD_SIZE + 1];
-    struct timespec now = {0};
-    sys_clock(CLOCK_REALTIME, &now);
     struct text text = text_in(record, sizeof record);
     text_append(&text, "sum=........ pid=");
-    text_append_number(&text, self->pid);
+    text_append_number(&text, holder->pid);
     text_append(&text, " start=");
-    text_append_number(&text, (long long)self->start);
+    text_append_number(&text, (long long)holder->start);
     text_append(&text, " boot=");
-    text_append_hex(&text, self->boot, 16);
+    text_append_hex(&text, holder->boot, 16);
     text_append(&text, " pidns=");
-    text_append_number(&text, (long long)self->pid_space);
+    text_append_number(&text, (long long)holder->pid_space);
     text_append(&text, " uid=");
-    text_append_number(&text, sys_geteuid());
+    text_append_number(&text, holder->uid);
     text_append(&text, " mode=");
-    text_append(&text, policy_mode_name(mode));
-    text_append(&text, " family=");
-    text_append_number(&text, family);
+    text_append(&text, policy_mode_name(holder->mode));
+    if (holder->family) {
+        text_append(&text, " family=");
+        text_append_number(&text, holder->family);
+    }
     text_append(&text, " since=");
-    text_append_number(&text, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+    text_append_number(&text, holder->since_ms);
     text_append(&text, " fd=");
-    text_append_number(&text, lock_descriptor);
+    text_append_number(&text, holder->descriptor);
     text_append(&text, " host=");
-    text_append(&text, self->host);
+    text_append_bytes(&text, holder->host, strnlen(holder->host, reason ? SHORT_HOST : sizeof holder->host));
     text_append(&text, " cmd=");
-    text_append(&text, self->command);
-    text_append(&text, " ");
+    text_append_bytes(&text, holder->command,
+                      strnlen(holder->command, reason ? SHORT_COMMAND : sizeof holder->command));
+    if (holder->block) {
+        text_append(&text, " block=");
+        append_operations(&text, holder->block);
+    }
+    text_append(&text, reason ? " reason=" : " ");
+    if (reason) append_reason(&text, reason);
     while (text.length < HOLDERS_RECORD_SIZE - 1) text_append(&text, " ");
     record[HOLDERS_RECORD_SIZE - 1] = '\n';
     char digits[9];
@@ -163,7 +198,27 @@ static void write_record(int lock_descriptor, int slot, enum lock_mode mode, int
     text_append_hex(&sum, checksum(record + SUM_LENGTH, HOLDERS_RECORD_SIZE - SUM_LENGTH), 8);
     memcpy(record + 4, digits, 8);
     const struct iovec part = {record, HOLDERS_RECORD_SIZE};
-    write_parts(lock_descriptor, &part, 1, HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE);
+    write_parts(lock_descriptor, &part, 1, HOLDERS_RECORD_OFFSET + (off_t)holder->slot * HOLDERS_RECORD_SIZE);
+}
+
+static int64_t wall_clock_ms(void)
+{
+    struct timespec now = {0};
+    sys_clock(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void write_own_record(int lock_descriptor, int slot, const struct holder_note *note)
+{
+    struct holder self = *holders_self();
+    self.slot = slot;
+    self.uid = sys_geteuid();
+    self.mode = note->mode;
+    self.family = note->family;
+    self.block = note->block;
+    self.since_ms = wall_clock_ms();
+    self.descriptor = lock_descriptor;
+    write_record(lock_descriptor, &self, note->reason);
 }
 
 /* The value of " key=" in a record: where it starts, and its length up to the next blank. */
@@ -194,31 +249,55 @@ static bool word_field(const char *record, const char *key, char *word, size_t s
     return true;
 }
 
-static bool parse_record(const char *record, struct holder *holder)
+/* The reason is the rest of the record, without the blanks that fill it up.  Cuts it off, since it may read like any
+ * other field. */
+static void take_reason(char *record, struct holder *holder)
 {
-    uint64_t pid, start, pid_space, uid, family, since, descriptor;
+    static const char key[] = " reason=";
+    holder->reason[0] = '\0';
+    char *start = strstr(record, key);
+    if (!start) return;
+    const char *at = start + sizeof key - 1;
+    size_t length = strlen(at);
+    while (length && (at[length - 1] == ' ' || at[length - 1] == '\n')) length--;
+    struct text text = text_in(holder->reason, sizeof holder->reason);
+    text_append_bytes(&text, at, length);
+    *start = '\0';
+}
+
+static bool parse_mode(const char *word, enum lock_mode *mode)
+{
+    for (int i = LOCK_NONE; i <= LOCK_EXCLUSIVE; i++)
+        if (strcmp(word, policy_mode_name((enum lock_mode)i)) == 0) {
+            *mode = (enum lock_mode)i;
+            return true;
+        }
+    return false;
+}
+
+static bool parse_record(char *record, struct holder *holder)
+{
+    uint64_t pid, start, pid_space, uid, since, descriptor;
+    uint64_t family = 0;
     char mode[16], boot[17], sum[9];
+    char block[48] = "";
     struct text expected = text_in(sum, sizeof sum);
     text_append_hex(&expected, checksum(record + SUM_LENGTH, HOLDERS_RECORD_SIZE - SUM_LENGTH), 8);
     if (memcmp(record, "sum=", 4) != 0 || memcmp(record + 4, sum, 8) != 0) return false;
+    take_reason(record, holder);
     if (!number_field(record, " pid=", &pid) || !number_field(record, " start=", &start) ||
         !number_field(record, " pidns=", &pid_space) || !number_field(record, " uid=", &uid) ||
-        !number_field(record, " family=", &family) || !number_field(record, " since=", &since) ||
-        !number_field(record, " fd=", &descriptor) || !word_field(record, " mode=", mode, sizeof mode) ||
-        !word_field(record, " boot=", boot, sizeof boot) ||
+        !number_field(record, " since=", &since) || !number_field(record, " fd=", &descriptor) ||
+        !word_field(record, " mode=", mode, sizeof mode) || !word_field(record, " boot=", boot, sizeof boot) ||
         !word_field(record, " host=", holder->host, sizeof holder->host) ||
         !word_field(record, " cmd=", holder->command, sizeof holder->command))
         return false;
-    if (pid == 0 || pid > INT_MAX || uid > UINT32_MAX || descriptor > INT_MAX || since > INT64_MAX ||
-        family > LOCK_FAMILY_PAIRS)
+    number_field(record, " family=", &family);
+    holder->block = 0;
+    if (word_field(record, " block=", block, sizeof block) && !policy_parse_operations(block, &holder->block))
         return false;
-    if (strcmp(mode, "shared") == 0)
-        holder->mode = LOCK_SHARED;
-    else if (strcmp(mode, "exclusive") == 0)
-        holder->mode = LOCK_EXCLUSIVE;
-    else if (strcmp(mode, "none") == 0)
-        holder->mode = LOCK_NONE;
-    else
+    if (pid == 0 || pid > INT_MAX || uid > UINT32_MAX || descriptor > INT_MAX || since > INT64_MAX ||
+        family > LOCK_FAMILY_PAIRS || !parse_mode(mode, &holder->mode))
         return false;
     holder->boot = 0;
     for (const char *at = boot; *at; at++)
@@ -261,7 +340,7 @@ static int slot_to_try(pid_t pid, int try)
     return (int)(((unsigned)pid + (unsigned)try) % HOLDERS_SLOTS);
 }
 
-int holders_claim(int lock_descriptor, enum lock_mode mode, int family)
+int holders_claim(int lock_descriptor, const struct holder_note *note)
 {
     pid_t pid = sys_getpid();
     struct flock range;
@@ -269,7 +348,7 @@ int holders_claim(int lock_descriptor, enum lock_mode mode, int family)
         int slot = slot_to_try(pid, try);
         int result = lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
         if (result == 0) {
-            write_record(lock_descriptor, slot, mode, family);
+            write_own_record(lock_descriptor, slot, note);
             /* Until now the slot's record was that of whoever had the slot before: it counts from here on.  And shared,
              * the slot goes together with a shared lock on the whole file, as flock --fcntl -s takes it. */
             lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, slot, 1, &range);
@@ -288,13 +367,32 @@ int holders_claim(int lock_descriptor, enum lock_mode mode, int family)
     return -1;
 }
 
-void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, int family)
+void holders_rewrite(int lock_descriptor, int slot, const struct holder_note *note)
 {
     struct flock range;
     if (slot < 0) return;
     lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
-    write_record(lock_descriptor, slot, mode, family);
+    write_own_record(lock_descriptor, slot, note);
     lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, slot, 1, &range);
+}
+
+void holders_rewrite_for(int lock_descriptor, const struct holder *holder, enum lock_mode mode)
+{
+    struct flock range;
+    struct holder changed = *holder;
+    changed.mode = mode;
+    changed.since_ms = wall_clock_ms();
+    lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, holder->slot, 1, &range);
+    write_record(lock_descriptor, &changed, *holder->reason ? holder->reason : NULL);
+    lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, holder->slot, 1, &range);
+}
+
+bool holders_read(int lock_descriptor, int slot, struct holder *holder)
+{
+    memset(holder, 0, sizeof *holder);
+    holder->slot = slot;
+    read_record(lock_descriptor, holder);
+    return holder->recorded;
 }
 
 bool holders_next(int lock_descriptor, int from, struct holder *holder)

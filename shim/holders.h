@@ -28,12 +28,22 @@ struct holder {
     uint64_t boot;      /* first 64 bits of the boot id */
     uint64_t pid_space; /* inode of the pid namespace */
     uid_t uid;
-    enum lock_mode mode; /* LOCK_NONE: has the image open without a lock, IMGLOCK_ON_CONFLICT=warn */
+    enum lock_mode mode; /* below LOCK_SHARED: has the image open, and no lock */
     int family;          /* 0, or which pair of the descendants' bytes it holds */
     int64_t since_ms;    /* wall clock, milliseconds since 1970 */
     int descriptor;      /* the private descriptor in that process */
+    unsigned block;      /* 1 << enum operation, each: what it forbids others */
     char host[33];       /* escaped text, as all strings here */
     char command[49];
+    char reason[HOLDERS_RECORD_SIZE]; /* why, or empty */
+};
+
+/* What a holder says of itself in its record, beside what is known of the process. */
+struct holder_note {
+    enum lock_mode mode;
+    int family;
+    unsigned block;
+    const char *reason; /* or NULL; cut to what fits, 50 bytes at least */
 };
 
 /* This process, as its records tell of it.  Reads /proc at the first call in a process; where there is no /proc
@@ -42,10 +52,17 @@ const struct holder *holders_self(void);
 
 /* Claims a free slot of the lock file for this process and writes its record.  Returns the slot, or -1 when
  * there is none or it cannot be written: the lock holds all the same. */
-int holders_claim(int lock_descriptor, enum lock_mode mode, int family);
+int holders_claim(int lock_descriptor, const struct holder_note *note);
 
 /* Writes the slot's record anew, after a conversion. */
-void holders_rewrite(int lock_descriptor, int slot, enum lock_mode mode, int family);
+void holders_rewrite(int lock_descriptor, int slot, const struct holder_note *note);
+
+/* Writes another process's record anew, as it was but for the mode, which is from now on.  lock_descriptor is that
+ * process's own. */
+void holders_rewrite_for(int lock_descriptor, const struct holder *holder, enum lock_mode mode);
+
+/* Reads the record of one slot, whether or not its byte is locked.  False when it is not whole. */
+bool holders_read(int lock_descriptor, int slot, struct holder *holder);
 
 /* Finds the record that goes with this very open file description, whichever process wrote it: a descriptor that came
  * through fork and exec tells nothing else of its lock. */

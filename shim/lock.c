@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "blocker.h"
 #include "descriptor.h"
 #include "family.h"
 #include "holders.h"
@@ -203,25 +204,66 @@ static enum lock_result lock_error(int result, struct lock_problem *problem)
 
 /* ---- taking, converting, giving back -------------------------------------------------------------------- */
 
+static struct holder_note note_of(const struct lock *lock)
+{
+    return (struct holder_note){lock->mode, lock->family, lock->block, lock->reason};
+}
+
+/* The bytes that the request asks for, its own blockers among them.  0, or -EAGAIN and nothing is locked, or -errno. */
+static int take_requested(int descriptor, const struct lock_request *request, int *family, struct lock_problem *problem)
+{
+    problem->blocked = 0;
+    *family = 0;
+    int result = request->mode < LOCK_SHARED ? 0 : take_bytes(descriptor, request->mode, request->family, family);
+    if (result < 0) return result;
+    problem->blocked = blocker_find(descriptor, request->operations);
+    if (!problem->blocked && request->block) {
+        result = blocker_set(descriptor, request->block);
+        if (result > 0) problem->blocked = result;
+    }
+    if (!problem->blocked && result == 0) return 0;
+    if (request->mode >= LOCK_SHARED) unlock_fresh(descriptor, pair_start(*family));
+    return problem->blocked ? -EAGAIN : result;
+}
+
+enum { ATTEMPTS = 100, YIELDS_TO_CLEANER = 100 };
+
+/* Does one exclusive lock cover the file from its first byte to its end? */
+static bool is_locked_whole(int descriptor)
+{
+    struct flock range;
+    return lock_range(descriptor, F_OFD_GETLK, LOCK_SHARED, LOCK_BYTE, LOCK_BYTES, &range) == 0 &&
+           range.l_type == F_WRLCK && range.l_start == 0 && range.l_len == 0;
+}
+
 enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
                            struct lock_problem *problem)
 {
     char path[PATH_MAX];
     lock_path(request->directory, request->name, path);
     *lock = (struct lock){.descriptor = -1, .slot = -1};
-    for (int attempt = 0; attempt < 100; attempt++) {
+    int yields = 0;
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         if (*opened < 0) *opened = open_or_create(path, true, problem);
         if (*opened < 0) return LOCK_FAILED;
         int family = 0;
         bool queue = request->patient && request->mode == LOCK_SHARED && gate_is_closed(*opened);
-        int result = queue ? -EAGAIN : take_bytes(*opened, request->mode, request->family, &family);
+        int result = queue ? -EAGAIN : take_requested(*opened, request, &family, problem);
         struct stat status;
         int fit = check_identity(*opened, path, &status, problem);
         if (fit > 0 && result == -EAGAIN) {
+            if (problem->blocked) return LOCK_BUSY;
             /* Who was in the way may be gone by now: a child that ended, a helper. */
             if (!queue && lock_in_the_way(*opened, request->mode) == 0) continue;
             problem->own = family_is_self(*opened, request->mode);
             if (!problem->own && !queue && lock_in_the_way(*opened, request->mode) == 0) continue;
+            /* imglock gc locks the whole file for a moment, to see that nobody else does. */
+            if (!queue && yields < YIELDS_TO_CLEANER && is_locked_whole(*opened)) {
+                yields++;
+                attempt--;
+                sys_yield();
+                continue;
+            }
             return LOCK_BUSY;
         }
         if (fit > 0 && result == 0) {
@@ -230,13 +272,16 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
                                   .inode = status.st_ino,
                                   .slot = -1,
                                   .mode = request->mode,
-                                  .family = family};
+                                  .family = family,
+                                  .block = request->block,
+                                  .reason = request->reason};
             *opened = -1;
+            const struct holder_note note = note_of(lock);
             if (status.st_size == 0)
                 holders_write_header(lock->descriptor, request->image_path);
             else if (!holders_has_header(lock->descriptor))
                 return LOCK_TAKEN; /* somebody else's file under this name: locked, but not written to */
-            lock->slot = holders_claim(lock->descriptor, lock->mode, family);
+            lock->slot = holders_claim(lock->descriptor, &note);
             /* All four time stamps have to be older than 30 days before systemd-tmpfiles deletes a file. */
             sys_touch(lock->descriptor);
             return LOCK_TAKEN;
@@ -249,43 +294,84 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
     return fail(problem, -EAGAIN, "the lock file keeps changing");
 }
 
-void lock_watch(struct lock *lock, int *opened)
+void lock_watch(struct lock *lock, const struct lock_request *request, int *opened)
 {
-    *lock = (struct lock){.descriptor = descriptor_move_high(*opened), .slot = -1, .mode = LOCK_NONE};
+    struct stat status = {0};
+    sys_fstat(*opened, &status);
+    *lock = (struct lock){.descriptor = descriptor_move_high(*opened),
+                          .device = status.st_dev,
+                          .inode = status.st_ino,
+                          .slot = -1,
+                          .mode = LOCK_NONE,
+                          .reason = request->reason};
     *opened = -1;
-    lock->slot = holders_claim(lock->descriptor, LOCK_NONE, 0);
+    const struct holder_note note = note_of(lock);
+    lock->slot = holders_claim(lock->descriptor, &note);
+}
+
+bool lock_is_open(const struct lock *lock)
+{
+    struct stat status;
+    int result = lock->descriptor < 0 ? -EBADF : sys_fstat(lock->descriptor, &status);
+    /* An error of another kind says nothing of whose number it is. */
+    if (result < 0) return result != -EBADF;
+    return status.st_dev == lock->device && status.st_ino == lock->inode;
+}
+
+bool lock_confirm(const struct lock *lock)
+{
+    /* A shared lock is not passed on.  And locking shared once more might weaken it: a process that has the open file
+     * description, too, may have raised it meanwhile. */
+    return lock->mode != LOCK_EXCLUSIVE || try_lock(lock->descriptor, lock->mode, pair_start(lock->family)) != -EAGAIN;
+}
+
+bool lock_says_inactive(const struct lock *lock)
+{
+    struct holder holder;
+    return lock->slot >= 0 && holders_read(lock->descriptor, lock->slot, &holder) && holder.mode == LOCK_INACTIVE;
 }
 
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem)
 {
+    problem->blocked = blocker_find(lock->descriptor, request->operations);
+    if (problem->blocked) return LOCK_BUSY;
     int result = try_lock(lock->descriptor, request->mode, pair_start(lock->family));
     if (result < 0) return lock_error(result, problem);
     /* Up: those on the other pairs of bytes have not seen this mode yet. */
     if (request->mode > lock->mode && lock_in_the_way(lock->descriptor, request->mode) != 0 &&
         !family_holds(lock->descriptor, request->mode, request->family, 1)) {
-        if (lock->mode == LOCK_NONE)
+        if (lock->mode < LOCK_SHARED)
             unlock_fresh(lock->descriptor, pair_start(lock->family));
         else
             try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
         return LOCK_BUSY;
     }
     lock->mode = request->mode;
-    holders_rewrite(lock->descriptor, lock->slot, lock->mode, lock->family);
+    const struct holder_note note = note_of(lock);
+    holders_rewrite(lock->descriptor, lock->slot, &note);
     return LOCK_TAKEN;
 }
 
-void lock_adopt(struct lock *lock, int descriptor)
+void lock_adopt(struct lock *lock, int descriptor, const char *reason)
 {
     struct holder holder;
-    *lock = (struct lock){.descriptor = descriptor, .slot = -1, .mode = LOCK_SHARED};
+    struct stat status = {0};
+    sys_fstat(descriptor, &status);
+    *lock = (struct lock){.descriptor = descriptor,
+                          .device = status.st_dev,
+                          .inode = status.st_ino,
+                          .slot = -1,
+                          .mode = LOCK_SHARED,
+                          .reason = reason};
     if (!holders_find_own(descriptor, &holder)) return;
     lock->slot = holder.slot;
     lock->mode = holder.mode;
     lock->family = holder.family;
+    lock->block = holder.block;
     const struct holder *self = holders_self();
+    const struct holder_note note = note_of(lock);
     /* From before the exec: the command is another now. */
-    if (holder.pid == self->pid && holder.start == self->start)
-        holders_rewrite(descriptor, lock->slot, lock->mode, lock->family);
+    if (holder.pid == self->pid && holder.start == self->start) holders_rewrite(descriptor, lock->slot, &note);
 }
 
 void lock_end_guard(int lock_descriptor)

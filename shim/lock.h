@@ -34,7 +34,9 @@ struct lock {
     ino_t inode;
     int slot; /* the record's, or -1 */
     enum lock_mode mode;
-    int family; /* 0: on bytes 0-1; n: on the n-th pair of the descendants' bytes, beside an ancestor's lock */
+    int family;         /* 0: on bytes 0-1; n: on the n-th pair of the descendants' bytes, beside an ancestor's lock */
+    unsigned block;     /* the operations that are forbidden to others */
+    const char *reason; /* for the record, or NULL */
 };
 
 enum lock_result { LOCK_FAILED = -1, LOCK_BUSY = 0, LOCK_TAKEN = 1 };
@@ -44,7 +46,8 @@ struct lock_problem {
     int error;        /* errno of the call that failed; 0: the lock file is not fit to be one */
     const char *what; /* "cannot open the lock file", ... */
     uid_t owner;      /* of the lock file, where that is the reason; else (uid_t)-1 */
-    bool own; /* after LOCK_BUSY: only children that this process forked are in the way, with its own old locks */
+    bool own;    /* after LOCK_BUSY: only children that this process forked are in the way, with its own old locks */
+    int blocked; /* after LOCK_BUSY: 1 + the operation that a holder blocks; 0: the lock itself is in the way */
 };
 
 /* sha1 of the path's bytes; printf %s PATH | sha1sum gives the same. */
@@ -61,19 +64,33 @@ struct lock_request {
     const char *directory;
     const char *image_path; /* for a new lock file's header */
     enum lock_mode mode;
-    bool family;  /* an ancestor's lock lets us past */
-    bool patient; /* may wait: a reader then queues behind a writer that holds the gate */
+    bool family;         /* an ancestor's lock lets us past */
+    bool patient;        /* may wait: a reader then queues behind a writer that holds the gate */
+    unsigned operations; /* 1 << enum operation, each: what is about to be done, which a holder may block */
+    unsigned block;      /* what the lock is to forbid others */
+    const char *reason;  /* for the record, or NULL */
 };
 
-/* Takes the lock, without waiting.  *opened: the lock file's descriptor while its lock is still to be had: -1
- * at first; after LOCK_BUSY the open lock file, for another try or for the caller to close.  Kept open between
- * tries, since closing it would wake everybody who waits, ourselves first.  LOCK_FAILED fills *problem. */
+/* Takes the lock, without waiting; of a mode below LOCK_SHARED, which excludes nobody, only the record is made.
+ * *opened: the lock file's descriptor while its lock is still to be had: -1 at first; after LOCK_BUSY the open lock
+ * file, for another try or for the caller to close.  Kept open between tries, since closing it would wake everybody who
+ * waits, ourselves first.  LOCK_FAILED fills *problem. */
 enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
                            struct lock_problem *problem);
 
 /* After LOCK_BUSY: keeps the lock file open at a high number and leaves a record of mode "none" there, for an image
  * that is let through without its lock.  *opened is taken over. */
-void lock_watch(struct lock *lock, int *opened);
+void lock_watch(struct lock *lock, const struct lock_request *request, int *opened);
+
+/* Is the descriptor still open on the lock file that the lock was taken on? */
+bool lock_is_open(const struct lock *lock);
+
+/* Is an exclusive lock still held?  Asked by locking once more what is held, which changes nothing; where it is not,
+ * and nobody else holds it, it is held again.  False: the lock was passed on (imglock handoff). */
+bool lock_confirm(const struct lock *lock);
+
+/* Does the record say that the lock was given up on purpose (imglock inactivate, imglock handoff)? */
+bool lock_says_inactive(const struct lock *lock);
 
 /* Raises or lowers the mode of a lock that is held; atomically, the old mode stays when the new one is not to
  * be had.  problem as above. */
@@ -82,7 +99,7 @@ enum lock_result lock_convert(struct lock *lock, const struct lock_request *requ
 /* Fills *lock for a descriptor that came through exec with its lock, from the record that goes with it; without one the
  * mode is taken to be shared, which it is at least.  Where the record is this process's from before the exec, it is
  * written anew. */
-void lock_adopt(struct lock *lock, int descriptor);
+void lock_adopt(struct lock *lock, int descriptor, const char *reason);
 
 /* Gives the lock back: closes the descriptor. */
 void lock_release(struct lock *lock);

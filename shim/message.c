@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "blocker.h"
 #include "holders.h"
 #include "sys.h"
 #include "text.h"
@@ -171,6 +172,34 @@ static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_
     }
 }
 
+/* "COMMAND (pid N, user U) and 2 others for T: REASON" */
+static void append_holder(struct text *line, const struct holder *holder, int others)
+{
+    struct timespec now = {0};
+    const char *host = holders_self()->host;
+    sys_clock(CLOCK_REALTIME, &now);
+    append_process(line, holder->command, holder->pid);
+    text_append(line, ", user ");
+    append_user(line, holder->uid);
+    /* Beside a reason, a record has room for the host's first letters alone. */
+    if (strncmp(holder->host, host, strlen(holder->host)) != 0) {
+        text_append(line, ", host ");
+        text_append_untrusted(line, holder->host, strlen(holder->host));
+    }
+    text_append(line, ")");
+    if (others) {
+        text_append(line, " and ");
+        text_append_number(line, others);
+        text_append(line, others == 1 ? " other" : " others");
+    }
+    text_append(line, " for ");
+    text_append_duration(line, now.tv_sec - holder->since_ms / 1000);
+    if (*holder->reason) {
+        text_append(line, ": ");
+        text_append_untrusted(line, holder->reason, strlen(holder->reason));
+    }
+}
+
 enum { RECORD_TRIES = 50, RECORD_PAUSE_NS = 200 * 1000 };
 
 /* Is a slot claimed, and no record there yet at all? */
@@ -180,7 +209,7 @@ static bool record_is_coming(int lock_descriptor)
     bool coming = false;
     if (lock_descriptor < 0) return false;
     for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
-        if (holder.recorded && holder.mode != LOCK_NONE) return false;
+        if (holder.recorded && holder.mode >= LOCK_SHARED) return false;
         coming |= !holder.recorded;
     }
     return coming || lock_in_the_way(lock_descriptor, LOCK_EXCLUSIVE) == 1;
@@ -196,7 +225,7 @@ static void append_holders(struct text *line, int lock_descriptor, enum lock_mod
         sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
     }
     for (int slot = 0; lock_descriptor >= 0 && holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
-        if (!holder.recorded || holder.mode == LOCK_NONE) continue;
+        if (!holder.recorded || holder.mode < LOCK_SHARED) continue;
         /* Shared holders are no obstacle to a reader. */
         if (wanted == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
         if (first.recorded)
@@ -208,24 +237,8 @@ static void append_holders(struct text *line, int lock_descriptor, enum lock_mod
         append_unrecorded(line, lock_descriptor, wanted);
         return;
     }
-    struct timespec now = {0};
-    sys_clock(CLOCK_REALTIME, &now);
     text_append(line, first.mode == LOCK_EXCLUSIVE ? "locked exclusively by " : "locked shared by ");
-    append_process(line, first.command, first.pid);
-    text_append(line, ", user ");
-    append_user(line, first.uid);
-    if (strcmp(first.host, holders_self()->host) != 0) {
-        text_append(line, ", host ");
-        text_append_untrusted(line, first.host, strlen(first.host));
-    }
-    text_append(line, ")");
-    if (others) {
-        text_append(line, " and ");
-        text_append_number(line, others);
-        text_append(line, others == 1 ? " other" : " others");
-    }
-    text_append(line, " for ");
-    text_append_duration(line, now.tv_sec - first.since_ms / 1000);
+    append_holder(line, &first, others);
 }
 
 /* Programs try again: qemu-img opens an image twice before it gives up, losetup as often as it can.  One line a second
@@ -253,6 +266,56 @@ void message_conflict(const struct settings *settings, const char *path, const c
     text_append(&line, action);
     text_append(&line, ": ");
     append_holders(&line, lock_descriptor, wanted);
+    end_line(settings, &line);
+}
+
+void message_blocked(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
+                     enum operation operation)
+{
+    struct text line;
+    struct holder holder;
+    if (said_just_now(settings, path) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, action);
+    if (lock_descriptor >= 0 && blocker_holder(lock_descriptor, operation, &holder)) {
+        text_append(&line, ": blocked by ");
+        append_holder(&line, &holder, 0);
+    } else {
+        text_append(&line, ": blocked by a program that left no record of itself, or under way in another");
+    }
+    end_line(settings, &line);
+}
+
+void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error)
+{
+    struct text line;
+    if (said_just_now(settings, path) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, "opened read-only instead of for writing: ");
+    if (error)
+        text_append(&line, strerrordesc_np(error));
+    else
+        append_holders(&line, lock_descriptor, LOCK_EXCLUSIVE);
+    end_line(settings, &line);
+}
+
+void message_mode(const struct settings *settings, const char *path, const char *action, const char *why)
+{
+    struct text line;
+    if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, action);
+    text_append(&line, ": ");
+    text_append(&line, why);
+    text_append(&line, "; IMGLOCK_MODE or IMGLOCK_RULES sets the mode");
+    end_line(settings, &line);
+}
+
+void message_lost(const struct settings *settings, int lock_descriptor, enum lock_mode mode)
+{
+    struct text line;
+    char path[PATH_MAX];
+    if (lock_descriptor < 0 || !holders_read_header(lock_descriptor, path)) strcpy(path, "an image");
+    if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, "its lock is lost, the program closed the lock's descriptor; now ");
+    append_holders(&line, lock_descriptor, mode);
     end_line(settings, &line);
 }
 

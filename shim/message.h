@@ -18,6 +18,20 @@ void message_start(void);
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
                       enum lock_mode wanted);
 
+/* "imglock: PATH: ACTION: blocked by COMMAND (pid N, user U) for T: REASON". */
+void message_blocked(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
+                     enum operation operation);
+
+/* "imglock: PATH: opened read-only instead of for writing: locked ..., or, where lock_descriptor is -1, the error. */
+void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error);
+
+/* "imglock: PATH: ACTION: WHY", where why is a mode that does not allow the open. */
+void message_mode(const struct settings *settings, const char *path, const char *action, const char *why);
+
+/* "imglock: PATH: its lock is lost: ...": a private descriptor was closed behind our back, and somebody else has the
+ * lock by now.  lock_descriptor: the open lock file, whose header names the image, or -1. */
+void message_lost(const struct settings *settings, int lock_descriptor, enum lock_mode mode);
+
 /* "imglock: PATH: ACTION: WHAT PATH-OF-LOCK-FILE: ERROR; next step". */
 void message_problem(const struct settings *settings, const char *path, const char *action,
                      const struct lock_name *name, const struct lock_problem *problem);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "arguments.h"
 #include "sys.h"
 #include "text.h"
 
@@ -27,17 +28,26 @@ static bool choose(const struct choice *choices, const char *value, size_t lengt
     return false;
 }
 
-static const struct choice modes[] = {
-    {"auto", MODE_AUTO}, {"shared", MODE_SHARED}, {"exclusive", MODE_EXCLUSIVE}, {"nolock", MODE_NOLOCK}, {0}};
-#define MODES_TEXT "auto, shared, exclusive or nolock"
+static const struct choice modes[] = {{"auto", MODE_AUTO},
+                                      {"shared", MODE_SHARED},
+                                      {"exclusive", MODE_EXCLUSIVE},
+                                      {"nolock", MODE_NOLOCK},
+                                      {"force-share", MODE_FORCE_SHARE},
+                                      {"inactive", MODE_INACTIVE},
+                                      {0}};
+#define MODES_TEXT "auto, shared, exclusive, nolock, force-share or inactive"
 
-static const struct choice conflict_answers[] = {{"deny", CONFLICT_DENY}, {"warn", CONFLICT_WARN}, {0}};
+static const struct choice conflict_answers[] = {
+    {"deny", CONFLICT_DENY}, {"read-only", CONFLICT_READ_ONLY}, {"warn", CONFLICT_WARN}, {0}};
 static const struct choice error_answers[] = {{"deny", false}, {"allow", true}, {0}};
 static const struct choice switches[] = {{"on", true}, {"off", false}, {0}};
 static const struct choice keys[] = {{"path", false}, {"inode", true}, {0}};
 static const struct choice levels[] = {{"conflicts", LOG_CONFLICTS}, {"quiet", LOG_QUIET}, {"debug", LOG_DEBUG}, {0}};
 static const struct choice guards[] = {
-    {"truncate", GUARD_TRUNCATE}, {"unlink", GUARD_UNLINK}, {"rename", GUARD_RENAME}, {0}};
+    {"truncate", OPERATION_TRUNCATE}, {"unlink", OPERATION_UNLINK}, {"rename", OPERATION_RENAME}, {0}};
+static const struct choice operations[] = {{"write", OPERATION_WRITE},   {"truncate", OPERATION_TRUNCATE},
+                                           {"resize", OPERATION_RESIZE}, {"rename", OPERATION_RENAME},
+                                           {"unlink", OPERATION_UNLINK}, {0}};
 /* Names that a refused open may return.  Measured: on EBUSY and EAGAIN losetup and mount -o loop retry for
  * ever, on EACCES and EROFS six tools fall back to reading in silence.  All stay possible: the user knows the
  * program. */
@@ -77,18 +87,29 @@ static bool parse_wait(const char *value, int64_t *wait_ns)
     return true;
 }
 
-static bool parse_guard(const char *value, unsigned *guard)
+/* Names separated by commas; each bit is the choice's value. */
+static bool choose_several(const struct choice *choices, const char *value, unsigned *chosen)
 {
-    *guard = 0;
-    if (strcmp(value, "none") == 0) return true;
+    *chosen = 0;
     for (const char *at = value;; at++) {
         const char *end = strchrnul(at, ',');
         int one;
-        if (!choose(guards, at, (size_t)(end - at), &one)) return false;
-        *guard |= (unsigned)one;
+        if (!choose(choices, at, (size_t)(end - at), &one)) return false;
+        *chosen |= 1u << one;
         if (!*end) return true;
         at = end;
     }
+}
+
+static bool parse_guard(const char *value, unsigned *guard)
+{
+    *guard = 0;
+    return strcmp(value, "none") == 0 || choose_several(guards, value, guard);
+}
+
+bool policy_parse_operations(const char *value, unsigned *chosen)
+{
+    return choose_several(operations, value, chosen);
 }
 
 /* conflicts|quiet|debug and stderr|syslog|/file, in any order, separated by a comma; a file name may hold
@@ -135,6 +156,21 @@ static const char *rule_separator(const char *start, const char *end)
     return NULL;
 }
 
+/* Is this glob, up to its separator, given a mode once more before the value's end, and another one? */
+static bool contradicted(const char *glob, const char *separator, const char *end)
+{
+    size_t length = (size_t)(separator - glob);
+    for (const char *at = end; *at;) {
+        const char *next = entry_end(++at);
+        const char *other = rule_separator(at, next);
+        if (other && (size_t)(other - at) == length && memcmp(at, glob, length) == 0 &&
+            (next - other != end - separator || memcmp(other, separator, (size_t)(end - separator)) != 0))
+            return true;
+        at = next;
+    }
+    return false;
+}
+
 static bool valid_rules(const char *value)
 {
     for (const char *at = value;;) {
@@ -143,6 +179,7 @@ static bool valid_rules(const char *value)
         int mode;
         if (!separator || separator == at || !choose(modes, separator + 1, (size_t)(end - separator - 1), &mode))
             return false;
+        if (contradicted(at, separator, end)) return false;
         if (!*end) return true;
         at = end + 1;
     }
@@ -188,9 +225,9 @@ static const struct {
     const char *expects;
 } variables[VARIABLES] = {
     [VARIABLE_MODE] = {"IMGLOCK_MODE", MODES_TEXT},
-    [VARIABLE_RULES] = {"IMGLOCK_RULES", "GLOB=MODE[:GLOB=MODE...], MODE being " MODES_TEXT},
+    [VARIABLE_RULES] = {"IMGLOCK_RULES", "GLOB=MODE[:GLOB=MODE...], no GLOB with two modes, MODE being " MODES_TEXT},
     [VARIABLE_WAIT] = {"IMGLOCK_WAIT", "seconds, with a fraction if need be, or forever"},
-    [VARIABLE_ON_CONFLICT] = {"IMGLOCK_ON_CONFLICT", "deny or warn"},
+    [VARIABLE_ON_CONFLICT] = {"IMGLOCK_ON_CONFLICT", "deny, read-only or warn"},
     [VARIABLE_ON_ERROR] = {"IMGLOCK_ON_ERROR", "deny or allow"},
     [VARIABLE_ERRNO] = {"IMGLOCK_ERRNO", "ETXTBSY, EBUSY, EAGAIN, EACCES, EPERM, EROFS, EIO, ENOLCK, EDEADLK or ENXIO"},
     [VARIABLE_GUARD] = {"IMGLOCK_GUARD", "none, or any of truncate,unlink,rename"},
@@ -200,9 +237,8 @@ static const struct {
     [VARIABLE_KEY] = {"IMGLOCK_KEY", "path or inode"},
     [VARIABLE_MAGIC] = {"IMGLOCK_MAGIC", "on or off"},
     [VARIABLE_LOG] = {"IMGLOCK_LOG", "conflicts, quiet or debug, then stderr, syslog or a file's absolute path"},
-    /* Part of the design, not of this version: refused, since a user who sets one counts on it. */
-    [VARIABLE_BLOCK] = {"IMGLOCK_BLOCK", "no value: this version has no operation blockers"},
-    [VARIABLE_REASON] = {"IMGLOCK_REASON", "no value: this version records no reasons"},
+    [VARIABLE_BLOCK] = {"IMGLOCK_BLOCK", "any of write,truncate,resize,rename,unlink"},
+    [VARIABLE_REASON] = {"IMGLOCK_REASON", "a text"},
     [VARIABLE_AUDIT] = {"IMGLOCK_AUDIT", "a file's absolute path"},
 };
 
@@ -263,7 +299,10 @@ static bool apply(struct settings *settings, enum variable variable, const char 
         settings->audit = value;
         return value[0] == '/';
     case VARIABLE_BLOCK:
+        return policy_parse_operations(value, &settings->block);
     case VARIABLE_REASON:
+        settings->reason = value;
+        return true;
     case VARIABLES:
         break;
     }
@@ -293,13 +332,40 @@ static void audit_defaults(struct settings *settings)
     settings->log_level = LOG_QUIET;
 }
 
+/* Settings that make sense alone and none together.  The line names the one that gives way to the mode. */
+static void find_contradiction(struct settings *settings, const char *const values[])
+{
+    static const char *const with_read_only[] = {
+        [MODE_SHARED] = NULL,
+        [MODE_EXCLUSIVE] = "deny or warn with IMGLOCK_MODE=exclusive, in which a reader is no way out",
+        [MODE_NOLOCK] = "deny or warn with IMGLOCK_MODE=nolock, in which nothing conflicts",
+        [MODE_FORCE_SHARE] = "deny or warn with IMGLOCK_MODE=force-share, in which opens for writing are refused",
+        [MODE_INACTIVE] = "deny or warn with IMGLOCK_MODE=inactive, in which nothing conflicts",
+    };
+    static const char *const with_block[] = {
+        [MODE_NOLOCK] = "no value with IMGLOCK_MODE=nolock: only a holder blocks operations",
+        [MODE_FORCE_SHARE] = "no value with IMGLOCK_MODE=force-share: only a holder blocks operations",
+        [MODE_INACTIVE] = "no value with IMGLOCK_MODE=inactive: only a holder blocks operations",
+    };
+    const char *expects = settings->on_conflict == CONFLICT_READ_ONLY ? with_read_only[settings->mode] : NULL;
+    enum variable variable = VARIABLE_ON_CONFLICT;
+    if (!expects && settings->block) {
+        expects = with_block[settings->mode];
+        variable = VARIABLE_BLOCK;
+    }
+    if (!expects || settings->bad_variable) return;
+    settings->bad_variable = variables[variable].name;
+    settings->bad_value = values[variable];
+    settings->bad_expects = expects;
+}
+
 bool policy_parse(char *const *environment, struct settings *settings, bool copy)
 {
     *settings = (struct settings){
         .mode = MODE_AUTO,
         .on_conflict = CONFLICT_DENY,
         .refusal_errno = ETXTBSY,
-        .guard = GUARD_TRUNCATE | GUARD_UNLINK | GUARD_RENAME,
+        .guard = 1u << OPERATION_TRUNCATE | 1u << OPERATION_UNLINK | 1u << OPERATION_RENAME,
         .magic = true,
         .family = true,
         .log_level = LOG_CONFLICTS,
@@ -325,6 +391,7 @@ bool policy_parse(char *const *environment, struct settings *settings, bool copy
         settings->bad_expects = "memory for a copy of the settings, and there is none";
         return false;
     }
+    const char *values[VARIABLES] = {0};
     for (char *const *entry = environment; *entry; entry++) {
         enum variable variable = variable_of(*entry, &value);
         if (variable == VARIABLES) continue;
@@ -333,6 +400,7 @@ bool policy_parse(char *const *environment, struct settings *settings, bool copy
             value = memcpy(storage, value, size);
             storage += size;
         }
+        values[variable] = value;
         /* An empty value is an unset one, as for most programs: "IMGLOCK_RULES= imglock ..." */
         if (*value && !apply(settings, variable, value) && !settings->bad_variable) {
             settings->bad_variable = variables[variable].name;
@@ -340,6 +408,7 @@ bool policy_parse(char *const *environment, struct settings *settings, bool copy
             settings->bad_expects = variables[variable].expects;
         }
     }
+    find_contradiction(settings, values);
     /* Quiet as an audit is, a setting that makes no sense is never ignored. */
     if (settings->bad_variable && settings->audit) {
         settings->allow_on_error = false;
@@ -370,6 +439,7 @@ const struct settings *policy_settings(void)
     int expected = UNREAD;
     if (atomic_compare_exchange_strong(&state, &expected, READING)) {
         policy_parse(environ, &process_settings, true);
+        process_settings.force_share = arguments_force_share();
         atomic_store(&state, READ);
         return &process_settings;
     }
@@ -377,6 +447,7 @@ const struct settings *policy_settings(void)
     struct settings *own = sys_mmap(sizeof *own);
     if (!own) return &process_settings;
     policy_parse(environ, own, true);
+    own->force_share = arguments_force_share();
     return own;
 }
 
@@ -397,19 +468,38 @@ static enum open_mode mode_for(const struct settings *settings, const char *real
     return settings->mode;
 }
 
-enum lock_mode policy_lock_mode(const struct settings *settings, const char *real_path, int flags)
+bool policy_ignores(const struct settings *settings, const char *real_path)
 {
+    return mode_for(settings, real_path) == MODE_NOLOCK;
+}
+
+struct policy_decision policy_decide(const struct settings *settings, const char *real_path, int flags, bool existing)
+{
+    bool reads = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC);
     switch (mode_for(settings, real_path)) {
     case MODE_SHARED:
-        return LOCK_SHARED;
+        return (struct policy_decision){true, LOCK_SHARED, NULL};
     case MODE_EXCLUSIVE:
-        return LOCK_EXCLUSIVE;
+        return (struct policy_decision){true, LOCK_EXCLUSIVE, NULL};
     case MODE_NOLOCK:
-        return LOCK_NONE;
+        return (struct policy_decision){0};
+    case MODE_FORCE_SHARE:
+        return (struct policy_decision){true, LOCK_FORCE_SHARE,
+                                        reads ? NULL : "mode force-share is for reading beside a writer"};
+    case MODE_INACTIVE:
+        return (struct policy_decision){
+            true, LOCK_INACTIVE, flags & O_TRUNC && existing ? "this process is inactive and holds no lock" : NULL};
     case MODE_AUTO:
         break;
     }
-    return (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC) ? LOCK_SHARED : LOCK_EXCLUSIVE;
+    enum lock_mode reading = settings->force_share ? LOCK_FORCE_SHARE : LOCK_SHARED;
+    return (struct policy_decision){true, reads ? reading : LOCK_EXCLUSIVE, NULL};
+}
+
+bool policy_may_degrade(const struct settings *settings, int flags)
+{
+    return settings->on_conflict == CONFLICT_READ_ONLY && (flags & O_ACCMODE) == O_RDWR &&
+           !(flags & (O_TRUNC | O_APPEND | O_EXCL));
 }
 
 int policy_names_image(const struct settings *settings, const char *real_path)
@@ -425,5 +515,15 @@ int policy_names_image(const struct settings *settings, const char *real_path)
 
 const char *policy_mode_name(enum lock_mode mode)
 {
-    return mode == LOCK_EXCLUSIVE ? "exclusive" : mode == LOCK_SHARED ? "shared" : "none";
+    static const char *const names[] = {[LOCK_NONE] = "none",
+                                        [LOCK_FORCE_SHARE] = "force-share",
+                                        [LOCK_INACTIVE] = "inactive",
+                                        [LOCK_SHARED] = "shared",
+                                        [LOCK_EXCLUSIVE] = "exclusive"};
+    return names[mode];
+}
+
+const char *policy_operation_name(enum operation operation)
+{
+    return operations[operation].name;
 }

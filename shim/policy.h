@@ -14,13 +14,25 @@ enum open_mode { /* IMGLOCK_MODE and the right-hand side of IMGLOCK_RULES */
                  MODE_SHARED,
                  MODE_EXCLUSIVE,
                  MODE_NOLOCK,
+                 MODE_FORCE_SHARE,
+                 MODE_INACTIVE,
 };
 
-enum lock_mode { LOCK_NONE, LOCK_SHARED, LOCK_EXCLUSIVE };
+/* In order of strength.  Those below LOCK_SHARED lock nothing and are but recorded: an image that was let through
+ * (IMGLOCK_ON_CONFLICT=warn), that is read beside a writer, that is open at the passive end of a migration. */
+enum lock_mode { LOCK_NONE, LOCK_FORCE_SHARE, LOCK_INACTIVE, LOCK_SHARED, LOCK_EXCLUSIVE };
 
-enum { GUARD_TRUNCATE = 1, GUARD_UNLINK = 2, GUARD_RENAME = 4 };
+/* What a holder may forbid others meanwhile (IMGLOCK_BLOCK), in the order of the lock file's bytes. */
+enum operation {
+    OPERATION_WRITE,    /* open for writing */
+    OPERATION_TRUNCATE, /* O_TRUNC and what is made of it */
+    OPERATION_RESIZE,   /* truncate, ftruncate, fallocate */
+    OPERATION_RENAME,
+    OPERATION_UNLINK,
+    OPERATIONS
+};
 
-enum conflict_answer { CONFLICT_DENY, CONFLICT_WARN };
+enum conflict_answer { CONFLICT_DENY, CONFLICT_READ_ONLY, CONFLICT_WARN };
 
 enum log_level { LOG_QUIET, LOG_CONFLICTS, LOG_DEBUG };
 enum log_target { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
@@ -32,11 +44,14 @@ struct settings {
     enum conflict_answer on_conflict;
     int64_t wait_ns;     /* 0: refuse at once; WAIT_FOREVER */
     int refusal_errno;   /* what a refused open returns */
-    unsigned guard;      /* GUARD_* */
+    unsigned guard;      /* 1 << enum operation, each: what counts as writing */
     bool allow_on_error; /* IMGLOCK_ON_ERROR=allow */
     bool magic;          /* look at headers */
     bool key_inode;      /* a second lock by device and inode */
     bool family;         /* descendants are let past */
+    bool force_share;    /* the program's own arguments ask for it: reads go through beside a writer */
+    unsigned block;      /* 1 << enum operation, each: what others may not do to the images that this process holds */
+    const char *reason;  /* why, in the user's words; or NULL */
     enum log_level log_level;
     enum log_target log_target;
     const char *log_file;  /* for LOG_TO_FILE */
@@ -58,13 +73,32 @@ const struct settings *policy_settings(void);
  * tell which. */
 bool policy_parse(char *const *environment, struct settings *settings, bool copy);
 
-/* The lock mode for an image at real_path opened with these open(2) flags. */
-enum lock_mode policy_lock_mode(const struct settings *settings, const char *real_path, int flags);
+/* What an open of an image needs, and why it may not be. */
+struct policy_decision {
+    bool locked;         /* false: nolock, none of imglock's business */
+    enum lock_mode mode; /* to be taken, or, below LOCK_SHARED, to be recorded */
+    const char *refusal; /* the mode does not allow this open at all; or NULL */
+};
+
+/* The decision for an image at real_path opened with these open(2) flags.  existing: it is there already. */
+struct policy_decision policy_decide(const struct settings *settings, const char *real_path, int flags, bool existing);
+
+/* Does IMGLOCK_MODE, or a rule, leave this path alone altogether? */
+bool policy_ignores(const struct settings *settings, const char *real_path);
+
+/* Would this open, when it cannot have its lock, do as one for reading (IMGLOCK_ON_CONFLICT=read-only)? */
+bool policy_may_degrade(const struct settings *settings, int flags);
 
 /* What IMGLOCK_IMAGES says of this path: 1 an image, -1 none, 0 nothing. */
 int policy_names_image(const struct settings *settings, const char *real_path);
 
 /* "shared", "exclusive": a lock mode's name in messages and records. */
 const char *policy_mode_name(enum lock_mode mode);
+
+/* "write", "resize": an operation's name. */
+const char *policy_operation_name(enum operation operation);
+
+/* Operations by name, separated by commas, into 1 << enum operation.  False when one is unknown. */
+bool policy_parse_operations(const char *value, unsigned *operations);
 
 #endif

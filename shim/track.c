@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "audit.h"
+#include "blocker.h"
 #include "descriptor.h"
 #include "holders.h"
+#include "message.h"
 #include "sys.h"
 
 /* ---- entries -------------------------------------------------------------------------------------------- */
@@ -414,6 +416,63 @@ static void uncount_hold(uint32_t number, enum lock_mode mode)
 
 /* ---- holds ---------------------------------------------------------------------------------------------- */
 
+/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it; takes it anew, at
+ * another number.  In the section. */
+static void renew_private(uint32_t number)
+{
+    struct image *image = image_at(number);
+    const struct settings *settings = policy_settings();
+    struct lock_request request = {.name = &image->name,
+                                   .directory = settings->directory,
+                                   .image_path = "",
+                                   .mode = image->writers ? LOCK_EXCLUSIVE : LOCK_SHARED,
+                                   .family = settings->family,
+                                   .block = image->lock.block,
+                                   .reason = settings->reason};
+    struct lock_problem ignored;
+    int opened = -1;
+    if (image->lock.mode < LOCK_SHARED) request.mode = image->lock.mode;
+    if (image->lock.descriptor >= 0 && entry_image(track_entry(image->lock.descriptor)) == number &&
+        track_is_private(image->lock.descriptor))
+        set_entry(image->lock.descriptor, 0);
+    bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
+    if (regained) {
+        set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
+        set_private_close_on_exec(image);
+    }
+    struct audit_image about = audited(image);
+    audit_lost(settings, &about, request.mode, regained);
+    if (!regained) message_lost(settings, opened, request.mode);
+    if (opened >= 0) sys_close(opened);
+}
+
+/* What this process has of the lock already is looked at before it is built upon: the program may have closed the
+ * private descriptor by a system call of its own, and imglock handoff may have passed the lock on. */
+static enum lock_result use_held(uint32_t number, const struct lock_request *request, int *opened,
+                                 struct lock_problem *problem)
+{
+    struct image *image = image_at(number);
+    if (!lock_is_open(&image->lock)) {
+        renew_private(number);
+        if (image->lock.descriptor < 0) {
+            struct lock_request stronger = *request;
+            if (image->writers) stronger.mode = LOCK_EXCLUSIVE;
+            enum lock_result result = lock_take(&stronger, &image->lock, opened, problem);
+            if (result == LOCK_TAKEN) set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
+            if (result == LOCK_TAKEN) set_private_close_on_exec(image);
+            return result;
+        }
+    }
+    if (image->lock.mode < request->mode) return lock_convert(&image->lock, request, problem);
+    if (lock_confirm(&image->lock)) {
+        problem->blocked = blocker_find(image->lock.descriptor, request->operations);
+        return problem->blocked ? LOCK_BUSY : LOCK_TAKEN;
+    }
+    /* Passed on: from then on as in IMGLOCK_MODE=inactive. */
+    bool destroys = request->operations & 1u << OPERATION_TRUNCATE;
+    return lock_says_inactive(&image->lock) && !destroys ? LOCK_TAKEN : LOCK_BUSY;
+}
+
 /* Brings one lock of this process to at least the wanted mode; *before is the mode that it had.  *number: the image,
  * made if need be.  watch: after LOCK_BUSY the image is there all the same, without a lock. */
 static enum lock_result take_one(const struct lock_request *request, bool watch, uint32_t *number, int *opened,
@@ -422,10 +481,8 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
     *before = LOCK_NONE;
     *number = find_image(request->name);
     if (*number) {
-        struct image *image = image_at(*number);
-        *before = image->lock.mode;
-        if (image->lock.mode >= request->mode) return LOCK_TAKEN;
-        return lock_convert(&image->lock, request, problem);
+        *before = image_at(*number)->lock.mode;
+        return use_held(*number, request, opened, problem);
     }
     *number = add_image(request->name);
     if (!*number) {
@@ -435,7 +492,7 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
     struct image *image = image_at(*number);
     enum lock_result result = lock_take(request, &image->lock, opened, problem);
     watch = watch && result == LOCK_BUSY;
-    if (watch) lock_watch(&image->lock, opened);
+    if (watch) lock_watch(&image->lock, request, opened);
     if ((result == LOCK_TAKEN || watch) && !slot_for((unsigned)image->lock.descriptor)) {
         lock_release(&image->lock);
         *problem =
@@ -492,7 +549,8 @@ static enum lock_result take_foreign(const struct track_request *request, struct
     uint32_t number = find_image(request->lock.name);
     if (number && image_at(number)->lock.mode >= request->lock.mode) {
         hold->foreign_private = image_at(number)->lock.descriptor;
-        return LOCK_TAKEN;
+        problem->blocked = blocker_find(hold->foreign_private, request->lock.operations);
+        return problem->blocked ? LOCK_BUSY : LOCK_TAKEN;
     }
     struct lock lock;
     enum lock_result result = lock_take(&request->lock, &lock, opened, problem);
@@ -522,6 +580,7 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         int fresh = -1;
         int *inode_opened = request->inode_opened ? request->inode_opened : &fresh;
         by_inode = image_at(by_path)->companion;
+        inode_request.operations = 0;
         inode_request.name = by_inode ? &image_at(by_inode)->name : request->inode_name;
         result = take_one(&inode_request, false, &by_inode, inode_opened, &inode_had, problem);
         if (fresh >= 0) sys_close(fresh);
@@ -640,31 +699,6 @@ bool track_still_open(const struct track_hold *hold, int descriptor)
 
 /* ---- events --------------------------------------------------------------------------------------------- */
 
-/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it; takes it anew, at
- * another number.  In the section. */
-static void renew_private(uint32_t number)
-{
-    struct image *image = image_at(number);
-    image->lock.descriptor = -1;
-    image->lock.slot = -1;
-    const struct settings *settings = policy_settings();
-    struct lock_request request = {.name = &image->name,
-                                   .directory = settings->directory,
-                                   .image_path = "",
-                                   .mode = image->writers ? LOCK_EXCLUSIVE : LOCK_SHARED,
-                                   .family = settings->family};
-    struct lock_problem ignored;
-    int opened = -1;
-    bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
-    if (regained) {
-        set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
-        set_private_close_on_exec(image);
-    }
-    struct audit_image about = audited(image);
-    audit_lost(settings, &about, request.mode, regained);
-    if (opened >= 0) sys_close(opened);
-}
-
 void track_forget_stale(int descriptor)
 {
     struct track_hold hold;
@@ -759,18 +793,31 @@ int track_privates(int descriptor, int privates[2])
     return count;
 }
 
-int track_own_lock(const struct lock_name *name, enum lock_mode *mode)
+static bool tell_own(uint32_t number, struct track_own *own)
+{
+    if (!number || image_at(number)->lock.descriptor < 0) return false;
+    const struct image *image = image_at(number);
+    *own = (struct track_own){image->name, image->lock.descriptor, image->lock.mode, image->lock.block};
+    return true;
+}
+
+bool track_own_lock(const struct lock_name *name, struct track_own *own)
 {
     sys_signals before;
-    int descriptor = -1;
     enter(&before);
-    uint32_t number = find_image(name);
-    if (number) {
-        descriptor = image_at(number)->lock.descriptor;
-        *mode = image_at(number)->lock.mode;
-    }
+    bool found = tell_own(find_image(name), own);
     leave(&before);
-    return descriptor;
+    return found;
+}
+
+bool track_lock_of(int descriptor, struct track_own *own)
+{
+    sys_signals before;
+    struct track_hold hold;
+    enter(&before);
+    bool found = hold_of(descriptor, &hold) && tell_own(hold.image, own);
+    leave(&before);
+    return found;
 }
 
 void track_adopt_lock(const struct lock_name *name, int descriptor)
@@ -781,7 +828,7 @@ void track_adopt_lock(const struct lock_name *name, int descriptor)
         if (number) {
             struct image *image = image_at(number);
             image->shared_lock = true;
-            lock_adopt(&image->lock, descriptor);
+            lock_adopt(&image->lock, descriptor, policy_settings()->reason);
             set_entry(descriptor, make_entry(ENTRY_PRIVATE, true, number));
         }
     }

@@ -114,8 +114,19 @@ int64_t track_next(unsigned first, unsigned last);
 /* A child may have got our locks: fork, clone, a spawn of a program. */
 void track_note_fork(void);
 
-/* Is the lock of this image held by this very process?  Returns its private descriptor and the mode, or -1. */
-int track_own_lock(const struct lock_name *name, enum lock_mode *mode);
+/* What this process has of an image's lock. */
+struct track_own {
+    struct lock_name name;
+    int descriptor; /* private */
+    enum lock_mode mode;
+    unsigned block; /* operations that it forbids others */
+};
+
+/* Has this very process the image's lock, or its record? */
+bool track_own_lock(const struct lock_name *name, struct track_own *own);
+
+/* The same for the image that a descriptor of the program is open on. */
+bool track_lock_of(int descriptor, struct track_own *own);
 
 /* A lock that came through exec: its descriptor is known by number only.  It may be shared with the process that passed
  * it down, so it is never weakened here. */

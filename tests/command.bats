@@ -214,7 +214,7 @@ END
     failed_125 "IMGLOCK_WAIT=soon makes no sense; it takes seconds" -w soon "$HELPERS/cli_open"
     failed_125 "IMGLOCK_MODE=rw makes no sense; it takes auto" --mode rw "$HELPERS/cli_open"
     IMGLOCK_DIR=relative failed_125 "IMGLOCK_DIR=relative makes no sense" "$HELPERS/cli_open"
-    IMGLOCK_BLOCK=write failed_125 "IMGLOCK_BLOCK=write makes no sense" "$HELPERS/cli_open"
+    IMGLOCK_BLOCK=read failed_125 "IMGLOCK_BLOCK=read makes no sense" "$HELPERS/cli_open"
 }
 
 @test "what imglock says stays on one line and drives no terminal" {

@@ -40,8 +40,6 @@ tmpfile64           # the same
 mktemp              # opens nothing
 __mktemp            # the same
 mkdtemp             # a directory
-ftruncate           # of a descriptor, which has its lock
-ftruncate64         # the same
 create_module       # modules of the kernel
 duplocale           # locales
 __duplocale         # the same

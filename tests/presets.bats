@@ -145,7 +145,7 @@ END
 
 @test "a line that makes no sense is refused, with the file and the line" {
     printf '# x\n\nIMGLOCK_MODE=rw\n' >settings
-    refused_at 3 "IMGLOCK_MODE=rw makes no sense; it takes auto, shared, exclusive or nolock"
+    refused_at 3 "IMGLOCK_MODE=rw makes no sense; it takes auto, shared, exclusive, nolock, force-share or inactive"
     printf 'IMGLOCK_MDOE=auto\n' >settings
     refused_at 1 "there is no setting IMGLOCK_MDOE; did you mean IMGLOCK_MODE?"
     printf 'IMGLOCK_MODE=auto\nLD_PRELOAD=/x.so\n' >settings

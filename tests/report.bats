@@ -64,7 +64,7 @@ traced() {
 
 @test "a backup and a mkfs beside a writer: both overlaps, the commands side by side, exit status 1" {
     audited 'held write disk.img
-        qemu-img convert -U -f raw -O qcow2 disk.img backup.qcow2
+        qemu-img convert -f raw -O qcow2 disk.img backup.qcow2
         mkfs.ext4 -q -F disk.img
         kill $holder; wait'
     report log.jsonl
@@ -72,7 +72,7 @@ traced() {
     assert_line --index 1 "$PWD/disk.img"
     assert_line --regexp "^    write, let through .* root +mkfs.ext4 -q -F disk.img$"
     assert_line "  Overlaps that corrupt: 2"
-    assert_line --regexp "^ +holder write disk.img +\| qemu-img convert -U -f raw -O qcow2 disk.img$"
+    assert_line --regexp "^ +holder write disk.img +\| qemu-img convert -f raw -O qcow2 disk.img$"
     assert_line --regexp "^ +holder write disk.img +\| mkfs.ext4 -q -F disk.img$"
     assert_line --regexp "mkfs.ext4 \(pid [0-9]+, root\) for writing, O_RDWR.*; locked exclusively by holder \(pid [0-9]+, root\)"
     assert_line "$PWD/backup.qcow2"

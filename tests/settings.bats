@@ -167,7 +167,7 @@ locked_as() {
     new_image vm/a.qcow2 'iso/b=c.qcow2' vm/colon:d.qcow2
     ln -s vm/a.qcow2 linked.qcow2
     export IMGLOCK_MODE=nolock \
-        IMGLOCK_RULES="$PWD/vm/a*=exclusive:*/vm/*=shared:*/iso/b=c.qcow2=exclusive:$PWD/vm/a*=nolock"
+        IMGLOCK_RULES="$PWD/vm/a*=exclusive:*/vm/*=shared:*/iso/b=c.qcow2=exclusive:$PWD/vm/a.*=nolock"
     locked_as r write vm/a.qcow2
     locked_as r write linked.qcow2
     locked_as rw read vm/colon:d.qcow2

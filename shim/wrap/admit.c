@@ -11,174 +11,16 @@
 #include "../policy.h"
 #include "../realpath.h"
 #include "../sys.h"
+#include "claim.h"
 #include "cleanup.h"
-
-/* ---- taking a lock for a path --------------------------------------------------------------------------- */
-
-/* Everything that has to be undone when the program's thread is cancelled or jumps out while we wait. */
-struct attempt {
-    struct lock_waiter waiter;
-    bool waiting;
-    const struct lock_name *name;
-    int opened;       /* the lock file */
-    int inode_opened; /* the second one, with IMGLOCK_KEY=inode */
-    int descriptor;   /* the program's, opened but not yet returned; -1: none */
-};
-
-/* An open lock file to ask about holders; with the lock that this process has, if it has one, it is that one's. */
-static int descriptor_to_ask(const struct attempt *attempt)
-{
-    enum lock_mode own_mode;
-    if (attempt->opened >= 0) return attempt->opened;
-    return attempt->inode_opened >= 0 ? attempt->inode_opened : track_own_lock(attempt->name, &own_mode);
-}
-
-static void abandon_attempt(void *argument)
-{
-    struct attempt *attempt = argument;
-    if (attempt->waiting) lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
-    if (attempt->opened >= 0) sys_close(attempt->opened);
-    if (attempt->inode_opened >= 0) sys_close(attempt->inode_opened);
-    if (attempt->descriptor >= 0) sys_close(attempt->descriptor);
-}
-
-static const char *action_of(int flags)
-{
-    if (flags & O_TRUNC) return "cannot truncate";
-    return (flags & O_ACCMODE) == O_RDONLY ? "cannot open for reading" : "cannot open for writing";
-}
-
-/* What a refusal for want of a lock returns.  Running out of descriptors or memory is what it is; everything else
- * is ENOLCK, on which every program that was measured gives up cleanly. */
-static int problem_errno(const struct lock_problem *problem)
-{
-    return problem->error == EMFILE || problem->error == ENFILE || problem->error == ENOMEM ? problem->error : ENOLCK;
-}
-
-struct claim {
-    const struct settings *settings;
-    const char *path; /* real */
-    enum lock_mode mode;
-    int flags;
-    int descriptor;            /* as in struct attempt */
-    const struct stat *status; /* of the image; NULL: it does not exist yet */
-};
-
-enum { OWN_CHILD_TRIES = 500, OWN_CHILD_PAUSE_NS = 200 * 1000 };
-#define NOTE_AFTER_NS (1000 * 1000 * 1000)
-
-/* Waits as long as IMGLOCK_WAIT says. */
-static enum lock_result wait_for_lock(const struct claim *claim, const struct track_request *request,
-                                      const struct audit_image *about, struct track_hold *hold, struct attempt *attempt,
-                                      struct lock_problem *problem, bool *interrupted)
-{
-    const struct settings *settings = claim->settings;
-    const struct lock_name *name = request->lock.name;
-    struct _pthread_cleanup_buffer cleanup;
-    enum lock_result result = LOCK_BUSY;
-    int64_t start = audit_now();
-    bool noted = false;
-    audit_wait(settings, about, claim->mode);
-    /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
-    bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
-    lock_wait_start(&attempt->waiter, settings->directory, by_inode ? request->inode_name : name, settings->wait_ns);
-    attempt->waiting = true;
-    _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
-    do {
-        if (!noted && audit_now() - start > NOTE_AFTER_NS) {
-            message_waiting(settings, claim->path, descriptor_to_ask(attempt), claim->mode);
-            noted = true;
-        }
-        if (!lock_wait(&attempt->waiter, descriptor_to_ask(attempt), claim->mode, interrupted)) break;
-        result = track_take(request, hold, &attempt->opened, problem);
-    } while (result == LOCK_BUSY);
-    _pthread_cleanup_pop(&cleanup, 0);
-    attempt->waiting = false;
-    /* The gate's lock may have moved, with the lock that it stands beside, to the private descriptor. */
-    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
-    return result;
-}
-
-/* Takes a hold, waiting as long as IMGLOCK_WAIT says.  0: *hold has it, or is empty where the open goes through
- * without (IMGLOCK_ON_ERROR=allow).  Else an errno, after one line on why. */
-static int claim_image(const struct claim *claim, struct track_hold *hold)
-{
-    const struct settings *settings = claim->settings;
-    bool warn = settings->on_conflict == CONFLICT_WARN;
-    struct lock_name name, inode_name;
-    lock_name_of_path(claim->path, &name);
-    struct track_request request = {.lock = {.name = &name,
-                                             .directory = settings->directory,
-                                             .image_path = claim->path,
-                                             .mode = claim->mode,
-                                             .family = settings->family,
-                                             .patient = settings->wait_ns != 0},
-                                    .watch = warn && settings->wait_ns == 0};
-    struct audit_image about = {.path = claim->path, .name = &name, .lock_descriptor = -1};
-    if (claim->status) {
-        about.device = claim->status->st_dev;
-        about.inode = claim->status->st_ino;
-    }
-    struct attempt attempt = {.name = &name, .opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
-    if (settings->key_inode && claim->status) {
-        lock_name_of_inode(claim->status->st_dev, claim->status->st_ino, &inode_name);
-        request.inode_name = &inode_name;
-        request.inode_opened = &attempt.inode_opened;
-    }
-    struct lock_problem problem = {.owner = (uid_t)-1};
-    int64_t start = settings->audit ? audit_now() : 0;
-    bool interrupted = false;
-    enum lock_result result = track_take(&request, hold, &attempt.opened, &problem);
-    /* The only one in the way is a child that has not yet closed what it inherited: it is given a moment, since bare
-     * libc would let us both in. */
-    for (int tries = 0; result == LOCK_BUSY && problem.own && tries < OWN_CHILD_TRIES; tries++) {
-        struct timespec moment = {.tv_nsec = OWN_CHILD_PAUSE_NS};
-        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
-        track_drop(hold);
-        result = track_take(&request, hold, &attempt.opened, &problem);
-    }
-    if (result == LOCK_BUSY && settings->wait_ns) {
-        about.lock_descriptor = descriptor_to_ask(&attempt);
-        result = wait_for_lock(claim, &request, &about, hold, &attempt, &problem, &interrupted);
-        if (result == LOCK_BUSY && !interrupted && warn) {
-            request.watch = true;
-            result = track_take(&request, hold, &attempt.opened, &problem);
-        }
-    }
-    int error = 0;
-    about.lock_descriptor = descriptor_to_ask(&attempt);
-    if (result == LOCK_BUSY && interrupted) {
-        error = EINTR;
-    } else if (result == LOCK_BUSY) {
-        error = warn ? 0 : settings->refusal_errno;
-        message_conflict(settings, claim->path, action_of(claim->flags), about.lock_descriptor, claim->mode);
-        audit_conflict(settings, &about, claim->flags, claim->mode, error);
-    } else if (result == LOCK_FAILED) {
-        error = settings->allow_on_error ? 0 : problem_errno(&problem);
-        message_problem(settings, claim->path, action_of(claim->flags), &name, &problem);
-        audit_problem(settings, &about, problem.what, problem.error, error);
-    } else if (hold->before == LOCK_NONE) {
-        message_debug(settings, claim->path, claim->mode == LOCK_EXCLUSIVE ? "locked exclusively" : "locked shared");
-        audit_acquire(settings, &about, claim->mode, settings->audit ? audit_now() - start : 0, hold->family);
-    } else if (hold->before < claim->mode) {
-        audit_convert(settings, &about, hold->before, claim->mode);
-    }
-    if (attempt.opened >= 0) sys_close(attempt.opened);
-    if (attempt.inode_opened >= 0) sys_close(attempt.inode_opened);
-    if (error) track_drop(hold);
-    if (claim->status) {
-        hold->device = claim->status->st_dev;
-        hold->inode = claim->status->st_ino;
-    }
-    return error;
-}
+#include "guard.h"
 
 /* What stands in the way of evaluating the lock, in one line; then the errno, or 0 with IMGLOCK_ON_ERROR=allow. */
 static int refuse_for_problem(const struct settings *settings, const struct open_call *call,
                               const struct lock_problem *problem)
 {
-    message_problem(settings, call->path ? call->path : "(a descriptor)", action_of(call->flags), NULL, problem);
-    return settings->allow_on_error ? 0 : problem_errno(problem);
+    message_problem(settings, call->path ? call->path : "(a descriptor)", claim_action(call->flags), NULL, problem);
+    return settings->allow_on_error ? 0 : claim_problem_errno(problem);
 }
 
 static int path_problem(const struct settings *settings, const struct open_call *call, ssize_t length)
@@ -215,7 +57,7 @@ static int attach(const struct settings *settings, const struct open_call *call,
 
 static int setting_problem(const struct settings *settings, const char *path, int flags)
 {
-    message_bad_setting(settings, path, action_of(flags));
+    message_bad_setting(settings, path, claim_action(flags));
     return settings->allow_on_error ? 0 : ENOLCK;
 }
 
@@ -289,11 +131,13 @@ static bool is_image(const struct settings *settings, const struct open_call *ca
 }
 
 /* The image's lock, for a file that is open already.  0, or an errno.  ESTALE: the file has lost its name
- * meanwhile, open it anew. */
+ * meanwhile, open it anew.  *degraded: the lock is a shared one, and the program gets a descriptor for reading. */
 static int lock_open_image(const struct settings *settings, const struct open_call *call, int descriptor,
-                           const struct stat *status, char *path, bool last_attempt, struct track_hold *hold)
+                           const struct stat *status, char *path, bool last_attempt, struct track_hold *hold,
+                           bool *degraded)
 {
     struct stat named;
+    *degraded = false;
     for (int attempt = 0;; attempt++) {
         bool deleted;
         ssize_t length = realpath_of_descriptor(descriptor, path, &deleted);
@@ -302,12 +146,12 @@ static int lock_open_image(const struct settings *settings, const struct open_ca
         if (deleted && !last_attempt) return ESTALE;
         struct claim claim = {.settings = settings,
                               .path = path,
-                              .mode = policy_lock_mode(settings, path, call->flags),
                               .flags = call->flags,
                               .descriptor = descriptor,
-                              .status = status};
-        if (claim.mode == LOCK_NONE) return 0;
+                              .status = status,
+                              .degradable = policy_may_degrade(settings, call->flags) && !posix_locks_used};
         int error = claim_image(&claim, hold);
+        *degraded = claim.degraded;
         if (error || !hold->mode) return error;
         if (sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW) == 0 && named.st_dev == status->st_dev &&
             named.st_ino == status->st_ino)
@@ -319,6 +163,27 @@ static int lock_open_image(const struct settings *settings, const struct open_ca
         track_drop(hold);
         if (!last_attempt) return ESTALE;
     }
+}
+
+/* The program's descriptor becomes one for reading, under the same number.  0 or an errno. */
+static int reopen_for_reading(const struct open_call *call, int descriptor)
+{
+    struct stat was, is;
+    char link[32];
+    int flags = sys_fcntl(descriptor, F_GETFL, 0);
+    if (flags < 0) return -flags;
+    /* The kernel keeps O_NOFOLLOW, which would not follow the link. */
+    flags = (flags & ~(O_ACCMODE | O_NOFOLLOW)) | O_RDONLY | O_NOCTTY | O_CLOEXEC;
+    realpath_descriptor_link(descriptor, link);
+    int reading = sys_openat(AT_FDCWD, link, flags, 0);
+    /* A chroot without /proc: by name, once more. */
+    if (reading == -ENOENT && call->path) reading = sys_openat(call->directory, call->path, flags, 0);
+    if (reading < 0) return -reading;
+    bool same = sys_fstat(descriptor, &was) == 0 && sys_fstat(reading, &is) == 0 && was.st_dev == is.st_dev &&
+                was.st_ino == is.st_ino;
+    long result = same ? sys_call(SYS_dup3, reading, descriptor, call->flags & O_CLOEXEC, 0, 0, 0) : -ESTALE;
+    sys_close(reading);
+    return result < 0 ? (int)-result : 0;
 }
 
 /* O_TRUNC, after the lock.  ftruncate on the descriptor moves the same time stamps that O_TRUNC moves. */
@@ -340,6 +205,19 @@ static int truncate_opened(const struct open_call *call, int descriptor, const s
     return -result;
 }
 
+/* The same for an image, whose holders may block it. */
+static int truncate_image(const struct settings *settings, const struct open_call *call, int descriptor,
+                          const struct stat *status, const char *path)
+{
+    struct guard guard;
+    if (!(call->flags & O_TRUNC)) return truncate_opened(call, descriptor, status);
+    int error = guard_image(&guard, settings, OPERATION_TRUNCATE, path);
+    if (error) return error;
+    error = truncate_opened(call, descriptor, status);
+    guard_end(&guard);
+    return error;
+}
+
 static void abandon_hold(void *hold)
 {
     track_drop(hold);
@@ -351,10 +229,12 @@ static __attribute__((noinline)) int judge_image(const struct settings *settings
 {
     char path[PATH_MAX];
     struct track_hold hold = {0};
+    bool degraded;
     struct _pthread_cleanup_buffer cleanup;
     _pthread_cleanup_push(&cleanup, abandon_hold, &hold);
-    int error = lock_open_image(settings, call, descriptor, status, path, last_attempt, &hold);
-    if (!error) error = truncate_opened(call, descriptor, status);
+    int error = lock_open_image(settings, call, descriptor, status, path, last_attempt, &hold, &degraded);
+    if (!error) error = truncate_image(settings, call, descriptor, status, path);
+    if (!error && degraded) error = reopen_for_reading(call, descriptor);
     if (!error) error = attach(settings, call, &hold, descriptor);
     track_drop(&hold);
     _pthread_cleanup_pop(&cleanup, 0);
@@ -401,13 +281,41 @@ static bool only_names_decide(const struct settings *settings)
     return !settings->magic && !settings->images;
 }
 
+bool admit_reads_instead(const struct open_call *call)
+{
+    const struct settings *settings = policy_settings();
+    if ((errno != EROFS && errno != EACCES) || !call->path || !policy_may_degrade(settings, call->flags)) return false;
+    /* Looked at through a descriptor that has no effect on what it is opened on. */
+    struct stat status;
+    struct open_call look = *call;
+    look.flags |= O_PATH;
+    int handle = sys_openat(call->directory, call->path, O_PATH | O_CLOEXEC, 0);
+    bool image = handle >= 0 && sys_fstat(handle, &status) == 0 && image_possible(&status) &&
+                 is_image(settings, &look, handle, &status, true) && !settings->bad_variable;
+    if (handle >= 0) sys_close(handle);
+    return image;
+}
+
+static int open_and_judge(const struct open_call *call, int flags, bool through_link);
+
+/* On read-only storage: the same open for reading alone. */
+static int open_for_reading(const struct open_call *call, bool through_link)
+{
+    int why = errno;
+    struct open_call reading = *call;
+    reading.flags = (call->flags & ~(O_ACCMODE | O_CREAT)) | O_RDONLY;
+    int descriptor = open_and_judge(&reading, reading.flags, through_link);
+    if (descriptor >= 0) message_degraded(policy_settings(), call->path, -1, why);
+    return descriptor;
+}
+
 /* Opens without creating or truncating, and judges. */
 static int open_and_judge(const struct open_call *call, int flags, bool through_link)
 {
     int saved = errno;
     for (int reopens = 0;; reopens++) {
         int descriptor = call->invoke(call, flags);
-        if (descriptor < 0) return descriptor;
+        if (descriptor < 0) return admit_reads_instead(call) ? open_for_reading(call, through_link) : descriptor;
         track_opened(descriptor);
         /* The kernel has read the path, so we may. */
         if (call->path && !through_link && !(call->flags & O_TRUNC) && only_names_decide(policy_settings()) &&
@@ -522,6 +430,7 @@ static int judge_ahead(const struct settings *settings, const struct open_call *
 {
     struct open_call look = *call;
     char path[PATH_MAX];
+    bool degraded;
     look.flags |= O_PATH;
     int result = sys_fstat(handle, &admission->status);
     if (result < 0) return -result;
@@ -533,7 +442,9 @@ static int judge_ahead(const struct settings *settings, const struct open_call *
         return 0;
     }
     if (settings->bad_variable) return setting_problem(settings, call->path, call->flags);
-    return lock_open_image(settings, call, handle, &admission->status, path, true, &admission->hold);
+    int error = lock_open_image(settings, call, handle, &admission->status, path, true, &admission->hold, &degraded);
+    admission->degraded = degraded;
+    return error;
 }
 
 int admit_ahead(const struct open_call *call, struct admission *admission)
@@ -551,14 +462,10 @@ int admit_ahead(const struct open_call *call, struct admission *admission)
         /* What stands in the way of the path stands in the way of the open: libc says so. */
         int named = length > 0 && settings->images ? policy_names_image(settings, path) : 0;
         if (length > 0 && (named > 0 || (named == 0 && (image_by_extension(call->path) || image_by_extension(path))))) {
-            struct claim claim = {.settings = settings,
-                                  .path = path,
-                                  .mode = policy_lock_mode(settings, path, call->flags),
-                                  .flags = call->flags,
-                                  .descriptor = -1};
+            struct claim claim = {.settings = settings, .path = path, .flags = call->flags, .descriptor = -1};
             if (settings->bad_variable)
                 error = setting_problem(settings, call->path, call->flags);
-            else if (claim.mode != LOCK_NONE)
+            else
                 error = claim_image(&claim, &admission->hold);
         }
     }
@@ -580,6 +487,7 @@ int admit_behind(const struct open_call *call, struct admission *admission, int 
     if (!admission->hold.mode && same && (admission->judged || status.st_size == 0)) return 0;
     if (same && admission->judged) {
         int error = truncate_opened(call, descriptor, &status);
+        if (!error && admission->degraded) error = reopen_for_reading(call, descriptor);
         if (!error) error = attach(policy_settings(), call, &admission->hold, descriptor);
         if (!error) return 0;
         track_drop(&admission->hold);
@@ -592,99 +500,4 @@ int admit_behind(const struct open_call *call, struct admission *admission, int 
     track_drop(&admission->hold);
     if (error) errno = error;
     return error ? -1 : 0;
-}
-
-/* ---- the guard ------------------------------------------------------------------------------------------ */
-
-static const char *guarded_action(unsigned operation)
-{
-    return operation == GUARD_TRUNCATE ? "cannot truncate"
-           : operation == GUARD_UNLINK ? "cannot delete"
-                                       : "cannot rename";
-}
-
-static const char *guarded_operation(unsigned operation)
-{
-    return operation == GUARD_TRUNCATE ? "truncate" : operation == GUARD_UNLINK ? "unlink" : "rename";
-}
-
-/* Locks one name exclusively for a moment, if anybody ever locked it.  The descriptor, -1 for nothing to hold, or
- * -2: refused. */
-static int guard_name(const struct settings *settings, unsigned operation, int directory, const char *path, bool follow)
-{
-    char real[PATH_MAX];
-    struct lock_name name;
-    struct lock_problem problem;
-    enum lock_mode own_mode = LOCK_NONE;
-    if (realpath_of_name(directory, path, follow, real) < 0) return -1;
-    lock_name_of_path(real, &name);
-    int own = track_own_lock(&name, &own_mode);
-    if (own >= 0 && own_mode == LOCK_EXCLUSIVE) return -1;
-    struct lock lock;
-    int opened = own >= 0 ? -1 : lock_open_existing(settings->directory, &name, &problem);
-    if (own < 0 && opened < 0) return -1;
-    struct lock_request request = {.name = &name,
-                                   .directory = settings->directory,
-                                   .image_path = real,
-                                   .mode = LOCK_EXCLUSIVE,
-                                   .family = settings->family};
-    enum lock_result result;
-    if (own >= 0)
-        result = lock_in_the_way(own, LOCK_EXCLUSIVE) ? LOCK_BUSY : LOCK_TAKEN;
-    else
-        result = lock_take(&request, &lock, &opened, &problem);
-    if (result == LOCK_TAKEN) return own >= 0 ? -1 : lock.descriptor;
-    int refused = -2;
-    if (result == LOCK_BUSY) {
-        int ask = own >= 0 ? own : opened;
-        const struct audit_image about = {.path = real, .name = &name, .lock_descriptor = ask};
-        if (settings->on_conflict != CONFLICT_DENY) refused = -1;
-        message_conflict(settings, real, guarded_action(operation), ask, LOCK_EXCLUSIVE);
-        audit_guard(settings, &about, guarded_operation(operation), refused == -1 ? 0 : EBUSY);
-    } else {
-        /* A lock file that this user may not lock says nothing of a holder: a look has to do. */
-        opened = lock_open_existing(settings->directory, &name, &problem);
-        bool held = opened >= 0 && lock_in_the_way(opened, LOCK_EXCLUSIVE) == 1;
-        if (held) message_conflict(settings, real, guarded_action(operation), opened, LOCK_EXCLUSIVE);
-        if (!held || settings->on_conflict != CONFLICT_DENY) refused = -1;
-    }
-    if (opened >= 0) sys_close(opened);
-    return refused;
-}
-
-static int guard_slot(struct guard *guard, int slot, unsigned operation, int directory, const char *path, bool follow)
-{
-    const struct settings *settings = policy_settings();
-    guard->descriptors[slot] = -1;
-    if (!(settings->guard & operation)) return 0;
-    /* The kernel has to read the path first: EFAULT is the program's. */
-    char byte;
-    ssize_t link = sys_readlinkat(directory, path, &byte, 1);
-    /* A name that is not there yet may be locked already, by whoever is about to create it. */
-    bool new_target = slot == 1 && link == -ENOENT;
-    if (link < 0 && link != -EINVAL && !new_target) return 0;
-    int descriptor = guard_name(settings, operation, directory, path, follow);
-    guard->descriptors[slot] = descriptor;
-    if (descriptor != -2) return 0;
-    guard->descriptors[slot] = -1;
-    guard_end(guard);
-    errno = EBUSY;
-    return -1;
-}
-
-int guard_begin(struct guard *guard, unsigned operation, int directory, const char *path, bool follow)
-{
-    guard->descriptors[1] = -1;
-    return guard_slot(guard, 0, operation, directory, path, follow);
-}
-
-int guard_also(struct guard *guard, unsigned operation, int directory, const char *path)
-{
-    return guard_slot(guard, 1, operation, directory, path, false);
-}
-
-void guard_end(struct guard *guard)
-{
-    for (int i = 0; i < 2; i++)
-        if (guard->descriptors[i] >= 0) lock_end_guard(guard->descriptors[i]);
 }

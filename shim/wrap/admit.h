@@ -13,7 +13,7 @@
 #include "../track.h"
 
 /* One call of the open family.  invoke does the real call with the flags given, which differ from the call's own
- * by O_CREAT, O_EXCL and O_TRUNC; it returns a descriptor, or -1 with libc's errno. */
+ * by O_CREAT, O_EXCL and O_TRUNC, or ask for reading alone; it returns a descriptor, or -1 with libc's errno. */
 struct open_call {
     int (*invoke)(const struct open_call *call, int flags);
     int directory;
@@ -36,7 +36,8 @@ int admit_descriptor(const struct open_call *call, int descriptor);
  * 0, or -1 and errno.  admit_behind binds the lock to the descriptor that came of it, or, for -1, drops it. */
 struct admission {
     struct track_hold hold;
-    bool judged; /* *status is the file that was judged */
+    bool judged;   /* *status is the file that was judged */
+    bool degraded; /* the descriptor is to be one for reading (IMGLOCK_ON_CONFLICT=read-only) */
     struct stat status;
 };
 int admit_ahead(const struct open_call *call, struct admission *admission);
@@ -45,17 +46,11 @@ int admit_behind(const struct open_call *call, struct admission *admission, int 
 /* A cleanup routine (cleanup.h) for a struct admission. */
 void admit_abandon(void *admission);
 
+/* An open for reading and writing has failed, errno says why: is the image on read-only storage, and will an open for
+ * reading do (IMGLOCK_ON_CONFLICT=read-only)?  errno stays. */
+bool admit_reads_instead(const struct open_call *call);
+
 /* The program takes locks by F_SETLK, which it would lose with any descriptor of the file that is closed. */
 void admit_note_posix_lock(void);
-
-/* A path operation that counts as writing (IMGLOCK_GUARD): truncate, unlink, rename.  Locks the name for the time
- * of the operation where its lock file exists.  0: go on, and call guard_end; -1: refused, errno is EBUSY. */
-struct guard {
-    int descriptors[2];
-};
-int guard_begin(struct guard *guard, unsigned operation, int directory, const char *path, bool follow);
-/* Adds a second name to a guard that has begun: rename's other end.  On refusal the guard has ended. */
-int guard_also(struct guard *guard, unsigned operation, int directory, const char *path);
-void guard_end(struct guard *guard);
 
 #endif

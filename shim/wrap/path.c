@@ -3,30 +3,30 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "admit.h"
+#include "guard.h"
 #include "real.h"
 
-#define GUARDED_TRUNCATE(name, offset)                                                \
-    EXPORT int name(const char *path, offset length)                                  \
-    {                                                                                 \
-        struct guard guard;                                                           \
-        if (guard_begin(&guard, GUARD_TRUNCATE, AT_FDCWD, path, true) < 0) return -1; \
-        int result = REAL(name)(path, length);                                        \
-        guard_end(&guard);                                                            \
-        return result;                                                                \
+#define GUARDED_TRUNCATE(name, offset)                                                  \
+    EXPORT int name(const char *path, offset length)                                    \
+    {                                                                                   \
+        struct guard guard;                                                             \
+        if (guard_begin(&guard, OPERATION_RESIZE, AT_FDCWD, path, true) < 0) return -1; \
+        int result = REAL(name)(path, length);                                          \
+        guard_end(&guard);                                                              \
+        return result;                                                                  \
     }
 
 GUARDED_TRUNCATE(truncate, off_t)
 GUARDED_TRUNCATE(truncate64, off64_t)
 
-#define GUARDED_UNLINK(name)                                                         \
-    EXPORT int name(const char *path)                                                \
-    {                                                                                \
-        struct guard guard;                                                          \
-        if (guard_begin(&guard, GUARD_UNLINK, AT_FDCWD, path, false) < 0) return -1; \
-        int result = REAL(name)(path);                                               \
-        guard_end(&guard);                                                           \
-        return result;                                                               \
+#define GUARDED_UNLINK(name)                                                             \
+    EXPORT int name(const char *path)                                                    \
+    {                                                                                    \
+        struct guard guard;                                                              \
+        if (guard_begin(&guard, OPERATION_UNLINK, AT_FDCWD, path, false) < 0) return -1; \
+        int result = REAL(name)(path);                                                   \
+        guard_end(&guard);                                                               \
+        return result;                                                                   \
     }
 
 GUARDED_UNLINK(unlink)
@@ -36,7 +36,7 @@ EXPORT int unlinkat(int directory, const char *path, int flags)
 {
     struct guard guard;
     if (flags & AT_REMOVEDIR) return REAL(unlinkat)(directory, path, flags);
-    if (guard_begin(&guard, GUARD_UNLINK, directory, path, false) < 0) return -1;
+    if (guard_begin(&guard, OPERATION_UNLINK, directory, path, false) < 0) return -1;
     int result = REAL(unlinkat)(directory, path, flags);
     guard_end(&guard);
     return result;
@@ -45,8 +45,8 @@ EXPORT int unlinkat(int directory, const char *path, int flags)
 /* Both ends: an image that is moved away leaves its lock behind under the old name, one that is replaced is gone. */
 static int guard_both(struct guard *guard, int from_directory, const char *from, int to_directory, const char *to)
 {
-    if (guard_begin(guard, GUARD_RENAME, from_directory, from, false) < 0) return -1;
-    return guard_also(guard, GUARD_RENAME, to_directory, to);
+    if (guard_begin(guard, OPERATION_RENAME, from_directory, from, false) < 0) return -1;
+    return guard_also(guard, OPERATION_RENAME, to_directory, to);
 }
 
 EXPORT int rename(const char *from, const char *to)

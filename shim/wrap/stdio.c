@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "../message.h"
 #include "../realpath.h"
 #include "admit.h"
 #include "cleanup.h"
@@ -49,6 +50,32 @@ static int descriptor_of(FILE *stream)
     return descriptor;
 }
 
+/* "r+" of an image on read-only storage, where "r" will do.  NULL and errno as it is, where it will not. */
+static FILE *fopen_for_reading(fopen_function *real, const struct open_call *call, const char *mode)
+{
+    char reading[64];
+    size_t length = 0;
+    int why = errno;
+    if (!admit_reads_instead(call)) return NULL;
+    for (; *mode; mode++) {
+        if (*mode == '+') continue;
+        if (length == sizeof reading - 1) return NULL;
+        reading[length++] = *mode;
+    }
+    reading[length] = '\0';
+    struct open_call read = *call;
+    read.flags = (call->flags & ~O_ACCMODE) | O_RDONLY;
+    FILE *stream = real(call->path, reading);
+    if (!stream || admit_descriptor(&read, fileno_unlocked(stream)) == 0) {
+        if (stream) message_degraded(policy_settings(), call->path, -1, why);
+        return stream;
+    }
+    why = errno;
+    REAL(fclose)(stream);
+    errno = why;
+    return NULL;
+}
+
 static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
 {
     const struct open_call call = {.directory = AT_FDCWD, .path = path, .flags = flags_of_mode(mode)};
@@ -57,7 +84,8 @@ static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
     if (!(call.flags & O_CREAT)) {
         /* Nothing is destroyed by this open, so the look can come after it. */
         FILE *stream = real(path, mode);
-        if (stream && admit_descriptor(&call, fileno_unlocked(stream)) < 0) {
+        if (!stream) return fopen_for_reading(real, &call, mode);
+        if (admit_descriptor(&call, fileno_unlocked(stream)) < 0) {
             saved = errno;
             REAL(fclose)(stream);
             errno = saved;

@@ -30,7 +30,8 @@ static int invoke_openat2(const struct open_call *call, int flags)
 {
     const struct open_how_call *by = call->extra;
     struct open_how how = *by->how;
-    how.flags = (how.flags & ~(__u64)(O_CREAT | O_EXCL | O_TRUNC)) | (__u64)(flags & (O_CREAT | O_EXCL | O_TRUNC));
+    const int changed = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC;
+    how.flags = (how.flags & ~(__u64)changed) | (__u64)(flags & changed);
     if (!(how.flags & O_CREAT)) how.mode = 0; /* else EINVAL */
     return (int)REAL(syscall)(SYS_openat2, call->directory, call->path, &how, sizeof how);
 }
@@ -166,6 +167,10 @@ EXPORT long syscall(long number, ...)
         return renameat2((int)a, (const char *)b, (int)c, (const char *)d, (unsigned)e);
     case SYS_truncate:
         return truncate((const char *)a, (off_t)b);
+    case SYS_ftruncate:
+        return ftruncate((int)a, (off_t)b);
+    case SYS_fallocate:
+        return fallocate((int)a, (int)b, (off_t)c, (off_t)d);
     default:
         break;
     }

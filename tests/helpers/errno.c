@@ -329,6 +329,14 @@ static void failing_on_descriptors(void)
     SHOW(syscall(SYS_unlinkat, AT_FDCWD, "missing.img", 0));
     SHOW(syscall(SYS_renameat2, AT_FDCWD, "missing.img", AT_FDCWD, "x.img", 0));
     SHOW(syscall(SYS_truncate, "missing.img", 0));
+    SHOW(syscall(SYS_ftruncate, 77, 0));
+    SHOW(syscall(SYS_fallocate, 77, 0, 0, 1));
+    SHOW(ftruncate(77, 0));
+    SHOW(ftruncate64(-1, 0));
+    SHOW(fallocate(77, 0, 0, 1));
+    SHOW(fallocate64(-1, 0, 0, 1));
+    SHOW(posix_fallocate(77, 0, 1));
+    SHOW(posix_fallocate64(-1, 0, 1));
     SHOW(syscall(SYS_openat2, AT_FDCWD, "file.img", &(char[64]){1, 2, 3, [60] = 4}, 64));
     SHOW(syscall(SYS_openat2, AT_FDCWD, "file.img", &(char[64]){0}, 8));
     FILE *stream = fopen("/dev/null", "r");

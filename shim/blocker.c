@@ -1,0 +1,85 @@
+#include "blocker.h"
+
+#include <errno.h>
+
+#include "sys.h"
+
+enum { TRIES = 500, PAUSE_NS = 200 * 1000 };
+
+static int lock_byte(int descriptor, int command, short type, int operation, struct flock *range)
+{
+    *range = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = BLOCKER_BYTE + operation, .l_len = 1};
+    int result;
+    do {
+        result = sys_fcntl(descriptor, command, (long)range);
+    } while (result == -EINTR);
+    return result == -EACCES ? -EAGAIN : result;
+}
+
+static void unlock_bytes(int descriptor, unsigned operations)
+{
+    struct flock range;
+    for (int i = 0; i < OPERATIONS; i++)
+        if (operations & 1u << i) lock_byte(descriptor, F_OFD_SETLK, F_UNLCK, i, &range);
+}
+
+static void pause_a_moment(void)
+{
+    const struct timespec moment = {.tv_nsec = PAUSE_NS};
+    sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
+}
+
+/* Locks the bytes one after the other; in one order everywhere, so nobody waits for what a waiting one has.  1 + the
+ * operation whose byte is not to be had, and none is locked then. */
+static int lock_bytes(int descriptor, short type, unsigned operations)
+{
+    struct flock range;
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (!(operations & 1u << i)) continue;
+        int result = lock_byte(descriptor, F_OFD_SETLK, type, i, &range);
+        if (result == 0) continue;
+        unlock_bytes(descriptor, operations & ((1u << i) - 1));
+        return result == -EAGAIN ? i + 1 : result;
+    }
+    return 0;
+}
+
+int blocker_set(int lock_descriptor, unsigned operations)
+{
+    int result = lock_bytes(lock_descriptor, F_RDLCK, operations);
+    /* Operations are over in a moment. */
+    for (int tries = 0; result > 0 && tries < TRIES; tries++) {
+        pause_a_moment();
+        result = lock_bytes(lock_descriptor, F_RDLCK, operations);
+    }
+    return result;
+}
+
+int blocker_find(int lock_descriptor, unsigned operations)
+{
+    struct flock range;
+    for (int i = 0; i < OPERATIONS; i++)
+        if (operations & 1u << i && lock_byte(lock_descriptor, F_OFD_GETLK, F_WRLCK, i, &range) == 0 &&
+            range.l_type == F_RDLCK)
+            return i + 1;
+    return 0;
+}
+
+int blocker_begin_operation(int lock_descriptor, unsigned operations)
+{
+    for (int tries = 0;; tries++) {
+        int result = lock_bytes(lock_descriptor, F_WRLCK, operations);
+        /* A lock file that this user may only read, a file system without locks: a look has to do. */
+        if (result <= 0) return result < 0 ? blocker_find(lock_descriptor, operations) : 0;
+        int blocked = blocker_find(lock_descriptor, operations);
+        if (blocked || tries == TRIES) return blocked ? blocked : result;
+        pause_a_moment();
+    }
+}
+
+bool blocker_holder(int lock_descriptor, enum operation operation, struct holder *holder)
+{
+    for (int slot = 0; holders_next(lock_descriptor, slot, holder); slot = holder->slot + 1)
+        if (holder->recorded && holder->block & 1u << operation) return true;
+    return false;
+}

@@ -1,0 +1,33 @@
+/* claim.h: the lock that one open needs: taken, waited for, refused, with the line that says so. */
+#ifndef IMGLOCK_CLAIM_H
+#define IMGLOCK_CLAIM_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "../policy.h"
+#include "../track.h"
+
+struct claim {
+    const struct settings *settings;
+    const char *path; /* real */
+    int flags;        /* of the open */
+    int descriptor;   /* the program's, opened but not yet returned, closed should its thread be cancelled; or -1 */
+    const struct stat *status; /* of the image; NULL: it does not exist yet */
+    bool degradable;           /* when the lock is not to be had, a shared one and a descriptor for reading will do */
+    bool degraded;             /* result: that is what came of it */
+};
+
+/* Takes a hold, waiting as long as IMGLOCK_WAIT says.  0: *hold has it, or is empty where the open goes through
+ * without (mode nolock, IMGLOCK_ON_ERROR=allow).  Else an errno, after one line on why.  A cancellation point when it
+ * waits. */
+int claim_image(struct claim *claim, struct track_hold *hold);
+
+/* "cannot open for writing": what an open with these flags cannot do when it is refused. */
+const char *claim_action(int flags);
+
+/* What a refusal for want of a lock returns.  Running out of descriptors or memory is what it is; everything else
+ * is ENOLCK, on which every program that was measured gives up cleanly. */
+int claim_problem_errno(const struct lock_problem *problem);
+
+#endif

@@ -1,0 +1,217 @@
+#include "guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "../audit.h"
+#include "../blocker.h"
+#include "../message.h"
+#include "../realpath.h"
+#include "../sys.h"
+#include "../track.h"
+
+/* ---- refusing ------------------------------------------------------------------------------------------- */
+
+static const char *action_of(enum operation operation)
+{
+    static const char *const actions[] = {[OPERATION_WRITE] = "cannot open for writing",
+                                          [OPERATION_TRUNCATE] = "cannot truncate",
+                                          [OPERATION_RESIZE] = "cannot resize",
+                                          [OPERATION_RENAME] = "cannot rename",
+                                          [OPERATION_UNLINK] = "cannot delete"};
+    return actions[operation];
+}
+
+enum { GO_ON = -1, REFUSED = -2 }; /* beside descriptors */
+
+/* Tells of a conflict.  GO_ON or REFUSED. */
+static int refuse(const struct settings *settings, enum operation operation, const struct audit_image *about,
+                  int blocked)
+{
+    bool allowed = settings->on_conflict == CONFLICT_WARN;
+    if (blocked)
+        message_blocked(settings, about->path, action_of(operation), about->lock_descriptor,
+                        (enum operation)(blocked - 1));
+    else
+        message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE);
+    audit_guard(settings, about, policy_operation_name(operation), allowed ? 0 : EBUSY);
+    return allowed ? GO_ON : REFUSED;
+}
+
+/* ---- one image ------------------------------------------------------------------------------------------ */
+
+/* Holds the operations' bytes.  Through the lock file opened for this call, or, for a process that blocks one of them
+ * itself, through a look by its own lock, which does not see its own blockers.  The descriptor to keep, GO_ON or
+ * REFUSED; opened is taken over. */
+static int begin_operations(const struct settings *settings, enum operation operation, unsigned operations,
+                            const struct track_own *own, int opened, struct audit_image *about)
+{
+    bool blocks_itself = own && own->block & operations;
+    int blocked =
+        blocks_itself ? blocker_find(own->descriptor, operations) : blocker_begin_operation(opened, operations);
+    int result = opened;
+    if (blocked) {
+        about->lock_descriptor = blocks_itself ? own->descriptor : opened;
+        result = refuse(settings, operation, about, blocked);
+    }
+    if (result != opened) lock_end_guard(opened);
+    return result;
+}
+
+/* Locks the image exclusively for a moment.  LOCK_TAKEN, and *opened is the lock's descriptor by now; or as
+ * lock_take. */
+static enum lock_result lock_for_a_moment(const struct settings *settings, const struct lock_name *name,
+                                          const char *path, int *opened, struct lock_problem *problem)
+{
+    struct lock lock;
+    const struct lock_request request = {.name = name,
+                                         .directory = settings->directory,
+                                         .image_path = path,
+                                         .mode = LOCK_EXCLUSIVE,
+                                         .family = settings->family};
+    enum lock_result result = lock_take(&request, &lock, opened, problem);
+    if (result == LOCK_TAKEN) *opened = lock.descriptor;
+    return result;
+}
+
+static bool is_same_file(int a, int b)
+{
+    struct stat one, two;
+    return sys_fstat(a, &one) == 0 && sys_fstat(b, &two) == 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
+/* The guard on one image by its real path, if anybody ever locked it.  operations: what may be blocked.  guarded: it
+ * counts as writing, too.  other: what is kept for the call's other name, or -1.  The descriptor to keep, GO_ON or
+ * REFUSED. */
+static int guard_real_path(const struct settings *settings, enum operation operation, unsigned operations, bool guarded,
+                           int other, const char *path)
+{
+    struct lock_name name;
+    struct lock_problem problem;
+    struct track_own own;
+    if (policy_ignores(settings, path)) return GO_ON;
+    lock_name_of_path(path, &name);
+    bool is_own = track_own_lock(&name, &own);
+    int opened = lock_open_existing(settings->directory, &name, &problem);
+    if (opened < 0) return GO_ON;
+    struct audit_image about = {.path = path, .name = &name, .lock_descriptor = is_own ? own.descriptor : opened};
+    if (other >= 0 && is_same_file(other, opened)) {
+        /* rename("disk.img", "./disk.img"): the lock is ours since the first name. */
+        sys_close(opened);
+        about.lock_descriptor = other;
+        int blocked = blocker_begin_operation(other, operations);
+        return blocked ? refuse(settings, operation, &about, blocked) : GO_ON;
+    }
+    enum lock_result result = LOCK_TAKEN;
+    if (guarded && is_own)
+        result = own.mode != LOCK_EXCLUSIVE && lock_in_the_way(own.descriptor, LOCK_EXCLUSIVE) ? LOCK_BUSY : LOCK_TAKEN;
+    else if (guarded)
+        result = lock_for_a_moment(settings, &name, path, &opened, &problem);
+    if (result == LOCK_TAKEN)
+        return begin_operations(settings, operation, operations, is_own ? &own : NULL, opened, &about);
+    int refused = GO_ON;
+    if (result == LOCK_BUSY) {
+        if (!is_own) about.lock_descriptor = opened;
+        refused = refuse(settings, operation, &about, 0);
+    } else {
+        /* A lock file that this user may not lock says nothing of a holder: a look has to do. */
+        opened = lock_open_existing(settings->directory, &name, &problem);
+        about.lock_descriptor = opened;
+        if (opened >= 0 && lock_in_the_way(opened, LOCK_EXCLUSIVE) == 1)
+            refused = refuse(settings, operation, &about, 0);
+    }
+    if (opened >= 0) sys_close(opened);
+    return refused;
+}
+
+/* ---- names and descriptors ------------------------------------------------------------------------------ */
+
+/* Apart, for the sake of its 4 KiB. */
+static __attribute__((noinline)) int guard_name(const struct settings *settings, enum operation operation,
+                                                unsigned operations, bool guarded, int other, int directory,
+                                                const char *path, bool follow)
+{
+    char real[PATH_MAX];
+    if (realpath_of_name(directory, path, follow, real) < 0) return GO_ON;
+    return guard_real_path(settings, operation, operations, guarded, other, real);
+}
+
+static int keep(struct guard *guard, int slot, int descriptor)
+{
+    guard->descriptors[slot] = descriptor == REFUSED ? GO_ON : descriptor;
+    if (descriptor != REFUSED) return 0;
+    guard_end(guard);
+    errno = EBUSY;
+    return -1;
+}
+
+static int guard_slot(struct guard *guard, int slot, enum operation operation, unsigned operations, int directory,
+                      const char *path, bool follow)
+{
+    const struct settings *settings = policy_settings();
+    /* truncate(2) counts as truncating, and holders block it as a change of size. */
+    enum operation counted = operation == OPERATION_RESIZE ? OPERATION_TRUNCATE : operation;
+    bool guarded = settings->guard & 1u << counted;
+    guard->descriptors[slot] = GO_ON;
+    /* The kernel has to read the path first: EFAULT is the program's. */
+    char byte;
+    ssize_t link = sys_readlinkat(directory, path, &byte, 1);
+    /* A name that is not there yet may be locked already, by whoever is about to create it. */
+    bool new_target = slot == 1 && link == -ENOENT;
+    if (link < 0 && link != -EINVAL && !new_target) return 0;
+    int other = slot ? guard->descriptors[0] : GO_ON;
+    return keep(guard, slot, guard_name(settings, counted, operations, guarded, other, directory, path, follow));
+}
+
+int guard_begin(struct guard *guard, enum operation operation, int directory, const char *path, bool follow)
+{
+    guard->descriptors[1] = GO_ON;
+    return guard_slot(guard, 0, operation, 1u << operation, directory, path, follow);
+}
+
+int guard_also(struct guard *guard, enum operation operation, int directory, const char *path)
+{
+    /* What lies at rename's other end is deleted by it. */
+    return guard_slot(guard, 1, operation, 1u << operation | 1u << OPERATION_UNLINK, directory, path, false);
+}
+
+int guard_image(struct guard *guard, const struct settings *settings, enum operation operation, const char *path)
+{
+    guard->descriptors[0] = guard->descriptors[1] = GO_ON;
+    return keep(guard, 0, guard_real_path(settings, operation, 1u << operation, false, GO_ON, path)) < 0 ? EBUSY : 0;
+}
+
+/* Apart, for the sake of its 4 KiB. */
+static __attribute__((noinline)) int guard_tracked(enum operation operation, int descriptor)
+{
+    char path[PATH_MAX];
+    bool deleted;
+    const struct settings *settings = policy_settings();
+    struct track_own own;
+    struct lock_problem problem;
+    if (!track_lock_of(descriptor, &own)) return GO_ON;
+    int opened = lock_open_existing(settings->directory, &own.name, &problem);
+    if (opened < 0) return GO_ON;
+    if (realpath_of_descriptor(descriptor, path, &deleted) < 0) path[0] = '\0';
+    struct audit_image about = {.path = path, .name = &own.name, .lock_descriptor = opened};
+    return begin_operations(settings, operation, 1u << operation, &own, opened, &about);
+}
+
+int guard_descriptor(struct guard *guard, enum operation operation, int descriptor)
+{
+    guard->descriptors[0] = guard->descriptors[1] = GO_ON;
+    if (__builtin_expect(track_entry(descriptor) == 0, 1) || track_is_private(descriptor)) return 0;
+    return keep(guard, 0, guard_tracked(operation, descriptor));
+}
+
+void guard_end(struct guard *guard)
+{
+    for (int i = 0; i < 2; i++)
+        if (guard->descriptors[i] >= 0) lock_end_guard(guard->descriptors[i]);
+    guard->descriptors[0] = guard->descriptors[1] = GO_ON;
+}
+
+void guard_abandon(void *guard)
+{
+    guard_end(guard);
+}
