@@ -253,9 +253,9 @@ static bool start_line(struct line *line, const struct settings *settings, const
     return true;
 }
 
-/* Appends the line to the log.  Of one that the disk has no room for, the beginning may be written; the next line that is
- * goes with it, for a reader.  The program did not write it: neither a limit on the size of files (SIGXFSZ) nor a pipe
- * that nobody reads any more (SIGPIPE) may end the program for it. */
+/* Appends the line to the log.  Of one that the disk has no room for, the beginning may be written; the next line that
+ * is goes with it, for a reader.  The program did not write it: neither a limit on the size of files (SIGXFSZ) nor a
+ * pipe that nobody reads any more (SIGPIPE) may end the program for it. */
 static void write_line(int descriptor, const char *bytes, size_t length)
 {
     const sys_signals deadly = (sys_signals)1 << (SIGXFSZ - 1) | (sys_signals)1 << (SIGPIPE - 1);

@@ -24,17 +24,21 @@ static int base_for_limit(void)
     return limit.rlim_cur > HIGHEST_BASE / 3 * 4 ? HIGHEST_BASE : (int)(limit.rlim_cur - limit.rlim_cur / 4);
 }
 
-int descriptor_move_high(int descriptor)
+int descriptor_move_high(int descriptor, bool through_exec)
 {
+    int command = through_exec ? F_DUPFD : F_DUPFD_CLOEXEC;
     int lowest = atomic_load_explicit(&base, memory_order_relaxed);
-    int high = lowest ? descriptor_copy_above(descriptor, lowest) : -EINVAL;
+    int high = lowest ? sys_fcntl(descriptor, command, lowest) : -EINVAL;
     if (high < 0) {
         /* The first time, or the program has lowered its limit or used up the numbers above. */
         for (lowest = base_for_limit(); lowest > descriptor; lowest -= lowest / 4 + 1) {
-            high = descriptor_copy_above(descriptor, lowest);
+            high = sys_fcntl(descriptor, command, lowest);
             if (high >= 0) break;
         }
-        if (high < 0) return descriptor;
+        if (high < 0) {
+            if (through_exec) sys_fcntl(descriptor, F_SETFD, 0);
+            return descriptor;
+        }
         atomic_store_explicit(&base, lowest, memory_order_relaxed);
     }
     sys_close(descriptor);

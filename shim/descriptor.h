@@ -5,9 +5,11 @@
 #ifndef IMGLOCK_DESCRIPTOR_H
 #define IMGLOCK_DESCRIPTOR_H
 
-/* Moves a descriptor to a high number, close-on-exec, and returns the new number; the old one is closed.
- * Where no high number is free the descriptor stays where it is: that is a program at its limit. */
-int descriptor_move_high(int descriptor);
+#include <stdbool.h>
+
+/* Moves a descriptor to a high number, close-on-exec unless it is to pass through exec, and returns the new number; the
+ * old one is closed.  Where no high number is free the descriptor stays where it is: that is a program at its limit. */
+int descriptor_move_high(int descriptor, bool through_exec);
 
 /* A second, close-on-exec descriptor for the same open file description at a number of at least lowest, or
  * -errno. */

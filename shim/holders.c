@@ -108,13 +108,13 @@ const struct holder *holders_self(void)
 
 /* Writes where a limit on the size of files (RLIMIT_FSIZE) may be in force: the SIGXFSZ that it sends is not the
  * program's. */
-static void write_parts(int lock_descriptor, const struct iovec *parts, int count, off_t offset)
+static void write_parts(int lock_descriptor, const struct iovec *parts, int count, off_t offset, bool masked)
 {
     const sys_signals too_large = (sys_signals)1 << (SIGXFSZ - 1);
     sys_signals before;
-    sys_sigmask(SIG_BLOCK, &too_large, &before);
+    if (!masked) sys_sigmask(SIG_BLOCK, &too_large, &before);
     if (sys_call(SYS_pwritev, lock_descriptor, (long)parts, count, offset, 0, 0) == -EFBIG) sys_sigtake(&too_large);
-    sys_sigmask(SIG_SETMASK, &before, NULL);
+    if (!masked) sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static uint32_t checksum(const char *bytes, size_t length)
@@ -156,7 +156,7 @@ static void append_reason(struct text *text, const char *reason)
     text_append(text, cut);
 }
 
-static void write_record(int lock_descriptor, const struct holder *holder, const char *reason)
+static void write_record(int lock_descriptor, const struct holder *holder, const char *reason, bool masked)
 {
     char record[HOLDERS_RECORD_SIZE + 1];
     struct text text = text_in(record, sizeof record);
@@ -198,10 +198,10 @@ static void write_record(int lock_descriptor, const struct holder *holder, const
     text_append_hex(&sum, checksum(record + SUM_LENGTH, HOLDERS_RECORD_SIZE - SUM_LENGTH), 8);
     memcpy(record + 4, digits, 8);
     const struct iovec part = {record, HOLDERS_RECORD_SIZE};
-    write_parts(lock_descriptor, &part, 1, HOLDERS_RECORD_OFFSET + (off_t)holder->slot * HOLDERS_RECORD_SIZE);
+    write_parts(lock_descriptor, &part, 1, HOLDERS_RECORD_OFFSET + (off_t)holder->slot * HOLDERS_RECORD_SIZE, masked);
 }
 
-static int64_t wall_clock_ms(void)
+int64_t holders_now(void)
 {
     struct timespec now = {0};
     sys_clock(CLOCK_REALTIME, &now);
@@ -216,9 +216,9 @@ static void write_own_record(int lock_descriptor, int slot, const struct holder_
     self.mode = note->mode;
     self.family = note->family;
     self.block = note->block;
-    self.since_ms = wall_clock_ms();
+    self.since_ms = note->since_ms ? note->since_ms : holders_now();
     self.descriptor = lock_descriptor;
-    write_record(lock_descriptor, &self, note->reason);
+    write_record(lock_descriptor, &self, note->reason, note->masked);
 }
 
 /* The value of " key=" in a record: where it starts, and its length up to the next blank. */
@@ -342,9 +342,10 @@ static int slot_to_try(pid_t pid, int try)
 
 int holders_claim(int lock_descriptor, const struct holder_note *note)
 {
-    pid_t pid = sys_getpid();
+    pid_t pid = 0; /* asked for when slot 0 is not to be had */
     struct flock range;
     for (int try = 0; try < FIRST_TRIES + HOLDERS_SLOTS;) {
+        if (try == 1) pid = sys_getpid();
         int slot = slot_to_try(pid, try);
         int result = lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
         if (result == 0) {
@@ -381,9 +382,9 @@ void holders_rewrite_for(int lock_descriptor, const struct holder *holder, enum 
     struct flock range;
     struct holder changed = *holder;
     changed.mode = mode;
-    changed.since_ms = wall_clock_ms();
+    changed.since_ms = holders_now();
     lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, holder->slot, 1, &range);
-    write_record(lock_descriptor, &changed, *holder->reason ? holder->reason : NULL);
+    write_record(lock_descriptor, &changed, *holder->reason ? holder->reason : NULL, false);
     lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, holder->slot, 1, &range);
 }
 
@@ -450,7 +451,7 @@ void holders_write_header(int lock_descriptor, const char *image_path)
     size_t length = strlen(image_path) + 1;
     if (length > HOLDERS_RECORD_OFFSET - start) length = HOLDERS_RECORD_OFFSET - start;
     struct iovec parts[2] = {{(void *)header_start, start}, {(void *)image_path, length}};
-    write_parts(lock_descriptor, parts, 2, 0);
+    write_parts(lock_descriptor, parts, 2, 0, false);
 }
 
 bool holders_has_header(int lock_descriptor)

@@ -44,7 +44,12 @@ struct holder_note {
     int family;
     unsigned block;
     const char *reason; /* or NULL; cut to what fits, 50 bytes at least */
+    int64_t since_ms;   /* wall clock, milliseconds since 1970; 0: now */
+    bool masked;        /* all signals are blocked already */
 };
+
+/* The wall clock, milliseconds since 1970. */
+int64_t holders_now(void);
 
 /* This process, as its records tell of it.  Reads /proc at the first call in a process; where there is no /proc
  * the fields stay 0.  The caller must hold the track's lock, or be single-threaded. */

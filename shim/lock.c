@@ -176,17 +176,27 @@ static int pair_start(int family)
 
 /* Locks bytes 0-1; or, where relatives hold those, the first pair of the descendants' bytes that is free.  Only with
  * that in hand is it certain who else is there: a stranger who comes from now on sees our bytes, one who came before is
- * found by the second look.  -EAGAIN: somebody is in the way, and nothing is locked. */
-static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *family)
+ * found by the second look.  -EAGAIN: somebody is in the way, and nothing is locked.  Of *operations those remain that
+ * others may block. */
+static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *family, unsigned *operations)
 {
+    /* The bytes of the first operations lie behind the descendants'.  One question for all of them, while nobody has
+     * any: for an exclusive lock alone, since it sees shared ones in the way. */
+    unsigned asked = mode == LOCK_EXCLUSIVE ? *operations : 0;
+    int length = LOCK_FAMILY_PAIRS * LOCK_BYTES + (asked ? 32 - __builtin_clz(asked) : 0);
+    _Static_assert(LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES == BLOCKER_BYTE, "the bytes lie side by side");
+
     for (*family = 0; *family <= LOCK_FAMILY_PAIRS; ++*family) {
         if (*family == 1 && !family_holds(descriptor, mode, ancestors, 0)) return -EAGAIN;
         int result = try_lock(descriptor, mode, pair_start(*family));
         if (result == -EAGAIN) continue;
         if (result < 0) return result;
         /* With bytes 0-1 in hand, nobody else has them. */
-        int others = *family ? lock_in_the_way(descriptor, mode)
-                             : held_by_others(descriptor, mode, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES);
+        int others =
+            *family ? lock_in_the_way(descriptor, mode) : held_by_others(descriptor, mode, LOCK_FAMILY_BYTE, length);
+        if (others == 0 && *family == 0) *operations &= ~asked;
+        if (others > 0 && *family == 0 && asked)
+            others = held_by_others(descriptor, mode, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES);
         if (others == 0 || (others > 0 && family_holds(descriptor, mode, ancestors, 1))) return 0;
         unlock_fresh(descriptor, pair_start(*family));
         return others > 0 ? -EAGAIN : others;
@@ -206,7 +216,8 @@ static enum lock_result lock_error(int result, struct lock_problem *problem)
 
 static struct holder_note note_of(const struct lock *lock)
 {
-    return (struct holder_note){lock->mode, lock->family, lock->block, lock->reason};
+    return (struct holder_note){
+        .mode = lock->mode, .family = lock->family, .block = lock->block, .reason = lock->reason};
 }
 
 /* The bytes that the request asks for, its own blockers among them.  0, or -EAGAIN and nothing is locked, or -errno. */
@@ -214,9 +225,11 @@ static int take_requested(int descriptor, const struct lock_request *request, in
 {
     problem->blocked = 0;
     *family = 0;
-    int result = request->mode < LOCK_SHARED ? 0 : take_bytes(descriptor, request->mode, request->family, family);
+    unsigned operations = request->operations;
+    int result =
+        request->mode < LOCK_SHARED ? 0 : take_bytes(descriptor, request->mode, request->family, family, &operations);
     if (result < 0) return result;
-    problem->blocked = blocker_find(descriptor, request->operations);
+    problem->blocked = blocker_find(descriptor, operations);
     if (!problem->blocked && request->block) {
         result = blocker_set(descriptor, request->block);
         if (result > 0) problem->blocked = result;
@@ -226,7 +239,22 @@ static int take_requested(int descriptor, const struct lock_request *request, in
     return problem->blocked ? -EAGAIN : result;
 }
 
-enum { ATTEMPTS = 100, YIELDS_TO_CLEANER = 100 };
+enum { ATTEMPTS = 100, YIELDS_TO_CLEANER = 100, FRESH_SECONDS = 3600 };
+
+/* The lock file whose header was looked at last.  Programs open one image again and again, and what was a lock file of
+ * ours stays one. */
+static _Atomic uint64_t known_device, known_inode;
+
+static bool is_known(const struct stat *status)
+{
+    return known_device == status->st_dev && known_inode == status->st_ino;
+}
+
+static void know(const struct stat *status)
+{
+    known_device = status->st_dev;
+    known_inode = status->st_ino;
+}
 
 /* Does one exclusive lock cover the file from its first byte to its end? */
 static bool is_locked_whole(int descriptor)
@@ -234,6 +262,23 @@ static bool is_locked_whole(int descriptor)
     struct flock range;
     return lock_range(descriptor, F_OFD_GETLK, LOCK_SHARED, LOCK_BYTE, LOCK_BYTES, &range) == 0 &&
            range.l_type == F_WRLCK && range.l_start == 0 && range.l_len == 0;
+}
+
+/* Says in the lock file who holds it. */
+static void record(struct lock *lock, const struct lock_request *request, const struct stat *status)
+{
+    struct holder_note note = note_of(lock);
+    note.masked = request->masked;
+    note.since_ms = holders_now();
+    if (status->st_size == 0)
+        holders_write_header(lock->descriptor, request->image_path);
+    else if (!is_known(status) && !holders_has_header(lock->descriptor))
+        return; /* somebody else's file under this name: locked, but not written to */
+    know(status);
+    lock->slot = holders_claim(lock->descriptor, &note);
+    /* systemd-tmpfiles deletes a file all of whose time stamps are older than 30 days, others go by the time of the
+     * last access alone.  The record has renewed those of change. */
+    if (lock->slot < 0 || note.since_ms / 1000 - status->st_atim.tv_sec > FRESH_SECONDS) sys_touch(lock->descriptor);
 }
 
 enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
@@ -267,7 +312,7 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
             return LOCK_BUSY;
         }
         if (fit > 0 && result == 0) {
-            *lock = (struct lock){.descriptor = descriptor_move_high(*opened),
+            *lock = (struct lock){.descriptor = descriptor_move_high(*opened, request->through_exec),
                                   .device = status.st_dev,
                                   .inode = status.st_ino,
                                   .slot = -1,
@@ -276,14 +321,7 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
                                   .block = request->block,
                                   .reason = request->reason};
             *opened = -1;
-            const struct holder_note note = note_of(lock);
-            if (status.st_size == 0)
-                holders_write_header(lock->descriptor, request->image_path);
-            else if (!holders_has_header(lock->descriptor))
-                return LOCK_TAKEN; /* somebody else's file under this name: locked, but not written to */
-            lock->slot = holders_claim(lock->descriptor, &note);
-            /* All four time stamps have to be older than 30 days before systemd-tmpfiles deletes a file. */
-            sys_touch(lock->descriptor);
+            record(lock, request, &status);
             return LOCK_TAKEN;
         }
         sys_close(*opened);
@@ -298,7 +336,7 @@ void lock_watch(struct lock *lock, const struct lock_request *request, int *open
 {
     struct stat status = {0};
     sys_fstat(*opened, &status);
-    *lock = (struct lock){.descriptor = descriptor_move_high(*opened),
+    *lock = (struct lock){.descriptor = descriptor_move_high(*opened, request->through_exec),
                           .device = status.st_dev,
                           .inode = status.st_ino,
                           .slot = -1,

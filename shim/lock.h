@@ -69,6 +69,8 @@ struct lock_request {
     unsigned operations; /* 1 << enum operation, each: what is about to be done, which a holder may block */
     unsigned block;      /* what the lock is to forbid others */
     const char *reason;  /* for the record, or NULL */
+    bool through_exec;   /* the private descriptor is not to be close-on-exec */
+    bool masked;         /* the caller has blocked all signals */
 };
 
 /* Takes the lock, without waiting; of a mode below LOCK_SHARED, which excludes nobody, only the record is made.

@@ -127,6 +127,7 @@ struct image {
     uint32_t readers;     /* holds that need the lock shared */
     uint32_t writers;     /* holds that need it exclusive */
     uint32_t inheritable; /* descriptors without FD_CLOEXEC */
+    bool through_exec;    /* the private descriptor has no FD_CLOEXEC */
     uint32_t forks;       /* fork_count when the lock was taken */
     bool shared_lock;     /* another process may have this open file description, too */
     int64_t since;        /* audit_now when the lock was taken, where there is an audit */
@@ -235,6 +236,13 @@ static void adopt_after_fork(void)
     for (uint32_t number = 1; number < images_used; number++) image_at(number)->shared_lock = true;
 }
 
+/* Is this the process whose table this is?  The number of a process's first thread is the process's own, and nobody
+ * else's while it lives. */
+static bool is_own_process(const struct section *page, pid_t thread)
+{
+    return page->process == thread || (page->process && page->process == sys_getpid());
+}
+
 /* Enters the section with all signals blocked.  False: this is a vfork child, and the table is another
  * process's; the section is entered all the same. */
 static bool enter(sys_signals *before)
@@ -260,10 +268,9 @@ static bool enter(sys_signals *before)
             break;
     }
     section_depth = 1;
-    pid_t process = sys_getpid();
-    if (page->process == process) return true;
+    if (is_own_process(page, self)) return true;
     if (page->process != 0) return false;
-    page->process = process;
+    page->process = sys_getpid();
     if (claimed_once) adopt_after_fork();
     claimed_once = true;
     return true;
@@ -332,18 +339,20 @@ void track_note_fork(void)
 
 /* ---- counting ------------------------------------------------------------------------------------------- */
 
-static void set_private_close_on_exec(const struct image *image)
+static void set_private_close_on_exec(struct image *image)
 {
-    if (image->lock.descriptor >= 0) sys_fcntl(image->lock.descriptor, F_SETFD, image->inheritable ? 0 : FD_CLOEXEC);
+    bool through_exec = image->inheritable;
+    if (image->lock.descriptor < 0 || image->through_exec == through_exec) return;
+    sys_fcntl(image->lock.descriptor, F_SETFD, through_exec ? 0 : FD_CLOEXEC);
+    image->through_exec = through_exec;
 }
 
 static void count_inheritable(uint32_t number, int change)
 {
     for (; number; number = image_at(number)->companion) {
         struct image *image = image_at(number);
-        uint32_t before = image->inheritable;
         image->inheritable += (uint32_t)change;
-        if (!before != !image->inheritable) set_private_close_on_exec(image);
+        set_private_close_on_exec(image);
     }
 }
 
@@ -396,11 +405,12 @@ static void lower_if_possible(struct image *image)
     audit_convert(policy_settings(), &about, LOCK_EXCLUSIVE, LOCK_SHARED);
 }
 
-static void uncount_hold(uint32_t number, enum lock_mode mode)
+static void uncount_hold(uint32_t number, enum lock_mode mode, bool inheritable)
 {
     while (number) {
         struct image *image = image_at(number);
         uint32_t companion = image->companion;
+        if (inheritable) image->inheritable--;
         if (mode == LOCK_EXCLUSIVE)
             image->writers--;
         else
@@ -408,6 +418,7 @@ static void uncount_hold(uint32_t number, enum lock_mode mode)
         if (image->readers + image->writers == 0) {
             release_image(number);
         } else {
+            set_private_close_on_exec(image);
             lower_if_possible(image);
         }
         number = companion;
@@ -428,17 +439,19 @@ static void renew_private(uint32_t number)
                                    .mode = image->writers ? LOCK_EXCLUSIVE : LOCK_SHARED,
                                    .family = settings->family,
                                    .block = image->lock.block,
-                                   .reason = settings->reason};
+                                   .reason = settings->reason,
+                                   .masked = true};
     struct lock_problem ignored;
     int opened = -1;
     if (image->lock.mode < LOCK_SHARED) request.mode = image->lock.mode;
     if (image->lock.descriptor >= 0 && entry_image(track_entry(image->lock.descriptor)) == number &&
         track_is_private(image->lock.descriptor))
         set_entry(image->lock.descriptor, 0);
+    request.through_exec = image->inheritable;
     bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
     if (regained) {
         set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
-        set_private_close_on_exec(image);
+        image->through_exec = image->inheritable;
     }
     struct audit_image about = audited(image);
     audit_lost(settings, &about, request.mode, regained);
@@ -457,9 +470,11 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
         if (image->lock.descriptor < 0) {
             struct lock_request stronger = *request;
             if (image->writers) stronger.mode = LOCK_EXCLUSIVE;
+            stronger.through_exec = image->inheritable;
             enum lock_result result = lock_take(&stronger, &image->lock, opened, problem);
-            if (result == LOCK_TAKEN) set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
-            if (result == LOCK_TAKEN) set_private_close_on_exec(image);
+            if (result != LOCK_TAKEN) return result;
+            set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
+            image->through_exec = image->inheritable;
             return result;
         }
     }
@@ -490,6 +505,7 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
         return LOCK_FAILED;
     }
     struct image *image = image_at(*number);
+    image->through_exec = request->through_exec;
     enum lock_result result = lock_take(request, &image->lock, opened, problem);
     watch = watch && result == LOCK_BUSY;
     if (watch) lock_watch(&image->lock, request, opened);
@@ -560,6 +576,23 @@ static enum lock_result take_foreign(const struct track_request *request, struct
     return result;
 }
 
+/* Writes the hold into the table, where the descriptor has it from now on.  False without memory.  In the section. */
+static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
+{
+    if (!slot_for((unsigned)descriptor)) return false;
+    struct image *image = image_at(hold->image);
+    if (hold->inode) {
+        image->device = hold->device;
+        image->inode = hold->inode;
+    }
+    if (hold->inheritable != !close_on_exec) count_inheritable(hold->image, close_on_exec ? -1 : 1);
+    set_entry(descriptor,
+              make_entry(hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED, close_on_exec, hold->image));
+    hold->image = 0;
+    hold->inheritable = false;
+    return true;
+}
+
 enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
                             struct lock_problem *problem)
 {
@@ -573,10 +606,13 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         return result;
     }
     enum lock_mode had, inode_had;
-    enum lock_result result = take_one(&request->lock, request->watch, &by_path, opened, &had, problem);
+    struct lock_request by_path_request = request->lock;
+    by_path_request.masked = true;
+    by_path_request.through_exec = request->attach_to >= 0 && !request->close_on_exec;
+    enum lock_result result = take_one(&by_path_request, request->watch, &by_path, opened, &had, problem);
     if (result == LOCK_TAKEN && (request->inode_name || image_at(by_path)->companion)) {
         /* The lock by inode goes with the one by path, in the same mode. */
-        struct lock_request inode_request = request->lock;
+        struct lock_request inode_request = by_path_request;
         int fresh = -1;
         int *inode_opened = request->inode_opened ? request->inode_opened : &fresh;
         by_inode = image_at(by_path)->companion;
@@ -599,6 +635,9 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         hold->mode = request->lock.mode;
         hold->before = had;
         hold->family = image->lock.family != 0;
+        hold->device = request->device;
+        hold->inode = request->inode;
+        hold->attached = request->attach_to >= 0 && bind(hold, request->attach_to, request->close_on_exec);
     } else {
         settle(by_path);
         settle(by_inode);
@@ -619,49 +658,60 @@ int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec)
     }
     if (!hold->image) return 0;
     track_opened(descriptor);
-    if (enter(&before)) {
-        if (slot_for((unsigned)descriptor)) {
-            image_at(hold->image)->device = hold->device;
-            image_at(hold->image)->inode = hold->inode;
-            if (!close_on_exec) count_inheritable(hold->image, 1);
-            set_entry(descriptor, make_entry(hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED,
-                                             close_on_exec, hold->image));
-            hold->image = 0;
-        } else {
-            result = -ENOMEM;
-        }
-    }
+    if (enter(&before) && !bind(hold, descriptor, close_on_exec)) result = -ENOMEM;
     leave(&before);
     return result;
 }
 
-/* Reads a descriptor's hold out of the table; in the section. */
-static bool hold_of(int descriptor, struct track_hold *hold)
+/* What an entry of the table stands for.  The image stays as long as the entry is counted. */
+static bool read_entry(uint32_t entry, struct track_hold *hold)
 {
-    uint32_t entry = track_entry(descriptor);
     *hold = (struct track_hold){0};
     if (entry_kind(entry) == ENTRY_NONE || entry_kind(entry) == ENTRY_PRIVATE) return false;
     hold->image = entry_image(entry);
     hold->mode = entry_kind(entry) == ENTRY_EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED;
     hold->close_on_exec = entry & ENTRY_CLOSE_ON_EXEC;
-    hold->device = image_at(hold->image)->device;
-    hold->inode = image_at(hold->image)->inode;
     return true;
+}
+
+/* Reads a descriptor's hold out of the table; in the section. */
+static bool hold_of(int descriptor, struct track_hold *hold)
+{
+    return read_entry(track_entry(descriptor), hold);
+}
+
+/* A fork child that comes here first claims the table by entering. */
+static bool detach_in_section(int descriptor, struct track_hold *hold)
+{
+    sys_signals before;
+    bool found = false;
+    if (enter(&before) && hold_of(descriptor, hold)) {
+        set_entry(descriptor, 0);
+        hold->inheritable = !hold->close_on_exec;
+        found = true;
+    } else {
+        *hold = (struct track_hold){0};
+    }
+    leave(&before);
+    return found;
 }
 
 bool track_detach(int descriptor, struct track_hold *hold)
 {
-    sys_signals before;
-    bool found = false;
     *hold = (struct track_hold){0};
-    /* In a vfork child the descriptor goes and the parent's entry stays. */
-    if (enter(&before) && hold_of(descriptor, hold)) {
-        set_entry(descriptor, 0);
-        if (!hold->close_on_exec) count_inheritable(hold->image, -1);
-        found = true;
+    /* Without the section, whose four system calls every close would pay: the entry is taken out in one step, and what
+     * it counted goes with the hold.  In a vfork child the descriptor goes and the parent's entry stays. */
+    const struct section *page = atomic_load_explicit(&section, memory_order_acquire);
+    if (!page || !is_own_process(page, sys_gettid())) return detach_in_section(descriptor, hold);
+    _Atomic uint32_t *slot = slot_for((unsigned)descriptor);
+    uint32_t entry = slot ? atomic_load_explicit(slot, memory_order_relaxed) : 0;
+    /* Written down first: a handler that jumps away in between leaves the entry there, or the hold here. */
+    while (read_entry(entry, hold)) {
+        hold->inheritable = !hold->close_on_exec;
+        if (atomic_compare_exchange_weak_explicit(slot, &entry, 0, memory_order_acq_rel, memory_order_relaxed))
+            return true;
     }
-    leave(&before);
-    return found;
+    return false;
 }
 
 bool track_copy(int descriptor, struct track_hold *hold)
@@ -684,7 +734,7 @@ void track_drop(struct track_hold *hold)
 {
     sys_signals before;
     if (hold->image) {
-        if (enter(&before)) uncount_hold(hold->image, hold->mode);
+        if (enter(&before)) uncount_hold(hold->image, hold->mode, hold->inheritable);
         hold->image = 0; /* inside: after it a handler may jump away to a cleanup that drops it again */
         leave(&before);
     }
@@ -694,7 +744,13 @@ void track_drop(struct track_hold *hold)
 bool track_still_open(const struct track_hold *hold, int descriptor)
 {
     struct stat status;
-    return sys_fstat(descriptor, &status) == 0 && status.st_dev == hold->device && status.st_ino == hold->inode;
+    sys_signals before;
+    if (sys_fstat(descriptor, &status) < 0) return false;
+    enter(&before);
+    const struct image *image = image_at(hold->image);
+    bool same = status.st_dev == image->device && status.st_ino == image->inode;
+    leave(&before);
+    return same;
 }
 
 /* ---- events --------------------------------------------------------------------------------------------- */
@@ -724,8 +780,9 @@ void track_set_close_on_exec(int descriptor, bool close_on_exec)
     uint32_t entry = track_entry(descriptor);
     bool is_image = entry_kind(entry) == ENTRY_SHARED || entry_kind(entry) == ENTRY_EXCLUSIVE;
     if (is_image && ours && !(entry & ENTRY_CLOSE_ON_EXEC) != !close_on_exec) {
-        count_inheritable(entry_image(entry), close_on_exec ? -1 : 1);
-        set_entry(descriptor, entry ^ ENTRY_CLOSE_ON_EXEC);
+        /* A close in another thread takes the entry out without the section. */
+        if (atomic_compare_exchange_strong(slot_for((unsigned)descriptor), &entry, entry ^ ENTRY_CLOSE_ON_EXEC))
+            count_inheritable(entry_image(entry), close_on_exec ? -1 : 1);
     } else if (is_image && !ours && !close_on_exec) {
         sys_fcntl(image_at(entry_image(entry))->lock.descriptor, F_SETFD, 0);
     }
@@ -828,6 +885,7 @@ void track_adopt_lock(const struct lock_name *name, int descriptor)
         if (number) {
             struct image *image = image_at(number);
             image->shared_lock = true;
+            image->through_exec = true;
             lock_adopt(&image->lock, descriptor, policy_settings()->reason);
             set_entry(descriptor, make_entry(ENTRY_PRIVATE, true, number));
         }

@@ -28,6 +28,8 @@ struct track_hold {
     enum lock_mode mode;
     enum lock_mode before; /* what this process had before the hold was taken; LOCK_NONE: the lock is new */
     bool close_on_exec;
+    bool inheritable;    /* counts among those that exec passes on, which goes with it */
+    bool attached;       /* after track_take: the descriptor has it, and nothing is left here */
     bool family;         /* let past a relative's lock */
     bool foreign;        /* taken in a vfork child: not in the table */
     int foreign_private; /* the lock's descriptor in that child */
@@ -40,6 +42,12 @@ struct track_request {
     const struct lock_name *inode_name; /* the lock by inode, or NULL */
     int *inode_opened;                  /* for the lock by inode what *opened is for the one by path; may be NULL */
     bool watch;                         /* where the lock is not to be had, keep track of the image without it */
+    /* The program's descriptor that the hold is to be attached to at once, and the image that it is open on; -1: none.
+     */
+    int attach_to;
+    bool close_on_exec;
+    dev_t device;
+    ino_t inode;
 };
 
 /* ---- the descriptor table ------------------------------------------------------------------------------- */

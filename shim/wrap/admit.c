@@ -43,11 +43,19 @@ static void audit_attached(const struct settings *settings, const struct open_ca
     audit_open(settings, &about, descriptor, call->flags, hold->mode);
 }
 
+/* Takes back what an open that fails after all has. */
+static void give_up(struct track_hold *hold, int descriptor)
+{
+    if (hold->attached) track_detach(descriptor, hold);
+    track_drop(hold);
+}
+
 /* Binds the hold to the program's descriptor. */
 static int attach(const struct settings *settings, const struct open_call *call, struct track_hold *hold,
                   int descriptor)
 {
     if (settings->audit && hold->mode) audit_attached(settings, call, hold, descriptor);
+    if (hold->attached) return 0;
     int result = track_attach(hold, descriptor, call->flags & O_CLOEXEC);
     if (result == 0) return 0;
     struct lock_problem problem = {.error = -result, .what = "cannot keep track of it", .owner = (uid_t)-1};
@@ -146,9 +154,10 @@ static int lock_open_image(const struct settings *settings, const struct open_ca
         if (deleted && !last_attempt) return ESTALE;
         struct claim claim = {.settings = settings,
                               .path = path,
-                              .flags = call->flags,
+                              .flags = call->flags & ~O_PATH, /* of a look ahead */
                               .descriptor = descriptor,
                               .status = status,
+                              .attach = !(call->flags & O_PATH),
                               .degradable = policy_may_degrade(settings, call->flags) && !posix_locks_used};
         int error = claim_image(&claim, hold);
         *degraded = claim.degraded;
@@ -160,7 +169,7 @@ static int lock_open_image(const struct settings *settings, const struct open_ca
          * through /proc after its deletion, or that another mount hides, never gets its name back: the second
          * time its last name has to do. */
         if (last_attempt && attempt) return 0;
-        track_drop(hold);
+        give_up(hold, descriptor);
         if (!last_attempt) return ESTALE;
     }
 }
@@ -236,7 +245,10 @@ static __attribute__((noinline)) int judge_image(const struct settings *settings
     if (!error) error = truncate_image(settings, call, descriptor, status, path);
     if (!error && degraded) error = reopen_for_reading(call, descriptor);
     if (!error) error = attach(settings, call, &hold, descriptor);
-    track_drop(&hold);
+    if (error)
+        give_up(&hold, descriptor);
+    else
+        track_drop(&hold);
     _pthread_cleanup_pop(&cleanup, 0);
     return error;
 }
@@ -442,7 +454,7 @@ static int judge_ahead(const struct settings *settings, const struct open_call *
         return 0;
     }
     if (settings->bad_variable) return setting_problem(settings, call->path, call->flags);
-    int error = lock_open_image(settings, call, handle, &admission->status, path, true, &admission->hold, &degraded);
+    int error = lock_open_image(settings, &look, handle, &admission->status, path, true, &admission->hold, &degraded);
     admission->degraded = degraded;
     return error;
 }

@@ -146,11 +146,13 @@ int claim_image(struct claim *claim, struct track_hold *hold)
                                              .operations = operations_of(claim),
                                              .block = decision.mode < LOCK_SHARED ? 0 : settings->block,
                                              .reason = settings->reason},
-                                    .watch = warn && settings->wait_ns == 0};
+                                    .watch = warn && settings->wait_ns == 0,
+                                    .attach_to = claim->attach && !warn ? claim->descriptor : -1,
+                                    .close_on_exec = claim->flags & O_CLOEXEC};
     struct audit_image about = {.path = claim->path, .name = &name, .lock_descriptor = -1};
     if (claim->status) {
-        about.device = claim->status->st_dev;
-        about.inode = claim->status->st_ino;
+        about.device = request.device = claim->status->st_dev;
+        about.inode = request.inode = claim->status->st_ino;
     }
     struct attempt attempt = {.name = &name, .opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
     if (settings->key_inode && claim->status) {
@@ -185,7 +187,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
         claim->degraded = track_take(&request, hold, &attempt.opened, &ignored) == LOCK_TAKEN;
     }
     int error = 0;
-    about.lock_descriptor = descriptor_to_ask(&attempt);
+    if (result != LOCK_TAKEN || settings->audit) about.lock_descriptor = descriptor_to_ask(&attempt);
     if (result == LOCK_BUSY && interrupted) {
         error = EINTR;
     } else if (claim->degraded) {

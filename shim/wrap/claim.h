@@ -14,6 +14,7 @@ struct claim {
     int flags;        /* of the open */
     int descriptor;   /* the program's, opened but not yet returned, closed should its thread be cancelled; or -1 */
     const struct stat *status; /* of the image; NULL: it does not exist yet */
+    bool attach;               /* the hold goes to the descriptor at once */
     bool degradable;           /* when the lock is not to be had, a shared one and a descriptor for reading will do */
     bool degraded;             /* result: that is what came of it */
 };
