@@ -91,6 +91,7 @@ struct waiting {
     struct lock_waiter waiter;
     struct wanted *lock; /* NULL: none */
     int opened;          /* its lock file */
+    int inotify;         /* for the next wait; close-on-exec */
 };
 
 static void stop_waiting(struct waiting *waiting)
@@ -98,6 +99,7 @@ static void stop_waiting(struct waiting *waiting)
     if (!waiting->lock) return;
     /* The gate belongs to the open lock file, which by now may be the lock's own descriptor. */
     lock_wait_end(&waiting->waiter, waiting->opened >= 0 ? waiting->opened : waiting->lock->lock.descriptor);
+    waiting->inotify = waiting->waiter.inotify;
     if (waiting->opened >= 0) close(waiting->opened);
     waiting->lock = NULL;
     waiting->opened = -1;
@@ -142,7 +144,7 @@ enum { ALL_TAKEN = -1 };
 static int take_all(struct hold *hold, int conflict_status)
 {
     const char *action = hold->mode == LOCK_EXCLUSIVE ? "cannot hold exclusively" : "cannot hold shared";
-    struct waiting waiting = {.opened = -1};
+    struct waiting waiting = {.opened = -1, .inotify = -1};
     for (;;) {
         struct wanted *blocked = NULL;
         int opened = -1;
@@ -165,7 +167,7 @@ static int take_all(struct hold *hold, int conflict_status)
                 left -= monotonic_now();
                 if (left < 0) left = 0;
             }
-            lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, left);
+            lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, left, waiting.inotify);
         }
         bool interrupted;
         if (hold->deadline != 0 && lock_wait(&waiting.waiter, waiting.opened, hold->mode, &interrupted)) continue;

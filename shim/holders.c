@@ -191,7 +191,7 @@ static void write_record(int lock_descriptor, const struct holder *holder, const
     }
     text_append(&text, reason ? " reason=" : " ");
     if (reason) append_reason(&text, reason);
-    while (text.length < HOLDERS_RECORD_SIZE - 1) text_append(&text, " ");
+    memset(record + text.length, ' ', HOLDERS_RECORD_SIZE - 1 - text.length);
     record[HOLDERS_RECORD_SIZE - 1] = '\n';
     char digits[9];
     struct text sum = text_in(digits, sizeof digits);
@@ -337,7 +337,8 @@ enum { FIRST_TRIES = 5 };
 static int slot_to_try(pid_t pid, int try)
 {
     if (try < FIRST_TRIES) return (int)((unsigned)pid % (1u << 3 * try));
-    return (int)(((unsigned)pid + (unsigned)try) % HOLDERS_SLOTS);
+    /* An odd step comes to every slot, and one that depends on the pid parts neighbours at once. */
+    return (int)(((unsigned)pid + (unsigned)try * ((unsigned)pid * 2654435761u >> 16 | 1)) % HOLDERS_SLOTS);
 }
 
 int holders_claim(int lock_descriptor, const struct holder_note *note)

@@ -396,12 +396,13 @@ static const char *match_head(struct probe *probe)
 {
     for (const uint8_t *row = rows_by_first_byte + first_byte_rows[probe->head[0]]; *row != FORMATS; row++)
         if (row_matches(&formats[*row], probe)) return formats[*row].name;
-    for (const uint8_t *row = rows_further_in; *row != FORMATS; row++) {
-        const struct format *format = &formats[*row];
-        /* One byte first: this loop runs for every file that is no image. */
-        if (format->length && probe->head[format->offset] != (unsigned char)format->bytes[0]) continue;
-        if (row_matches(format, probe)) return format->name;
-    }
+    /* One byte first: this loop runs for every file that is no image. */
+    for (size_t i = 0; i < sizeof rows_further_in / sizeof *rows_further_in; i++)
+        if (__builtin_expect(probe->head[rows_further_in[i].offset] == rows_further_in[i].byte, 0) &&
+            row_matches(&formats[rows_further_in[i].row], probe))
+            return formats[rows_further_in[i].row].name;
+    for (const uint8_t *row = rows_without_bytes; *row != FORMATS; row++)
+        if (row_matches(&formats[*row], probe)) return formats[*row].name;
     return NULL;
 }
 

@@ -22,8 +22,11 @@ static void hash_name(const char *bytes, size_t length, struct lock_name *name)
     SHA1_Init(&context);
     SHA1_Update(&context, bytes, length);
     SHA1_Final(digest, &context);
-    struct text text = text_in(name->hex, sizeof name->hex);
-    for (unsigned i = 0; i < sizeof digest; i++) text_append_hex(&text, digest[i], 2);
+    for (unsigned i = 0; i < sizeof digest; i++) {
+        name->hex[2 * i] = "0123456789abcdef"[digest[i] >> 4];
+        name->hex[2 * i + 1] = "0123456789abcdef"[digest[i] & 15];
+    }
+    name->hex[2 * sizeof digest] = '\0';
 }
 
 void lock_name_of_path(const char *real_path, struct lock_name *name)

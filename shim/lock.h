@@ -131,15 +131,18 @@ struct lock_waiter {
     int64_t deadline; /* CLOCK_MONOTONIC, ns; WAIT_FOREVER */
 };
 
-/* Starts waiting for at most wait_ns from now. */
-void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns);
+/* Starts waiting for at most wait_ns from now.  inotify: an instance without watches that an earlier wait has left, or
+ * -1. */
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns,
+                     int inotify);
 
 /* Waits until the lock is worth another try.  True: try again.  False: the time is over, or a signal handler
  * ran that was installed without SA_RESTART (*interrupted).  A cancellation point: *waiter must be under a
  * cleanup handler that calls lock_wait_end.  lock_descriptor: the open lock file, for the gate. */
 bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted);
 
-/* Ends waiting: gives the gate back, closes inotify. */
+/* Ends waiting: gives the gate back.  waiter->inotify stays open, without a watch, for the caller to keep: to close an
+ * instance that had a watch lately waits for a grace period of the kernel's, 7 to 15 ms. */
 void lock_wait_end(struct lock_waiter *waiter, int lock_descriptor);
 
 #endif

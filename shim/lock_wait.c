@@ -36,7 +36,8 @@ static bool watch_lock_file(struct lock_waiter *waiter)
     return waiter->watch != before;
 }
 
-void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns)
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns,
+                     int inotify)
 {
     *waiter = (struct lock_waiter){
         .directory = directory,
@@ -44,7 +45,8 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
         /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
         .tries = 1,
         .deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns,
-        .inotify = (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
+        .watch = -1,
+        .inotify = inotify >= 0 ? inotify : (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
     };
     watch_lock_file(waiter);
 }
@@ -120,6 +122,8 @@ void lock_wait_end(struct lock_waiter *waiter, int lock_descriptor)
 {
     if (waiter->gate && lock_descriptor >= 0) set_gate(lock_descriptor, F_UNLCK);
     waiter->gate = false;
-    if (waiter->inotify >= 0) sys_close(waiter->inotify);
-    waiter->inotify = -1;
+    if (waiter->inotify < 0) return;
+    /* fsnotify_destroy_group() in the kernel waits until all marks are gone for good; to take one off does not. */
+    if (waiter->watch >= 0) sys_call(SYS_inotify_rm_watch, waiter->inotify, waiter->watch, 0, 0, 0, 0);
+    drain(waiter->inotify);
 }

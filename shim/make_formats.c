@@ -109,6 +109,11 @@ static bool further_in(unsigned row)
     return formats[row].where == HEAD && formats[row].offset != 0;
 }
 
+static bool without_bytes(unsigned row)
+{
+    return further_in(row) && formats[row].length == 0;
+}
+
 static bool by_size(unsigned row)
 {
     return formats[row].where == SIZED && formats[row].length != 0;
@@ -172,7 +177,12 @@ int main(void)
         printf("%u, ", starts[byte]);
     }
     printf("};\n");
-    print_list("rows_further_in", further_in);
+    printf("static const struct { uint16_t offset; uint8_t byte, row; } rows_further_in[] = {");
+    for (unsigned row = 0; row < FORMATS; row++)
+        if (further_in(row) && formats[row].length)
+            printf("{%u, %u, %u}, ", (unsigned)formats[row].offset, (unsigned char)formats[row].bytes[0], row);
+    printf("};\n");
+    print_list("rows_without_bytes", without_bytes);
     print_rows_behind_zeros();
     print_list("rows_by_size", by_size);
     return 0;

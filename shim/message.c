@@ -17,18 +17,22 @@ enum { LINE_SIZE = 5 * PATH_MAX };
 
 /* ---- where lines go ------------------------------------------------------------------------------------- */
 
-/* Writes without letting a SIGPIPE through: the program did not write to that pipe, so it must not die of it. */
+/* Writes without letting a SIGPIPE or a SIGXFSZ through: the program did not write that line, so it must not die of it.
+ */
 static void write_quietly(int descriptor, const char *line, size_t length)
 {
-    const sys_signals sigpipe = (sys_signals)1 << (SIGPIPE - 1);
+    const sys_signals deadly = (sys_signals)1 << (SIGPIPE - 1) | (sys_signals)1 << (SIGXFSZ - 1);
     sys_signals before, pending;
     sys_sigpending(&pending);
-    sys_sigmask(SIG_BLOCK, &sigpipe, &before);
+    sys_sigmask(SIG_BLOCK, &deadly, &before);
     ssize_t written;
     do {
         written = sys_write(descriptor, line, length);
     } while (written == -EINTR);
-    if (written == -EPIPE && !(pending & sigpipe)) sys_sigtake(&sigpipe);
+    const sys_signals sent = written == -EPIPE   ? (sys_signals)1 << (SIGPIPE - 1)
+                             : written == -EFBIG ? (sys_signals)1 << (SIGXFSZ - 1)
+                                                 : 0;
+    if (sent && !(pending & sent)) sys_sigtake(&sent);
     sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 

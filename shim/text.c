@@ -1,5 +1,7 @@
 #include "text.h"
 
+#include <string.h>
+
 struct text text_in(char *buffer, size_t size)
 {
     buffer[0] = '\0';
@@ -8,15 +10,16 @@ struct text text_in(char *buffer, size_t size)
 
 void text_append_bytes(struct text *text, const char *bytes, size_t length)
 {
-    for (size_t i = 0; i < length && text->length + 1 < text->size; i++) text->bytes[text->length++] = bytes[i];
+    size_t room = text->size - 1 - text->length;
+    if (length > room) length = room;
+    memcpy(text->bytes + text->length, bytes, length);
+    text->length += length;
     text->bytes[text->length] = '\0';
 }
 
 void text_append(struct text *text, const char *string)
 {
-    size_t length = 0;
-    while (string[length]) length++;
-    text_append_bytes(text, string, length);
+    text_append_bytes(text, string, strlen(string));
 }
 
 void text_append_number(struct text *text, long long number)
@@ -34,8 +37,9 @@ void text_append_number(struct text *text, long long number)
 
 void text_append_hex(struct text *text, uint64_t number, int digits)
 {
-    for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4)
-        text_append_bytes(text, &"0123456789abcdef"[number >> shift & 15], 1);
+    char bytes[16];
+    for (int i = digits; i-- > 0; number >>= 4) bytes[i] = "0123456789abcdef"[number & 15];
+    text_append_bytes(text, bytes, (size_t)digits);
 }
 
 /* Decodes the valid UTF-8 sequence that starts here; its length, or 0.  Overlong forms and surrogates are invalid. */

@@ -9,6 +9,7 @@
 #include "descriptor.h"
 #include "holders.h"
 #include "message.h"
+#include "realpath.h"
 #include "sys.h"
 
 /* ---- entries -------------------------------------------------------------------------------------------- */
@@ -230,10 +231,18 @@ static struct section *section_page(void)
     return atomic_load(&section);
 }
 
+/* The inotify instance that a wait has left.  Its entry is a private one of image 0, which is none. */
+static int watcher = -1;
+
 /* This process is a fork child that comes here for the first time: the locks are the parent's as well. */
 static void adopt_after_fork(void)
 {
     for (uint32_t number = 1; number < images_used; number++) image_at(number)->shared_lock = true;
+    /* The parent's: two who read from one instance take each other's events. */
+    if (watcher < 0) return;
+    set_entry(watcher, 0);
+    sys_close(watcher);
+    watcher = -1;
 }
 
 /* Is this the process whose table this is?  The number of a process's first thread is the process's own, and nobody
@@ -423,6 +432,53 @@ static void uncount_hold(uint32_t number, enum lock_mode mode, bool inheritable)
         }
         number = companion;
     }
+}
+
+/* ---- the parked inotify instance ------------------------------------------------------------------------ */
+
+/* Is it still ours?  The program may have closed the number by a system call of its own, and what it opened there since
+ * must not be read from. */
+static bool is_inotify(int descriptor)
+{
+    static const char expected[] = "anon_inode:inotify";
+    char link[32], kind[sizeof expected];
+    realpath_descriptor_link(descriptor, link);
+    return sys_readlinkat(AT_FDCWD, link, kind, sizeof kind) == (ssize_t)sizeof expected - 1 &&
+           memcmp(kind, expected, sizeof expected - 1) == 0;
+}
+
+int track_take_watcher(void)
+{
+    sys_signals before;
+    int taken = -1;
+    if (enter(&before) && watcher >= 0) {
+        uint32_t entry = track_entry(watcher);
+        if (entry_kind(entry) == ENTRY_PRIVATE && entry_image(entry) == 0) {
+            set_entry(watcher, 0);
+            if (is_inotify(watcher)) taken = watcher;
+        }
+        watcher = -1;
+    }
+    leave(&before);
+    return taken;
+}
+
+void track_park_watcher(int inotify)
+{
+    sys_signals before;
+    if (inotify < 0) return;
+    bool parked = false;
+    if (enter(&before) && watcher < 0) {
+        int high = descriptor_move_high(inotify, false);
+        parked = slot_for((unsigned)high);
+        inotify = high;
+        if (parked) {
+            set_entry(high, make_entry(ENTRY_PRIVATE, true, 0));
+            watcher = high;
+        }
+    }
+    leave(&before);
+    if (!parked) sys_close(inotify);
 }
 
 /* ---- holds ---------------------------------------------------------------------------------------------- */
@@ -762,7 +818,11 @@ void track_forget_stale(int descriptor)
     if (track_is_private(descriptor)) {
         if (enter(&before)) {
             uint32_t entry = track_entry(descriptor);
-            if (entry_kind(entry) == ENTRY_PRIVATE && image_at(entry_image(entry))->lock.descriptor == descriptor) {
+            if (descriptor == watcher) {
+                set_entry(descriptor, 0);
+                watcher = -1;
+            } else if (entry_kind(entry) == ENTRY_PRIVATE &&
+                       image_at(entry_image(entry))->lock.descriptor == descriptor) {
                 set_entry(descriptor, 0);
                 renew_private(entry_image(entry));
             }
@@ -826,7 +886,10 @@ bool track_move_private(int descriptor)
         if (moved && flags >= 0 && !(flags & FD_CLOEXEC)) sys_fcntl(copy, F_SETFD, 0);
         /* In a vfork child the table is the parent's, where nothing moved. */
         if (moved && ours) {
-            image_at(entry_image(entry))->lock.descriptor = copy;
+            if (entry_image(entry))
+                image_at(entry_image(entry))->lock.descriptor = copy;
+            else
+                watcher = copy;
             set_entry(copy, entry);
             set_entry(descriptor, 0);
             remember_private(descriptor);
@@ -860,6 +923,9 @@ static bool tell_own(uint32_t number, struct track_own *own)
 
 bool track_own_lock(const struct lock_name *name, struct track_own *own)
 {
+    /* Most processes that rename and delete have no image at all.  Another thread that takes the lock at this moment
+     * may as well take it a moment later. */
+    if (__atomic_load_n(bucket_of(name), __ATOMIC_RELAXED) == 0) return false;
     sys_signals before;
     enter(&before);
     bool found = tell_own(find_image(name), own);

@@ -29,10 +29,18 @@ static int descriptor_to_ask(const struct attempt *attempt)
     return track_own_lock(attempt->name, &own) ? own.descriptor : -1;
 }
 
+/* Gives the gate back, which may have moved, with the lock that it stands beside, to the private descriptor. */
+static void end_waiting(struct attempt *attempt)
+{
+    attempt->waiting = false;
+    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
+    track_park_watcher(attempt->waiter.inotify);
+}
+
 static void abandon_attempt(void *argument)
 {
     struct attempt *attempt = argument;
-    if (attempt->waiting) lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
+    if (attempt->waiting) end_waiting(attempt);
     if (attempt->opened >= 0) sys_close(attempt->opened);
     if (attempt->inode_opened >= 0) sys_close(attempt->inode_opened);
     if (attempt->descriptor >= 0) sys_close(attempt->descriptor);
@@ -66,7 +74,8 @@ static enum lock_result wait_for_lock(const struct claim *claim, const struct tr
     audit_wait(settings, about, request->lock.mode);
     /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
     bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
-    lock_wait_start(&attempt->waiter, settings->directory, by_inode ? request->inode_name : name, settings->wait_ns);
+    lock_wait_start(&attempt->waiter, settings->directory, by_inode ? request->inode_name : name, settings->wait_ns,
+                    track_take_watcher());
     attempt->waiting = true;
     _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
     do {
@@ -78,9 +87,7 @@ static enum lock_result wait_for_lock(const struct claim *claim, const struct tr
         result = track_take(request, hold, &attempt->opened, problem);
     } while (result == LOCK_BUSY);
     _pthread_cleanup_pop(&cleanup, 0);
-    attempt->waiting = false;
-    /* The gate's lock may have moved, with the lock that it stands beside, to the private descriptor. */
-    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
+    end_waiting(attempt);
     return result;
 }
 
@@ -161,7 +168,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
         request.inode_opened = &attempt.inode_opened;
     }
     struct lock_problem problem = {.owner = (uid_t)-1};
-    int64_t start = settings->audit ? audit_now() : 0;
+    int64_t waited = 0; /* nobody was in the way */
     bool interrupted = false;
     enum lock_result result = track_take(&request, hold, &attempt.opened, &problem);
     /* The only one in the way is a child that has not yet closed what it inherited: it is given a moment, since bare
@@ -174,7 +181,9 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     }
     if (result == LOCK_BUSY && settings->wait_ns) {
         about.lock_descriptor = descriptor_to_ask(&attempt);
+        int64_t start = audit_now();
         result = wait_for_lock(claim, &request, &about, hold, &attempt, &problem, &interrupted);
+        waited = audit_now() - start;
         if (result == LOCK_BUSY && !interrupted && warn) {
             request.watch = true;
             result = track_take(&request, hold, &attempt.opened, &problem);
@@ -206,7 +215,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
         *hold = (struct track_hold){0};
     } else if (hold->before == LOCK_NONE) {
         message_debug(settings, claim->path, locked_as(decision.mode));
-        audit_acquire(settings, &about, decision.mode, settings->audit ? audit_now() - start : 0, hold->family);
+        audit_acquire(settings, &about, decision.mode, waited, hold->family);
     } else if (hold->before < decision.mode) {
         audit_convert(settings, &about, hold->before, decision.mode);
     }

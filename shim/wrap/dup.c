@@ -155,7 +155,19 @@ static int copy_from(fcntl_function *real, int descriptor, int command, void *ar
     }
 }
 
+static int control_slowly(fcntl_function *real, int descriptor, int command, void *argument);
+
 int control_by(fcntl_function *real, int descriptor, int command, void *argument)
+{
+    /* What neither makes nor locks a descriptor, of one that is not ours. */
+    if (__builtin_expect(track_entry(descriptor) == 0 && command != F_DUPFD && command != F_DUPFD_CLOEXEC &&
+                             command != F_SETLK && command != F_SETLKW,
+                         1))
+        return real(descriptor, command, argument);
+    return control_slowly(real, descriptor, command, argument);
+}
+
+static __attribute__((noinline)) int control_slowly(fcntl_function *real, int descriptor, int command, void *argument)
 {
     if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
         struct copy copy;

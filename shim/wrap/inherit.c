@@ -76,7 +76,25 @@ static void each_descriptor(int directory, void (*act)(int descriptor))
     }
 }
 
-void inherit_images(void)
+enum { LOOKED_AT = 256 };
+
+/* Listing /proc/self/fd makes an inode for each descriptor; its size is their number since Linux 6.2, and to try the
+ * low numbers until all are found costs a tenth.  False when some are higher up, or the kernel is older. */
+static bool adopt_low(void)
+{
+    struct stat status;
+    int numbers[LOOKED_AT];
+    int found = 0;
+    if (sys_fstatat(AT_FDCWD, "/proc/self/fd", &status, 0) < 0) return false;
+    for (int descriptor = 0; found < status.st_size && descriptor < LOOKED_AT; descriptor++)
+        if (sys_fcntl(descriptor, F_GETFD, 0) >= 0) numbers[found++] = descriptor;
+    if (status.st_size == 0 || found < status.st_size) return false;
+    for (int i = 0; i < found; i++) adopt_lock(numbers[i]);
+    for (int i = 0; i < found; i++) adopt_image(numbers[i]);
+    return true;
+}
+
+static void adopt_all(void)
 {
     int directory = sys_openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (directory >= 0) {
@@ -85,8 +103,12 @@ void inherit_images(void)
         sys_close(directory);
     } else {
         /* A chroot without /proc: the numbers that shells hand down. */
-        enum { LOOKED_AT = 256 };
         for (int descriptor = 0; descriptor < LOOKED_AT; descriptor++) adopt_image(descriptor);
     }
+}
+
+void inherit_images(void)
+{
+    if (!adopt_low()) adopt_all();
     track_release_unused();
 }

@@ -2,6 +2,7 @@
  * needs it: other libraries' constructors run before this one. */
 #include <errno.h>
 
+#include "../descriptor.h"
 #include "../image.h"
 #include "../message.h"
 #include "../policy.h"
@@ -17,6 +18,7 @@ __attribute__((constructor)) static void start(void)
     image_start();
     real_resolve_all();
     track_start();
+    descriptor_start();
     inherit_images();
     errno = saved;
 }

@@ -142,11 +142,14 @@ static void out_of_calls(void)
 /* All of them, imglock's among them. */
 __attribute__((noinline)) static int open_descriptors(void)
 {
-    int count = 0;
+    int count = 0, watchers = 0;
     for (int number = 0; number < 8192; number++) {
-        char link[64], path[8];
+        char link[64], path[32] = "";
         snprintf(link, sizeof link, "/proc/self/fd/%d", number);
-        count += readlink(link, path, sizeof path) >= 0;
+        if (readlink(link, path, sizeof path - 1) < 0) continue;
+        /* One, out of the program's way, is kept for the next wait. */
+        if (strcmp(path, "anon_inode:inotify") == 0 && number >= 64 && watchers++ == 0) continue;
+        count++;
     }
     return count;
 }

@@ -1,0 +1,18 @@
+/* cpuid.c: SHA-1 without a look at the processor.
+ *
+ * libcrypto.a asks for the processor's abilities in a constructor.  In a virtual machine each CPUID instruction is a
+ * trap of some 6 us, a twentieth of an exec, and what they gain is nanoseconds on the 60 bytes of a path.  The
+ * archive's own member is left out when its symbols are here; all abilities unknown, SHA-1 takes the code that runs
+ * everywhere. x86 only: elsewhere, and with a shared libcrypto, this file is empty. */
+#if defined(__x86_64__) || defined(__i386__)
+#include <stdint.h>
+
+extern uint32_t OPENSSL_ia32cap_P[4];
+extern void OPENSSL_cpuid_setup(void);
+
+uint32_t OPENSSL_ia32cap_P[4];
+
+void OPENSSL_cpuid_setup(void)
+{
+}
+#endif
