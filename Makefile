@@ -30,6 +30,11 @@ shared_sources := text policy arguments blocker image realpath lock lock_wait ho
 shim_sources := $(shared_sources) track $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c))
 cli_sources := $(notdir $(basename $(wildcard cli/*.c)))
 
+# The processor's abilities are nothing that a shared libcrypto shares.
+ifeq ($(OPENSSL),static)
+shim_sources += cpuid
+endif
+
 shim_objects := $(shim_sources:%=$(BUILD)/shim/%.o)
 cli_objects := $(cli_sources:%=$(BUILD)/cli/%.o)
 
@@ -88,12 +93,27 @@ $(BUILD)/tests/libimglock-fault.so: $(fault_objects)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(SHIM_LINK) -o $@ $^ $(CRYPTO)
 -include $(fault_objects:.o=.d)
 
+# What it costs, beside its peers and beside the floor; tests/cost.bats counts with the same programs.
+bench_programs := $(BUILD)/bench/runner $(BUILD)/bench/handover $(BUILD)/bench/empty.so
+$(BUILD)/bench/%: bench/%.c shim/sys.h
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $<
+$(BUILD)/bench/empty.so: bench/empty.c
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) -std=gnu11 $(WARNINGS) $(CFLAGS) -shared -fPIC -o $@ $<
+
+# All rows, or ROWS=open,exec; QUICK=1 for fewer samples.  bench/readme.py writes the table into README.
+.PHONY: bench
+bench: packages-bench
+	@$(MAKE) --no-print-directory --silent -j2 all $(bench_programs)
+	@bench/run.py $(if $(QUICK),--quick) $(ROWS)
+
 .PHONY: helpers
-helpers: $(helper_programs) $(BUILD)/tests/libimglock-fault.so
+helpers: $(helper_programs) $(BUILD)/tests/libimglock-fault.so $(bench_programs)
 
 # All of them install what is missing first, the compiler included, so everything else happens in a second make.
-.PHONY: run test test-long packages-run packages-test packages-long
-packages-run packages-test packages-long: packages-%:
+.PHONY: run test test-long packages-run packages-test packages-long packages-bench
+packages-run packages-test packages-long packages-bench: packages-%:
 	@sh tests/packages.sh $*
 
 run: packages-run

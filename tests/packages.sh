@@ -1,6 +1,7 @@
 #!/bin/sh
-# packages.sh run|test|long|fuzz: installs the Debian packages that "make run", "make test", "make test-long" or "make fuzz" needs and that are not there yet, and says
-# which.  As root, or through sudo.  POSIX sh: nothing else is certain to be there yet.
+# packages.sh run|test|long|fuzz|bench: installs the Debian packages that "make run", "make test", "make test-long",
+# "make fuzz" or "make bench" needs and that are not there yet, and says which.  As root, or through sudo.  POSIX sh:
+# nothing else is certain to be there yet.
 set -eu
 
 build='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev'
@@ -12,7 +13,8 @@ run) wanted=$run ;;
 test) wanted=$test ;;
 long) wanted="$test libpython3-testsuite libglib2.0-tests stress-ng" ;;
 fuzz) wanted="$build clang" ;;
-*) echo "usage: $0 run|test|long|fuzz" >&2; exit 2 ;;
+bench) wanted="$run python3 git util-linux e2fsprogs strace eatmydata nocache fakeroot faketime" ;;
+*) echo "usage: $0 run|test|long|fuzz|bench" >&2; exit 2 ;;
 esac
 
 command -v dpkg-query >/dev/null || {

@@ -1,0 +1,356 @@
+"""The rows of the table: what is measured, beside what, and how much more it may cost."""
+
+import contextlib
+import hashlib
+import os
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from measure import (COMMAND, EMPTY, LIBRARY, RUNNER, Runner, Samples, Side, calls_in_turn, commands_in_turn,
+                     environment, program)
+
+NS = "ns an operation"
+MS = "ms a run"
+WRAPPED = {"LD_PRELOAD": LIBRARY}
+
+
+@dataclass
+class Row:
+    """A line of the table.  limit None: a peer, or a floor of another kind, for comparison."""
+
+    key: str
+    what: str
+    unit: str
+    subject: Samples
+    floor: Samples
+    limit: float | None
+    difference: bool = False  # the subject less the floor is what is limited, not the ratio
+
+    @property
+    def value(self) -> float:
+        subject, floor = median(self.subject.values), median(self.floor.values)
+        return round(subject - floor if self.difference else subject / floor, 3)
+
+    @property
+    def verdict(self) -> str:
+        return "peer" if self.limit is None else "pass" if self.value <= self.limit else "over"
+
+
+@dataclass
+class Bench:
+    """Where to measure, and how long."""
+
+    directory: str
+    quick: bool
+    locks: str = ""
+    big: str = ""  # a directory with room for the large images, in memory where there is some
+    files: dict[str, str] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        self.locks = f"{self.directory}/locks"
+        os.mkdir(self.locks)
+        os.chmod(self.locks, 0o1777)
+        now = time.time()
+        # Read since it was written, and not: relatime moves the access time of the second one.
+        for name, written in (("notes.txt", now - 3600), ("fresh.txt", now + 3600)):
+            with open(f"{self.directory}/{name}", "wb") as file:
+                file.write(b"This is no image.\n" * 400)
+            os.utime(f"{self.directory}/{name}", (now + 60, written))
+        image = f"{self.directory}/disk.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
+        # The lock file is made by the first who opens the image.
+        subprocess.run([RUNNER, "open-write", image], input=b"1\n", check=True, stdout=subprocess.DEVNULL,
+                       env=environment(self.locks, WRAPPED))
+        self.files = {"notes": f"{self.directory}/notes.txt", "fresh": f"{self.directory}/fresh.txt", "image": image}
+
+    def lock_file(self, image: str) -> str:
+        return f"{self.locks}/.qemu-{hashlib.sha1(os.path.realpath(image).encode()).hexdigest()}.lock"
+
+    def calls(self, *sides: Side, batch_ns: float = 2e6, batches: int = 60) -> list[Samples]:
+        if self.quick:
+            return calls_in_turn(sides, self.locks, batches // 4, 2, batch_ns / 2)
+        return calls_in_turn(sides, self.locks, batches, 5, batch_ns)
+
+    def programs(self, words: Sequence[str], times: int, prepare: Callable[[], None] = lambda: None,
+                 input_path: str = os.devnull) -> list[Samples]:
+        """A program under the library beside the same program bare."""
+        return commands_in_turn(["imglock", "bare"],
+                                [program(words, environment(self.locks, WRAPPED), input_path),
+                                 program(words, environment(self.locks, {}), input_path)],
+                                prepare, 3 if self.quick else times)
+
+
+def under(words: Sequence[str], **settings: str) -> Side:
+    return Side("imglock", words, WRAPPED | settings)
+
+
+# ---- single calls ---------------------------------------------------------------------------------------------------
+
+def plain_open(bench: Bench) -> Iterator[Row]:
+    words = ["open", bench.files["notes"]]
+    subject, floor = bench.calls(under(words, IMGLOCK_MAGIC="off"), Side("bare", words))
+    yield Row("open", "open+close of what is no image, IMGLOCK_MAGIC=off", NS, subject, floor, 1.03)
+
+
+def look(bench: Bench) -> Iterator[Row]:
+    for key, file, what, limit in (("header", "notes", "the same, its header looked at", 1.05),
+                                   ("header-fresh", "fresh", "the same of a file not read since it was written", None)):
+        path = bench.files[file]
+        subject, floor = bench.calls(under(["open", path]), Side("open, fstat, pread, close by hand",
+                                                                 ["look-by-hand", path]))
+        yield Row(key, what, NS, subject, floor, limit)
+
+
+def untracked(bench: Bench) -> Iterator[Row]:
+    for operation, what in (("dup", "dup+close"), ("fcntl", "fcntl(F_GETFL)"), ("close-bad", "close of a bad descriptor")):
+        subject, floor = bench.calls(under([operation]), Side("bare", [operation]))
+        yield Row(operation, f"{what}, no image", NS, subject, floor, 1.05)
+
+
+def image_open(bench: Bench) -> Iterator[Row]:
+    image = bench.files["image"]
+    hand = [image, bench.lock_file(image), "9"]
+    subject, floor, lock_only, bare = bench.calls(
+        under(["open-write", image]), Side("the same calls by hand", ["write-by-hand", *hand]),
+        Side("the lock's calls alone, by hand", ["write-lock-by-hand", *hand]), Side("bare", ["open-write", image]))
+    what = "open+close of an image, exclusive lock and record"
+    yield Row("image", what, NS, subject, floor, 1.25)
+    yield Row("image-lock", what, NS, subject, lock_only, None)
+    yield Row("image-bare", what, NS, subject, bare, None)
+
+
+@contextlib.contextmanager
+def holders(bench: Bench, count: int) -> Iterator[None]:
+    """That many other processes hold the image shared."""
+    if count == 0:
+        yield
+        return
+    with subprocess.Popen([RUNNER, "hold", str(count), bench.files["image"]], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, env=environment(bench.locks, WRAPPED)) as process:
+        if process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the holders do not hold")
+        yield
+        process.stdin.close()
+
+
+def shared_open(bench: Bench) -> Iterator[Row]:
+    image = bench.files["image"]
+    for count in (0, 10, 100, 1000):
+        with holders(bench, count):
+            subject, floor = bench.calls(under(["open", image]),
+                                         Side("the same calls by hand", ["read-by-hand", image,
+                                                                         bench.lock_file(image), "4000"]))
+        yield Row(f"shared-{count}", f"shared open+close, {count:,} other holders", NS, subject, floor, 1.25)
+
+
+def crowd(bench: Bench) -> Iterator[Row]:
+    image = bench.files["image"]
+    subject, floor = bench.calls(
+        under(["crowd", "64", "open", image]),
+        Side("the same calls by hand", ["crowd", "64", "read-by-hand", image, bench.lock_file(image), "3000"]),
+        batch_ns=20e6, batches=20)
+    yield Row("crowd", "64 processes opening one image, shared", NS, subject, floor, 1.25)
+
+
+def many(bench: Bench) -> Iterator[Row]:
+    directory = f"{bench.directory}/many"
+    # An image takes two descriptors, and not every container's root may raise its limit.
+    most = min(10000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2)
+    os.mkdir(directory)
+    for number in range(most):
+        # What is in them does not matter: their names say that they are images.
+        with open(f"{directory}/{number}.qcow2", "wb"):
+            pass
+    words = ["many", directory]
+    scale: dict[str, tuple[Samples, Samples]] = {}
+    runners: dict[str, Runner] = {}
+    for side in (under(words), Side("bare", words)):
+        scale[side.name] = Samples(f"{side.name}, {most:,}"), Samples(f"{most // 10:,}")
+        runners[side.name] = Runner(side.words, side.settings, bench.locks)
+        runners[side.name].batch(most)  # makes the lock files
+    for _ in range(2 if bench.quick else 7):
+        for name, runner in runners.items():
+            scale[name][0].values.append(runner.batch(most))
+            scale[name][1].values.extend(runner.batch(most // 10) for _ in range(3))
+    for runner in runners.values():
+        runner.end()
+    shutil.rmtree(directory)
+    what = f"{most:,} images open in one process, an open+close of theirs beside one of {most // 10:,}"
+    # Linear: an image costs no more among many.  Caches make it a little more, bare as well.
+    yield Row("many", what, NS, *scale["imglock"], 1.25)
+    yield Row("many-bare", f"{what}, bare", NS, *scale["bare"], None)
+
+
+# ---- processes ------------------------------------------------------------------------------------------------------
+
+def execution(bench: Bench) -> Iterator[Row]:
+    true = shutil.which("true")
+    subject, floor, bare = bench.calls(Side("imglock", ["start", true], {"PRELOAD": LIBRARY}),
+                                       Side("an empty preload library", ["start", true], {"PRELOAD": EMPTY}),
+                                       Side("bare", ["start", true]), batch_ns=10e6)
+    yield Row("exec", "start of a small program", NS, subject, floor, 1.15)
+    yield Row("exec-bare", "start of a small program", NS, subject, bare, None)
+
+
+def private_memory(words: Sequence[str], settings: dict[str, str], bench: Bench) -> float:
+    """KiB that no other process shares, of a process that waits."""
+    runner = Runner(words, settings, bench.locks)
+    runner.batch(1)
+    with open(f"/proc/{runner.process.pid}/smaps_rollup", encoding="ascii") as report:
+        sizes = dict(line.split(":", 1) for line in report if line.startswith("Private_"))
+    runner.end()
+    return sum(int(size.split()[0]) for name, size in sizes.items() if name == "Private_Dirty")
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    for key, what, words in (("memory", "private memory of a process", ["fcntl"]),
+                             ("memory-image", "the same, after an image's open and close",
+                              ["open-write", bench.files["image"]])):
+        subject, floor = Samples("imglock"), Samples("an empty preload library")
+        for _ in range(5 if bench.quick else 15):
+            subject.values.append(private_memory(words, WRAPPED, bench))
+            floor.values.append(private_memory(words, {"LD_PRELOAD": EMPTY}, bench))
+        yield Row(key, what, "KiB", subject, floor, 64, difference=True)
+
+
+# ---- programs -------------------------------------------------------------------------------------------------------
+
+def convert(bench: Bench) -> Iterator[Row]:
+    source, target = f"{bench.big}/source.raw", f"{bench.big}/target.qcow2"
+    with open(source, "wb") as file:
+        block = os.urandom(1 << 20)
+        for number in range(0, 1024, 2):
+            file.seek(number << 20)
+            file.write(block)
+        file.truncate(1 << 30)
+
+    def prepare() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(target)
+
+    subject, floor = bench.programs(["qemu-img", "convert", "-O", "qcow2", source, target], 11, prepare)
+    yield Row("convert", "qemu-img convert of 1 GiB", MS, subject, floor, 1.02)
+
+    def by_locking(locking: str) -> Callable[[], None]:
+        options = f"driver=raw,file.driver=file,file.filename={source},file.locking={locking}"
+        return program(["qemu-img", "convert", "--image-opts", "-O", "qcow2", options, target],
+                       environment(bench.locks, {}))
+
+    subject, floor = commands_in_turn(["QEMU locking=on", "QEMU locking=off"], [by_locking("on"), by_locking("off")],
+                                      prepare, 3 if bench.quick else 7)
+    yield Row("convert-qemu", "the same, source with QEMU's own locking", MS, subject, floor, None)
+    prepare()
+    os.unlink(source)
+
+
+def random_writes(bench: Bench) -> Iterator[Row]:
+    image, script = f"{bench.big}/random.qcow2", f"{bench.directory}/random.qemu-io"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "256M"], check=True)
+    place = 1
+    with open(script, "w", encoding="ascii") as file:
+        for _ in range(5000 if bench.quick else 20000):
+            place = (place * 1103515245 + 12345) % (1 << 31)
+            file.write(f"write -q {place % 65536 * 4096} 4k\n")
+        file.write("quit\n")
+    subject, floor = bench.programs(["qemu-io", "-f", "qcow2", image], 15, input_path=script)
+    yield Row("random", "qemu-io, random writes of 4 KiB", MS, subject, floor, 1.02)
+    os.unlink(image)
+
+
+def make_file_system(bench: Bench) -> Iterator[Row]:
+    # On the disk: in memory there is nothing to do, and the start of the program is all that is measured.
+    image = f"{bench.directory}/file-system.img"
+
+    def prepare() -> None:
+        with open(image, "wb") as file:
+            file.truncate(1 << 30)
+
+    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    subject, floor = bench.programs([mkfs, "-q", "-F", image], 41, prepare)
+    yield Row("mkfs", "mkfs.ext4 of 1 GiB", MS, subject, floor, 1.02)
+    os.unlink(image)
+
+
+def shell_loop(bench: Bench) -> Iterator[Row]:
+    times = 20 if bench.quick else 100
+    loop = f"for i in $(seq {times}); do qemu-img info \"$1\" >/dev/null || exit; done"
+    subject, floor = bench.programs(["bash", "-c", loop, "-", bench.files["image"]], 10)
+    yield Row("loop", f"a shell loop of {times} qemu-img info, ten times", MS, subject, floor, 1.05)
+
+    def by_locking(locking: str) -> Callable[[], None]:
+        options = f"driver=qcow2,file.driver=file,file.filename={bench.files['image']},file.locking={locking}"
+        return program(["bash", "-c", loop.replace("info", "info --image-opts"), "-", options],
+                       environment(bench.locks, {}))
+
+    subject, floor = commands_in_turn(["QEMU locking=on", "QEMU locking=off"], [by_locking("on"), by_locking("off")],
+                                      lambda: None, 3 if bench.quick else 5)
+    yield Row("loop-qemu", "the same, with QEMU's own locking", MS, subject, floor, None)
+
+
+def remove_tree(bench: Bench) -> Iterator[Row]:
+    tree = f"{bench.directory}/tree"
+
+    def prepare() -> None:
+        for directory in range(20):
+            os.makedirs(f"{tree}/{directory}")
+            for number in range(1000):
+                with open(f"{tree}/{directory}/{number}.o", "wb") as file:
+                    file.write(b"small\n")
+
+    subject, floor = bench.programs(["rm", "-rf", tree], 9, prepare)
+    yield Row("rm", "rm -rf of 20,000 small files under the guard", MS, subject, floor, 1.25)
+
+
+# ---- peers ----------------------------------------------------------------------------------------------------------
+
+PEERS = {"libeatmydata": ["eatmydata"], "nocache": ["nocache"], "fakeroot": ["fakeroot"],
+         "libfaketime": ["faketime", "-f", "+0"]}
+
+
+def preload_peers(bench: Bench) -> Iterator[Row]:
+    true = shutil.which("true")
+    for operation, argument, key, what in (("open", bench.files["notes"], "open", "open+close of what is no image"),
+                                           ("start", true, "exec", "start of a small program")):
+        words = [operation, argument]
+        sides = [Side(name, words, wrapper=wrapper) for name, wrapper in PEERS.items() if shutil.which(wrapper[0])]
+        *peers, bare = bench.calls(*sides, Side("bare", words), batches=30, batch_ns=4e6)
+        for peer in peers:
+            yield Row(f"{key}-{peer.name}", f"{what}, {peer.name}", NS, peer, bare, None)
+
+
+def watching(bench: Bench) -> Iterator[Row]:
+    log = f"{bench.directory}/audit.jsonl"
+    words = ["open", bench.files["image"]]
+    ours, strace, bare = bench.calls(
+        under(words, IMGLOCK_AUDIT=log), Side("strace", words, wrapper=[
+            "strace", "-f", "--seccomp-bpf", "-e", "trace=open,openat,close", "-o", f"{bench.directory}/strace.out"]),
+        Side("bare", words), batches=20, batch_ns=4e6)
+    yield Row("audit", "watching the opens of an image, IMGLOCK_AUDIT", NS, ours, bare, None)
+    yield Row("audit-strace", "watching the opens of an image, strace", NS, strace, bare, None)
+    for path in (log, f"{bench.directory}/strace.out"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def hold_command(bench: Bench) -> Iterator[Row]:
+    image, true = bench.files["image"], shutil.which("true")
+    env = environment(bench.locks, {})
+    acts = [program([COMMAND, "hold", image, "--", true], env),
+            program(["flock", f"{bench.directory}/flock", true], env), program([true], env)]
+    ours, flock, bare = commands_in_turn(["imglock hold", "flock", "bare"], acts, lambda: None,
+                                         20 if bench.quick else 60)
+    yield Row("hold", "imglock hold around a command", MS, ours, flock, None)
+    yield Row("hold-bare", "imglock hold around a command", MS, ours, bare, None)
+
+
+GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "open": plain_open, "header": look, "dup": untracked, "image": image_open, "shared": shared_open,
+    "crowd": crowd, "many": many, "exec": execution, "memory": memory, "convert": convert, "random": random_writes,
+    "mkfs": make_file_system, "loop": shell_loop, "rm": remove_tree, "peers": preload_peers, "audit": watching,
+    "hold": hold_command,
+}

@@ -1,0 +1,156 @@
+#!/usr/bin/env bats
+# cost.bats: what the library adds to a call, counted and never timed: system calls by strace, instructions by valgrind.
+# "make bench" measures the time.  A number here that has to grow needs a reason; one that can fall is lowered.
+
+load common
+load calls
+
+RUNNER=$TOP/build/bench/runner
+EMPTY=$TOP/build/bench/empty.so
+
+setup() {
+    common_setup
+    for _ in {1..400}; do echo 'This is no image.'; done >notes.txt
+    # Read since it was written: else relatime would move its access time, and the look at it has to prevent that.
+    touch -m -d '1 hour ago' notes.txt
+    touch -a -d 'now + 1 minute' notes.txt
+    new_image
+    # The lock file is made by the first open.
+    echo 1 | wrapped "$RUNNER" open-write disk.qcow2 >/dev/null
+}
+
+# system_calls COUNT COMMAND...: "name times" of all the system calls of a run of bench/runner that does COUNT operations.
+system_calls() {
+    local count=$1
+    shift
+    rm -f trace
+    (alone timeout 20 strace -f -o trace "$@" <<<"$count") >/dev/null || return
+    sed -nE 's/^[0-9]+ +([a-z0-9_]+)\(.*/\1/p' trace | sort | uniq -c | awk '{print $2, $1}'
+}
+
+# each_operation COMMAND...: "name times" of what one operation takes: what 150 take more than 50, by 100.
+each_operation() {
+    system_calls 50 "$@" >few
+    system_calls 150 "$@" >many
+    awk 'FILENAME == "few" { few[$1] = $2; next }
+         $2 != few[$1] { print $1, ($2 - few[$1]) / 100 }' few many
+}
+
+# added OPERATION...: what the library adds to one; nothing where it adds nothing.  SETTINGS: IMGLOCK_ variables.
+added() {
+    each_operation "$RUNNER" "$@" >bare
+    each_operation env LD_PRELOAD="$SHIM" "${SETTINGS[@]}" "$RUNNER" "$@" >with
+    [ -s bare ] || fail "strace saw no operation: $(head -c 2000 trace)"
+    awk 'FILENAME == "bare" { bare[$1] = $2; next }
+         { more = $2 - bare[$1]; delete bare[$1]; if (more) print $1, more }
+         END { for (name in bare) print name, -bare[name] }' bare with | sort
+}
+
+# assert_total_at_most LIMIT LINES: the times in the lines add up to no more.
+assert_total_at_most() {
+    local total
+    total=$(awk '{total += $2} END {print total + 0}' <<<"$2")
+    [ "$(awk -v a="$total" -v b="$1" 'BEGIN {print (a > 0 && a <= b)}')" = 1 ] ||
+        fail "$total system calls added, where at most $1 are expected:
+$2"
+}
+
+# instructions COUNT LIBRARY OPERATION...
+instructions() {
+    local count=$1 library=$2
+    shift 2
+    (alone timeout 60 env LD_PRELOAD="$library" "${SETTINGS[@]}" valgrind --tool=callgrind \
+        --callgrind-out-file=/dev/null "$RUNNER" "$@" <<<"$count") 2>&1 >/dev/null |
+        sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
+}
+
+# assert_instructions_at_most LIMIT OPERATION...: the library adds no more to one operation.
+assert_instructions_at_most() {
+    local limit=$1 library few many added=0
+    shift
+    for library in "$SHIM" "$EMPTY"; do
+        few=$(instructions 200 "$library" "$@")
+        many=$(instructions 1200 "$library" "$@")
+        if [ -z "$few" ] || [ "${many:-0}" -le "$few" ]; then fail "valgrind counted '$few' and '$many' instructions"; fi
+        added=$(((many - few) / 1000 - added))
+    done
+    added=$((-added))
+    if [ "$added" -le 0 ] || [ "$added" -gt "$limit" ]; then
+        fail "$added instructions added to $*, where at most $limit are expected"
+    fi
+}
+
+@test "names alone decide: an open and close of what is no image take no system call more" {
+    SETTINGS=(IMGLOCK_MAGIC=off)
+    assert_equal "$(added open notes.txt)" ''
+}
+
+@test "a look at the header takes one fstat and one pread" {
+    SETTINGS=()
+    assert_equal "$(added open notes.txt)" $'fstat 1\npread64 1'
+}
+
+@test "dup, fcntl and close of what is no image, and close of a bad descriptor, take no system call more" {
+    SETTINGS=()
+    assert_equal "$(added dup)" ''
+    assert_equal "$(added fcntl)" ''
+    assert_equal "$(added close-bad)" ''
+}
+
+@test "the system calls of an image's open and close" {
+    SETTINGS=()
+    assert_total_at_most 42 "$(added open-write disk.qcow2)"
+    assert_total_at_most 42 "$(added open disk.qcow2)"
+}
+
+@test "a shared open beside other holders takes a try more for each slot that is taken" {
+    SETTINGS=()
+    local ready line
+    ready=$BATS_TEST_TMPDIR/holding
+    mkfifo "$ready" go
+    LD_PRELOAD=$SHIM "$RUNNER" hold 20 disk.qcow2 <go >"$ready" 3>&- &
+    HOLDERS+=("$!")
+    exec {GO}>go
+    read -r line <"$ready"
+    assert_equal "$line" ready
+    local lines
+    lines=$(added open disk.qcow2)
+    assert_total_at_most 37 "$(grep -v '^fcntl ' <<<"$lines")"
+    # Five, and a try for each slot that is taken: at most five before the search.
+    assert_total_at_most 10 "$(grep '^fcntl ' <<<"$lines")"
+    exec {GO}>&-
+}
+
+# start_calls LIBRARY: the system calls of a small program with it, which inherits three descriptors that are no files.
+start_calls() {
+    rm -f trace
+    (alone strace -E LD_PRELOAD="$1" -o trace /usr/bin/true </dev/null >/dev/null 2>&1) || return
+    sed -nE 's/^([a-z0-9_]+)\(.*/\1/p' trace
+}
+
+@test "the system calls of a program's start" {
+    start_calls "$EMPTY" >bare
+    start_calls "$SHIM" >with
+    assert_total_at_most 14 "$(awk '{n[$1] += FILENAME == "with" ? 1 : -1} END {for (i in n) if (n[i]) print i, n[i]}' bare with)"
+}
+
+@test "the instructions of an open and close where names alone decide" {
+    SETTINGS=(IMGLOCK_MAGIC=off)
+    assert_instructions_at_most 370 open notes.txt
+}
+
+@test "the instructions of a look at a header" {
+    SETTINGS=()
+    assert_instructions_at_most 1560 open notes.txt
+}
+
+@test "the instructions of dup and close, and of fcntl" {
+    SETTINGS=()
+    assert_instructions_at_most 109 dup
+    assert_instructions_at_most 97 fcntl
+}
+
+@test "the instructions of an image's open and close" {
+    SETTINGS=()
+    assert_instructions_at_most 17950 open-write disk.qcow2
+}
