@@ -280,8 +280,7 @@ static void read_line(struct log *log, struct log_file *file, const char *line, 
     json_error_t problem;
     struct event event;
     if (length && line[length - 1] == '\n') length--;
-    /* Left by the library behind a line for which the disk had no room to the end. */
-    if (!length) return;
+    if (!length) return; /* says nothing, and nothing wrong */
     json_t *object = json_loadb(line, length, 0, &problem);
     const char *foreign = object ? read_event(object, &event) : NULL;
     if (!object)

@@ -284,6 +284,55 @@ traced() {
     assert_success
 }
 
+@test "two machines with one path, one pid and one time are two: nothing overlaps" {
+    printf '%s\n' '1 acquire 7 mode=exclusive id=aa' '2 acquire 7 mode=exclusive id=bb' '3 release 7 id=aa' \
+        '4 release 7 id=bb' | logged
+    report log.jsonl
+    assert_success
+    assert_line --index 0 --partial ', of 2 boots'
+    assert_equal "$(asked '[(s["boot"], s["duration_ns"] // 10**9) for s in spans], totals["boots"], totals["processes"]')" \
+        "([('aa', 2), ('bb', 2)], 2, 2)"
+    # On one machine it would be a conflict.
+    printf '%s\n' '1 acquire 7 mode=exclusive id=aa' '2 conflict 8 mode=exclusive result="let\u0020through" id=aa' \
+        '2 open 8 mode=exclusive id=aa' '3 release 7 id=aa' '4 release 8 unlocked=true id=aa' | logged
+    report log.jsonl
+    assert_equal "$status" 1
+    refute_output --partial boots
+}
+
+@test "what another machine does in between hides no overlap, whether in one log or in two" {
+    printf '%s\n' '1 acquire 7 mode=exclusive id=aa' '2 acquire 8 mode=exclusive id=bb' '3 release 8 id=bb' \
+        '4 conflict 9 mode=exclusive result="let\u0020through" id=aa' '4 open 9 mode=exclusive id=aa' \
+        '5 release 9 unlocked=true id=aa' '6 release 7 id=aa' | logged
+    report log.jsonl
+    assert_equal "$status" 1
+    assert_line "  Overlaps that corrupt: 1"
+    assert_equal "$(asked '[[side["pid"] for side in o["between"]] for o in overlaps]')" '[[7, 9]]'
+    grep aa log.jsonl >one.jsonl
+    grep bb log.jsonl >other.jsonl
+    assert_equal "$(asked 'r["images"], totals' one.jsonl other.jsonl)" "$(asked 'r["images"], totals')"
+    picture log.jsonl
+    traced log.jsonl
+}
+
+@test "a boot that is named is a boot, though the clock seems to go on" {
+    printf '%s\n' '1 acquire 7 mode=exclusive id=aa' '2 open 7 mode=exclusive id=aa' \
+        '3 acquire 8 mode=exclusive id=bb boot=1' '4 release 8 id=bb boot=1' | logged
+    report log.jsonl
+    assert_success
+    assert_equal "$(asked '[(s["duration_ns"] // 10**9, s["open_ended"]) for s in spans]')" "[(1, True), (1, False)]"
+}
+
+@test "lines that cannot name their boot belong to the one whose clocks they have" {
+    printf '%s\n' '1 acquire 7 mode=exclusive id=aa' '2 conflict 8 mode=exclusive result="let\u0020through"' \
+        '2 open 8 mode=exclusive' '3 release 8 unlocked=true' '4 release 7 id=aa' '5 acquire 9 mode=shared id=bb boot=3' |
+        logged
+    assert_equal "$(asked '[o["kind"] for o in overlaps], totals["boots"]')" "(['corrupts'], 2)"
+    grep -v '"boot"' log.jsonl >without.jsonl
+    grep '"boot"' log.jsonl >with.jsonl
+    assert_equal "$(asked '[o["kind"] for o in overlaps], totals["boots"]' without.jsonl with.jsonl)" "(['corrupts'], 2)"
+}
+
 @test "a wall clock that is set back turns nothing round" {
     printf '%s\n' '10 acquire 7 mode=exclusive' '11 conflict 8 mode=shared result=refused time="2026-11-22T01:00:00.000000Z"' \
         '12 release 7 time="2026-11-22T01:00:01.000000Z"' | logged
@@ -363,6 +412,45 @@ traced() {
     [ "$(count_of faint)" -le 20 ]
     rsvg-convert picture.svg -o picture.png
     [ -s picture.png ]
+}
+
+# rendered PICTURE: draws it with librsvg, and prints its size and how many of its pixels are red, light and dark.
+rendered() {
+    rsvg-convert "$1" -o "$1.png" && python3 "$TOP/tests/helpers/report_pixels.py" "$1.png"
+}
+
+# dark PICTURE: the picture as it is where the reader prefers a dark one, which librsvg cannot be told.
+dark() {
+    python3 -c 'import re, sys
+text = open(sys.argv[1], encoding="utf-8").read()
+print(re.sub(r"@media \(prefers-color-scheme:dark\)\{\n(.*?)\n\}\n(?=</style>)", r"\1\n", text, count=1, flags=re.S))' "$1"
+}
+
+@test "the picture as a renderer draws it, light and dark: overlaps are red, and the rest can be seen" {
+    local form size red light dark
+    printf '%s\n' '1 acquire 7 mode=exclusive' '2 conflict 8 mode=shared result="let\u0020through"' '2 open 8 mode=shared' \
+        '4 release 8 unlocked=true' '6 release 7' | logged
+    picture log.jsonl
+    xmllint --noout picture.svg
+    dark picture.svg >dark.svg
+    refute cmp -s picture.svg dark.svg
+    for form in picture dark; do
+        read -r size red light dark < <(rendered "$form.svg")
+        assert_equal "$size" "1000x$(sed -n 's/^<svg .* height="\([0-9]*\)".*/\1/p' picture.svg)"
+        # A band of a fifth of the plot's width and two rows.
+        [ "$red" -gt 5000 ]
+        [ "$red" -lt 30000 ]
+        # The background, and what stands on it.
+        [ "$form" = picture ] || read -r light dark <<<"$dark $light"
+        [ "$light" -gt 100000 ]
+        [ "$dark" -gt 7500 ]
+        [ "$dark" -lt 30000 ]
+    done
+    # Where nothing overlaps nothing is red.
+    printf '%s\n' '1 acquire 7 mode=exclusive' '2 release 7' | logged
+    picture log.jsonl
+    read -r size red light dark < <(rendered picture.svg)
+    assert_equal "$red" 0
 }
 
 @test "the picture of 300 images, of many programs, of a microsecond, of three days and of ten years" {

@@ -172,6 +172,77 @@ gets_in() {
     grep -q '^open: [4E]' "$STEPS"
 }
 
+# on_terminal ACTION: another process waits for the image, and its standard error is a terminal.  Prints what comes there
+# and, in a line "MS ms", when the first of it came.  ACTION is run by sh at that time; at the latest after 5 s.
+on_terminal() {
+    python3 - "$HELPERS/input_call" "$SHIM" "$1" <<'SCRIPT'
+import os, pty, select, subprocess, sys, time
+master, slave = pty.openpty()
+start = time.monotonic()
+waiter = subprocess.Popen([sys.argv[1], "open", "rw", "disk.qcow2"], stdout=subprocess.DEVNULL, stderr=slave,
+                          env={**os.environ, "LD_PRELOAD": sys.argv[2]})
+os.close(slave)
+said = b""
+if select.select([master], [], [], 5)[0]:
+    took = time.monotonic() - start
+    said = os.read(master, 4096)
+    print("%d ms" % (1000 * took))
+subprocess.run(["sh", "-c", sys.argv[3]], check=True)
+waiter.wait()
+try:
+    while True:
+        more = os.read(master, 4096)
+        if not more:
+            break
+        said += more
+except OSError:
+    pass
+print(said.decode().replace("\r", ""), end="")
+sys.exit(waiter.returncode)
+SCRIPT
+}
+
+@test "on a terminal a waiter says after a second whom it waits for, once" {
+    export IMGLOCK_WAIT=20
+    hold disk.qcow2 write
+    run on_terminal "kill $HOLDER"
+    assert_success
+    assert_one_line "imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder (pid $HOLDER, user root) for "
+    [ "$(sed -n 's/ ms$//p' <<<"$output")" -ge 1000 ]
+    [ "$(sed -n 's/ ms$//p' <<<"$output")" -lt 2000 ]
+    # Several readers are in the way of a writer.
+    hold disk.qcow2 read
+    local first=$HOLDER
+    hold disk.qcow2 read
+    run on_terminal "kill $first $HOLDER"
+    assert_success
+    assert_one_line 'waiting; locked shared by holder (pid ' ' and 1 other for '
+}
+
+@test "a waiter says nothing that has the lock within a second, or is told to be quiet" {
+    hold disk.qcow2 write
+    IMGLOCK_WAIT=0.7 run on_terminal true
+    assert_failure
+    refute_output --partial waiting
+    IMGLOCK_LOG=quiet IMGLOCK_WAIT=1.3 run on_terminal true
+    assert_failure
+    refute_output --partial imglock:
+}
+
+@test "where standard error is no terminal a waiter says whom it waits for with IMGLOCK_LOG=debug only" {
+    export IMGLOCK_WAIT=1.3
+    hold disk.qcow2 write
+    run calls open r disk.qcow2
+    assert_failure
+    assert_one_line 'cannot open for reading: locked exclusively by holder'
+    IMGLOCK_LOG=debug run calls open r disk.qcow2
+    assert_failure
+    assert_line --regexp "^imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder \(pid $HOLDER, user root\) for "
+    IMGLOCK_LOG=debug,$PWD/messages run calls open r disk.qcow2
+    assert_silent
+    assert_equal "$(grep -c ': waiting; locked exclusively by holder ' messages)" 1
+}
+
 @test "IMGLOCK_KEY=inode: a waiter for the second lock gets in promptly, too" {
     export IMGLOCK_WAIT=10 IMGLOCK_KEY=inode
     ln disk.qcow2 link.qcow2

@@ -2,7 +2,8 @@
 """report_log.py: writes audit logs for the tests of imglock report.
 
 report_log.py lines     each line of standard input, "SECONDS EVENT PID [KEY=VALUE...]", becomes a line of a log.  Values
-                        are JSON or else words; comm, cmdline and image have defaults; boot=N is the Nth boot.
+                        are JSON or else words; comm, cmdline and image have defaults; boot=N is the Nth boot, id=WORD
+                        names it in the line.
 report_log.py many N    N events of a busy host, the same ones each time.
 """
 import datetime
@@ -27,6 +28,8 @@ def line(seconds, event, pid, **fields):
         "v": 1, "time": rfc3339(wall), "mono_ns": int((100 + seconds) * 1e9), "event": event,
         "pid": pid, "tid": pid, "ppid": 1, "start": 10 * pid, "uid": 0, "comm": "program", "cmdline": "program disk.img",
     }
+    if "id" in fields:
+        about["boot"] = str(fields.pop("id"))
     if event != "exit":
         about["image"] = "/srv/disk.img"
     about.update(fields)

@@ -1,0 +1,328 @@
+#!/usr/bin/env bats
+# audit.bats: IMGLOCK_AUDIT: what the library writes, and that writing it costs nobody an open.  What is made of it:
+# report.bats.
+
+# shellcheck disable=SC2016,SC2030,SC2031,SC2153,SC2154 # scripts for another bash; tests are subshells
+bats_require_minimum_version 1.5.0
+load common
+load calls
+
+setup() {
+    common_setup
+    truncate -s 1M disk.img
+    LOG=$PWD/log.jsonl
+}
+
+teardown() {
+    common_teardown
+    umount "$BATS_TEST_TMPDIR/small" 2>/dev/null || true
+}
+
+# audited COMMAND...: with the library, the log, and no descriptors but 0, 1 and 2.
+audited() { (alone env IMGLOCK_AUDIT="$LOG" LD_PRELOAD="$SHIM" "$@"); }
+
+# asked EXPRESSION: prints what a Python expression makes of the lines of the log, l.  Each must be whole and JSON.
+asked() {
+    python3 -c 'import json, sys
+text = open(sys.argv[1], "rb").read()
+assert text == b"" or text.endswith(b"\n"), text[-100:]
+l = [json.loads(line) for line in text.decode("utf-8").split("\n")[:-1]]
+print(eval(sys.argv[2]))' "$LOG" "$1"
+}
+
+# events: their names, in order.
+events() { asked '" ".join(e["event"] for e in l)'; }
+
+# small_disk OPTIONS: a tmpfs in the directory small; the log is there.
+small_disk() {
+    mkdir -p small
+    mount -t tmpfs -o "mode=1777,$1" tmpfs small 2>/dev/null || skip "no mounts here"
+    LOG=$PWD/small/log.jsonl
+}
+
+# ---- what is written ------------------------------------------------------------------------------------------------------
+
+@test "an open, from the lock to its end: three lines, with who, what, and when" {
+    audited "$HELPERS/input_call" open r disk.img , close 3 >/dev/null
+    assert_equal "$(events)" 'acquire open release'
+    local boot
+    boot=$(tr -d - </proc/sys/kernel/random/boot_id | head -c 16)
+    assert_equal "$(asked '{(e["v"], e["boot"], e["uid"], e["comm"], e["image"], e["mode"]) for e in l}')" \
+        "{(1, '$boot', 0, 'input_call', '$PWD/disk.img', 'shared')}"
+    assert_equal "$(asked '{(e["exe"], e["cmdline"]) for e in l}')" \
+        "{('$HELPERS/input_call', '$HELPERS/input_call open r disk.img , close 3')}"
+    assert_equal "$(asked '{(e["lock"], e["ino"]) for e in l}')" \
+        "{('$(printf %s "$PWD/disk.img" | sha1sum | cut -d' ' -f1)', $(stat -c %i disk.img))}"
+    assert_equal "$(asked 'l[1]["fd"], l[1]["flags"]')" "(3, 'O_RDONLY')"
+    assert_equal "$(asked 'len({(e["pid"], e["tid"], e["ppid"], e["start"]) for e in l})')" 1
+    # Both clocks are now's and go on.
+    assert_equal "$(asked 'l[0]["mono_ns"] < l[1]["mono_ns"] < l[2]["mono_ns"]')" True
+    assert_equal "$(asked '0 < l[2]["held_ns"] <= l[2]["mono_ns"]')" True
+    assert_equal "$(asked '0 <= __import__("time").monotonic_ns() - l[2]["mono_ns"] < 60 * 10**9')" True
+    assert_equal "$(asked 'abs(__import__("datetime").datetime.fromisoformat(l[0]["time"].replace("Z", "+00:00")).timestamp() - __import__("time").time()) < 60')" True
+}
+
+@test "conflict: let through, with the holder's name; nothing is said" {
+    hold disk.img write
+    run audited "$HELPERS/input_call" open rw disk.img , close 3
+    assert_output $'open: 3\nclose: 0'
+    assert_equal "$(events)" 'conflict open release'
+    assert_equal "$(asked 'l[0]["result"], l[0]["mode"], l[0]["flags"], "errno" in l[0]')" \
+        "('let through', 'exclusive', 'O_RDWR', False)"
+    assert_equal "$(asked '[(h["pid"], h["comm"], h["uid"], h["mode"], h["host"]) for h in l[0]["holders"]]')" \
+        "[($HOLDER, 'holder', 0, 'exclusive', '$(uname -n)')]"
+    assert_equal "$(asked 'l[2]["unlocked"]')" True
+}
+
+@test "conflict, refused, where the audit is told to refuse" {
+    hold disk.img write
+    IMGLOCK_ON_CONFLICT=deny run audited "$HELPERS/input_call" open rw disk.img
+    assert_failure
+    assert_equal "$(events)" conflict
+    assert_equal "$(asked 'l[0]["result"], l[0]["errno"]')" "('refused', 'ETXTBSY')"
+}
+
+@test "wait: who is waited for, and how long the lock took" {
+    export IMGLOCK_WAIT=10
+    hold disk.img write
+    IMGLOCK_AUDIT=$LOG run between poll:2 disk.img "kill $HOLDER" "$HELPERS/input_call" open r disk.img , close 3
+    assert_success
+    assert_equal "$(events)" 'wait acquire open release'
+    assert_equal "$(asked 'l[0]["mode"], [h["pid"] for h in l[0]["holders"]]')" "('shared', [$HOLDER])"
+    # One poll has lasted a quarter of a second.
+    assert_equal "$(asked '240 * 10**6 < l[1]["wait_ns"] <= l[1]["mono_ns"] - l[0]["mono_ns"] + 10**9')" True
+}
+
+@test "convert: up with the writer, and down when it has closed" {
+    audited "$HELPERS/input_call" open r disk.img , open rw disk.img , close 4 , close 3 >/dev/null
+    assert_equal "$(events)" 'acquire open convert open convert release'
+    assert_equal "$(asked '[(e["from"], e["mode"]) for e in l if e["event"] == "convert"]')" \
+        "[('shared', 'exclusive'), ('exclusive', 'shared')]"
+}
+
+@test "lost: a lock whose descriptor was closed behind the library's back, and taken anew or not" {
+    audited "$HELPERS/audit_lost" disk.img
+    assert_equal "$(asked '[(e["mode"], e["regained"]) for e in l if e["event"] == "lost"]')" "[('exclusive', True)]"
+    : >"$LOG"
+    # Another process gets it in between.
+    mkfifo ready
+    run audited "$HELPERS/audit_lost" disk.img \
+        "unset IMGLOCK_AUDIT; $HELPERS/holder write disk.img >ready 2>&1 3>&- & echo \$! >pid; read line <ready; [ \"\$line\" = ready ]"
+    HOLDERS+=("$(cat pid)")
+    kill "$(cat pid)"
+    assert_success
+    assert_equal "$(asked '[(e["mode"], e["regained"]) for e in l if e["event"] == "lost"]')" "[('exclusive', False)]"
+}
+
+@test "guard: names that are taken away from a holder" {
+    hold disk.img write
+    ln disk.img other.img
+    audited rm disk.img
+    ln other.img disk.img
+    audited mv disk.img third.img
+    assert_equal "$(asked '[(e["comm"], e["event"], e["operation"], e["result"]) for e in l]')" \
+        "[('rm', 'guard', 'unlink', 'let through'), ('mv', 'guard', 'rename', 'let through')]"
+    assert_equal "$(asked '{h["pid"] for e in l for h in e["holders"]}')" "{$HOLDER}"
+    [ -e third.img ] && [ ! -e disk.img ]
+}
+
+@test "error: a lock that cannot be evaluated" {
+    IMGLOCK_DIR=$PWD/none run audited "$HELPERS/input_call" open rw disk.img
+    assert_success
+    assert_output 'open: 3'
+    assert_equal "$(asked 'l[0]["event"], l[0]["result"], l[0]["cause"], l[0]["image"]')" \
+        "('error', 'let through', 'ENOENT', '$PWD/disk.img')"
+}
+
+@test "exit: written by imglock audit for who did not close, in the same form" {
+    "$IMGLOCK" audit -o "$LOG" -- bash -c 'exec 9<>disk.img; kill -9 $$' || [ $? = 137 ]
+    assert_equal "$(asked 'l[-1]["event"], l[-1]["about_pid"] == l[0]["pid"], l[-1]["about_start"] == l[0]["start"]')" \
+        "('exit', True, True)"
+    assert_equal "$(asked 'len({e["boot"] for e in l}), {e["v"] for e in l}')" '(1, {1})'
+}
+
+@test "a name of any bytes is whole, and the line is JSON" {
+    local name=$'a\xff"\\\e\n\t\x7f\xc3\xa4\xed\xa0\x80.img'
+    mv disk.img "$name"
+    audited head -c 1 "$name" >/dev/null
+    assert_equal "$(asked '{bytes(e["image_raw"]) == sys.argv[1].encode("utf-8", "surrogateescape").replace(b"log.jsonl", b"") + b"a\xff\"\\\x1b\n\t\x7f\xc3\xa4\xed\xa0\x80.img" for e in l}')" '{True}'
+    assert_equal "$(asked 'l[0]["image"].split("/")[-1]')" "$(asked '"a\ufffd\"\\\x1b\n\t\x7fä\ufffd\ufffd\ufffd.img"')"
+    # And one that is UTF-8 has no array.
+    truncate -s 1M ä.img
+    : >"$LOG"
+    audited head -c 1 ä.img >/dev/null
+    assert_equal "$(asked '{e["image"] for e in l}, any("image_raw" in e for e in l)')" "({'$PWD/ä.img'}, False)"
+}
+
+@test "the longest path of bytes that are no UTF-8, of an image and of the program, fits into a line" {
+    local directory part
+    # A control character takes ten bytes in the line: six in the string, and four in the array.
+    part=$(printf '\x7f%.0s' {1..252})$'\xff'
+    directory=$PWD
+    # 4,095 bytes are the most; the file's name is to have room.
+    while [ ${#directory} -lt 1 ] || [ "$(printf %s "$directory/$part" | wc -c)" -lt 4070 ]; do
+        directory=$directory/$part
+        mkdir "$directory"
+    done
+    mv disk.img "$directory/disk.img"
+    cp "$HELPERS/input_call" "$directory/program"
+    (cd "$directory" && audited ./program open r disk.img , close 3) >/dev/null
+    assert_equal "$(events)" 'acquire open release'
+    assert_equal "$(asked '{(len(e["image_raw"]) - len(b"disk.img"), len(e["exe_raw"]) - len(b"program")) for e in l}')" \
+        "{($(printf %s "$directory/" | wc -c), $(printf %s "$directory/" | wc -c))}"
+}
+
+# ---- many writers, and no room ----------------------------------------------------------------------------------------------
+
+@test "40 processes with 200 opens each write one log: every line is whole, and there are as many as there should be" {
+    audited "$HELPERS/audit_crowd" 40 200 disk.img
+    assert_equal "$(asked 'len(l), len({e["pid"] for e in l})')" '(24000, 40)'
+    assert_equal "$(asked 'sorted({(kind, sum(e["event"] == kind for e in l)) for kind in {e["event"] for e in l}})')" \
+        "[('acquire', 8000), ('open', 8000), ('release', 8000)]"
+    # As another parser sees it.
+    assert_equal "$(jq -c .v "$LOG" | wc -l)" 24000
+}
+
+@test "a log on a full disk costs lines, never an open" {
+    small_disk size=16k
+    run audited "$HELPERS/audit_crowd" 4 100 disk.img
+    assert_success
+    refute_output
+    run audited head -c 1 disk.img
+    assert_success
+    # The last line is cut off, and no other.
+    [ "$(stat -c %s "$LOG")" -gt 15000 ]
+    assert_equal "$(head -n -1 "$LOG" | jq -c .v | sort | uniq -c | awk '{ print $2 }')" 1
+    rm "$LOG"
+    audited head -c 1 disk.img >/dev/null
+    assert_equal "$(events)" 'acquire open release'
+}
+
+@test "a disk that fills up in the middle of a line costs that line and the next" {
+    small_disk size=8k
+    head -c 8000 /dev/zero | tr '\0' ' ' >"$LOG"
+    echo >>"$LOG"
+    audited head -c 1 disk.img >/dev/null
+    # All that is left of the disk is a line's beginning.
+    assert_equal "$(stat -c %s "$LOG")" 8192
+    mount -o remount,size=64k small
+    audited head -c 1 disk.img >/dev/null
+    run jq -R -c 'fromjson? | .event' "$LOG"
+    assert_line --index 0 '"open"'
+    assert_line --index 1 '"release"'
+}
+
+# unwritten COMMAND...: goes as it would without a log, and says nothing.
+unwritten() {
+    run audited "$@"
+    assert_success
+    assert_output 'open: 3'
+}
+
+@test "a log that cannot be written: no directory, a directory, read-only, no descriptor left" {
+    LOG=$PWD/none/log.jsonl unwritten "$HELPERS/input_call" open rw disk.img
+    [ ! -e none ]
+    LOG=$PWD unwritten "$HELPERS/input_call" open rw disk.img
+    LOG=/dev/full unwritten "$HELPERS/input_call" open rw disk.img
+    mkdir -m 755 below
+    : >below/log.jsonl
+    chmod 644 below/log.jsonl
+    chmod 666 disk.img
+    IMGLOCK_AUDIT=$PWD/below/log.jsonl run nobody_calls open rw disk.img
+    assert_success
+    assert_output 'open: 3'
+    [ ! -s below/log.jsonl ]
+    small_disk size=64k
+    mount -o remount,ro small
+    unwritten "$HELPERS/input_call" open rw disk.img
+    # Descriptor 3 is the last one, and the image's.
+    LOG=$PWD/other.jsonl
+    run bash -c 'exec 3>&- 4>&- 5>&-; ulimit -n 4; IMGLOCK_AUDIT=$1 LD_PRELOAD=$SHIM exec "$HELPERS/input_call" open rw disk.img' - "$LOG"
+    assert_success
+    assert_output 'open: 3'
+}
+
+@test "a limit on the size of files ends the log, and no program" {
+    run bash -c 'exec 3>&- 4>&- 5>&-; ulimit -f 1; IMGLOCK_AUDIT=$1 LD_PRELOAD=$SHIM exec "$HELPERS/input_call" open r disk.img , close 3 , open r disk.img , close 3' - "$LOG"
+    assert_success
+    assert_output $'open: 3\nclose: 0\nopen: 3\nclose: 0'
+    assert_equal "$(stat -c %s "$LOG")" 1024
+    # imglock audit itself writes to it, too.
+    run bash -c 'ulimit -f 1; exec "$IMGLOCK" audit -o "$1" -- bash -c "exec 9<>disk.img; exit 7"' - "$LOG"
+    assert_equal "$status" 7
+    refute_output
+    # The signal is the program's where it is the program's own write that is too large.
+    run bash -c 'ulimit -f 1; IMGLOCK_AUDIT=$1 LD_PRELOAD=$SHIM exec dd if=/dev/zero of=disk.img bs=4k count=1 conv=notrunc status=none oflag=append' - "$LOG"
+    assert_equal "$status" 153
+}
+
+@test "a log that is a pipe: without a reader, with one that does not read, and with one that leaves" {
+    LOG=$PWD/pipe
+    mkfifo "$LOG"
+    unwritten timeout 10 "$HELPERS/input_call" open rw disk.img
+    # Full: 64 KiB.
+    exec 8<>"$LOG"
+    run audited timeout 20 "$HELPERS/audit_crowd" 1 300 disk.img 8>&-
+    assert_success
+    refute_output
+    exec 8>&-
+    run alone env IMGLOCK_AUDIT="$LOG" "$HELPERS/audit_pipe" "$LOG" env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.img , close 3
+    assert_success
+    assert_output $'open: 3\nclose: 0'
+}
+
+# ---- it changes nothing -------------------------------------------------------------------------------------------------------
+
+# What two programs, one of which is a writer of long standing, do to an image; with all that they say and return.
+conflicting() {
+    rm -rf scene
+    mkdir scene
+    cd scene || return
+    head -c 1M /dev/zero >disk.img
+    cat >night.sh <<'NIGHT'
+mkfifo way back
+python3 -c 'import os, sys
+descriptor = os.open("disk.img", os.O_RDWR)
+print("writer has", descriptor, flush=True)
+sys.stdin.readline()
+print("wrote", os.pwrite(descriptor, b"W" * 4096, 4096))' <way >back &
+exec 3>way 4<back
+read -r line <&4
+echo "$line"
+try() { "$@" 4<&- 3>&-; echo "$1: $?"; }
+try python3 -c 'import os
+print(os.open("disk.img", os.O_RDWR), os.open("disk.img", os.O_RDONLY), os.listdir("/proc/self/fd"))'
+try dd if=/dev/zero of=disk.img bs=4k seek=1 count=2 conv=notrunc
+try qemu-img convert -U -f raw -O raw disk.img copy.img
+try qemu-img info -f raw disk.img
+try cp disk.img no/such/place.img
+try cp disk.img other.img
+try mv other.img third.img
+try mkfs.ext2 -q -F -U 5bf8bb9d-6a5e-4f4a-8c6e-0d4b1f3c2a10 -E hash_seed=5bf8bb9d-6a5e-4f4a-8c6e-0d4b1f3c2a10 third.img
+try cmp disk.img copy.img
+try rm third.img
+echo >&3
+cat <&4
+wait
+sha1sum disk.img copy.img
+ls
+NIGHT
+    "$@" bash night.sh 2>&1 | sed 's/, [0-9.e-]* s, .*//'
+    echo "status ${PIPESTATUS[0]}"
+    cd ..
+}
+
+@test "what two programs in conflict say, return and leave behind is the same without the library and with an audit" {
+    local bare seen
+    bare=$(conflicting env 3>&-)
+    seen=$(IMGLOCK_AUDIT=$LOG conflicting env LD_PRELOAD="$SHIM" 3>&-)
+    assert_equal "$seen" "$bare"
+    grep -q '"event":"conflict"' "$LOG"
+    rm "$LOG"
+    seen=$(conflicting "$IMGLOCK" audit -o "$LOG" -- 3>&-)
+    assert_equal "$seen" "$bare"
+    grep -q '"event":"conflict"' "$LOG"
+    # It would not be the same with locks.
+    seen=$(conflicting env LD_PRELOAD="$SHIM" 3>&-)
+    refute [ "$seen" = "$bare" ]
+}
