@@ -152,8 +152,8 @@ static void image_by_hand(char **arguments, bool writing, bool whole)
     memset(record, '.', sizeof record);
     must(sys_pwrite(lock, record, sizeof record, 4096 + slot * (long)sizeof record), "record");
     lock_byte(lock, F_OFD_SETLK, F_RDLCK, 1024 + slot, 1);
-    /* Against cleaners that delete what is older than 30 days. */
-    sys_touch(lock);
+    /* Cleaners delete what is older than 30 days: the record has renewed the times of change, and the time of access is
+     * renewed when it is an hour old. */
     /* Has the image been renamed or replaced since its open?  Then another path's lock is held. */
     if (whole) {
         must(sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW), path);

@@ -14,15 +14,19 @@ struct extension {
     uint8_t row;
 };
 
+/* ASCII capitals made small. */
+static inline unsigned char extension_byte(unsigned char byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (unsigned char)(byte + 32) : byte;
+}
+
 /* The last eight letters, ASCII capitals made small, in one number.  Two extensions that agree in it also
  * have to agree in length; the table has no pair that differs only before the last eight. */
 static inline uint64_t extension_pack(const char *extension, size_t length)
 {
     uint64_t packed = 0;
-    for (size_t i = length > 8 ? length - 8 : 0; i < length; i++) {
-        unsigned char byte = (unsigned char)extension[i];
-        packed = packed << 8 | (byte >= 'A' && byte <= 'Z' ? (unsigned char)(byte + 32) : byte);
-    }
+    for (size_t i = length > 8 ? length - 8 : 0; i < length; i++)
+        packed = packed << 8 | extension_byte((unsigned char)extension[i]);
     return packed;
 }
 

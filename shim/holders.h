@@ -45,7 +45,7 @@ struct holder_note {
     unsigned block;
     const char *reason; /* or NULL; cut to what fits, 50 bytes at least */
     int64_t since_ms;   /* wall clock, milliseconds since 1970; 0: now */
-    bool masked;        /* all signals are blocked already */
+    pid_t process;      /* this process, where the caller knows it and has blocked all signals; else 0 */
 };
 
 /* The wall clock, milliseconds since 1970. */

@@ -305,20 +305,25 @@ static bool floppy_sized(const struct probe *probe)
     return probe->size >= 143360 && probe->size <= 822400;
 }
 
-/* The row whose extension ends this path, or -1. */
+enum { OTHER_EXTENSION = -1, NO_EXTENSION = -2 };
+
+/* The row whose extension ends this path, or one of the above.  Packs as extension_pack does, on the way back from the
+ * end: this runs at every open. */
 static int row_by_extension(const char *path)
 {
     size_t length = strlen(path);
     size_t longest = length < EXTENSION_MAX + 1 ? length : EXTENSION_MAX + 1;
-    for (size_t i = 1; i <= longest; i++) {
-        char byte = path[length - i];
-        if (byte == '/') return -1;
-        if (byte != '.') continue;
-        uint64_t packed = extension_pack(path + length - i + 1, i - 1);
-        const struct extension *slot = &extensions[extension_hash(packed, EXTENSION_MULTIPLIER)];
-        return slot->packed == packed && slot->length == i - 1 && i > 1 ? slot->row : -1;
+    uint64_t packed = 0;
+    for (size_t i = 0; i < longest; i++) {
+        unsigned char byte = (unsigned char)path[length - 1 - i];
+        if (byte == '/') return NO_EXTENSION;
+        if (byte == '.') {
+            const struct extension *slot = &extensions[extension_hash(packed, EXTENSION_MULTIPLIER)];
+            return slot->packed == packed && slot->length == i && i > 0 ? slot->row : OTHER_EXTENSION;
+        }
+        if (i < 8) packed |= (uint64_t)extension_byte(byte) << 8 * i;
     }
-    return -1;
+    return NO_EXTENSION;
 }
 
 /* A sparse bundle is a directory; what gets opened are its bands, which have no extension. */
@@ -334,7 +339,7 @@ const char *image_by_extension(const char *path)
 {
     int row = row_by_extension(path);
     if (row >= 0 && !(formats[row].where == SIZED && formats[row].length == 0)) return formats[row].name;
-    return in_sparse_bundle(path) ? "sparsebundle band" : NULL;
+    return row == NO_EXTENSION && in_sparse_bundle(path) ? "sparsebundle band" : NULL;
 }
 
 static bool set_flags(struct probe *probe, int flags)
@@ -396,13 +401,14 @@ static const char *match_head(struct probe *probe)
 {
     for (const uint8_t *row = rows_by_first_byte + first_byte_rows[probe->head[0]]; *row != FORMATS; row++)
         if (row_matches(&formats[*row], probe)) return formats[*row].name;
-    /* One byte first: this loop runs for every file that is no image. */
-    for (size_t i = 0; i < sizeof rows_further_in / sizeof *rows_further_in; i++)
-        if (__builtin_expect(probe->head[rows_further_in[i].offset] == rows_further_in[i].byte, 0) &&
-            row_matches(&formats[rows_further_in[i].row], probe))
-            return formats[rows_further_in[i].row].name;
+    /* One byte at each offset first: this is what every file that is no image costs. */
+    if (any_further_in(probe->head))
+        for (size_t i = 0; i < sizeof rows_further_in / sizeof *rows_further_in; i++)
+            if (probe->head[rows_further_in[i].offset] == rows_further_in[i].byte &&
+                row_matches(&formats[rows_further_in[i].row], probe))
+                return formats[rows_further_in[i].row].name;
     for (const uint8_t *row = rows_without_bytes; *row != FORMATS; row++)
-        if (row_matches(&formats[*row], probe)) return formats[*row].name;
+        if (formats[*row].check(probe) && row_matches(&formats[*row], probe)) return formats[*row].name;
     return NULL;
 }
 
@@ -440,7 +446,9 @@ static bool read_moves_access_time(const struct stat *status)
     if (status->st_atim.tv_sec == status->st_ctim.tv_sec && status->st_atim.tv_nsec <= status->st_ctim.tv_nsec)
         return true;
     /* No time yet: an open before the library's constructor. */
-    if (atomic_fetch_add_explicit(&looks, 1, memory_order_relaxed) % 256 == 255 || !recently) image_start();
+    unsigned look = atomic_load_explicit(&looks, memory_order_relaxed);
+    atomic_store_explicit(&looks, look + 1, memory_order_relaxed);
+    if (look % 256 == 255 || !recently) image_start();
     return recently - status->st_atim.tv_sec >= 24 * 3600;
 }
 

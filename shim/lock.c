@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <openssl/sha.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -29,9 +30,44 @@ static void hash_name(const char *bytes, size_t length, struct lock_name *name)
     name->hex[2 * sizeof digest] = '\0';
 }
 
+/* The name that this thread asked for last: programs open one image again and again, and the hash is a tenth of what
+ * such an open costs us.  generation is odd while the entry changes, so that a signal handler that comes in between
+ * leaves it alone, and who was interrupted while reading finds out. */
+static _Thread_local struct {
+    volatile unsigned generation;
+    size_t length; /* of the path; 0: empty */
+    char path[192];
+    struct lock_name name;
+} last_name;
+
+static bool remembered(const char *path, size_t length, struct lock_name *name)
+{
+    unsigned generation = last_name.generation;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (generation % 2 || last_name.length != length || memcmp(last_name.path, path, length) != 0) return false;
+    *name = last_name.name;
+    atomic_signal_fence(memory_order_seq_cst);
+    return last_name.generation == generation;
+}
+
+static void remember(const char *path, size_t length, const struct lock_name *name)
+{
+    if (length > sizeof last_name.path || last_name.generation % 2) return;
+    last_name.generation++;
+    atomic_signal_fence(memory_order_seq_cst);
+    last_name.length = length;
+    memcpy(last_name.path, path, length);
+    last_name.name = *name;
+    atomic_signal_fence(memory_order_seq_cst);
+    last_name.generation++;
+}
+
 void lock_name_of_path(const char *real_path, struct lock_name *name)
 {
-    hash_name(real_path, strlen(real_path), name);
+    size_t length = strlen(real_path);
+    if (length && remembered(real_path, length, name)) return;
+    hash_name(real_path, length, name);
+    if (length) remember(real_path, length, name);
 }
 
 void lock_name_of_inode(dev_t device, ino_t inode, struct lock_name *name)
@@ -271,7 +307,7 @@ static bool is_locked_whole(int descriptor)
 static void record(struct lock *lock, const struct lock_request *request, const struct stat *status)
 {
     struct holder_note note = note_of(lock);
-    note.masked = request->masked;
+    note.process = request->process;
     note.since_ms = holders_now();
     if (status->st_size == 0)
         holders_write_header(lock->descriptor, request->image_path);

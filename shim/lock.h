@@ -70,7 +70,7 @@ struct lock_request {
     unsigned block;      /* what the lock is to forbid others */
     const char *reason;  /* for the record, or NULL */
     bool through_exec;   /* the private descriptor is not to be close-on-exec */
-    bool masked;         /* the caller has blocked all signals */
+    pid_t process;       /* this process, where the caller knows it and has blocked all signals; else 0 */
 };
 
 /* Takes the lock, without waiting; of a mode below LOCK_SHARED, which excludes nobody, only the record is made.

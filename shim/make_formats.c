@@ -114,6 +114,31 @@ static bool without_bytes(unsigned row)
     return further_in(row) && formats[row].length == 0;
 }
 
+/* The rows whose bytes lie further in, and a function that tells whether any of them may match: one table has for each
+ * value of a byte the offsets, as bits, at which some row begins with it. */
+static void print_rows_further_in(void)
+{
+    unsigned offsets[32], count = 0;
+    uint32_t masks[256] = {0};
+    printf("static const struct { uint16_t offset; uint8_t byte, row; } rows_further_in[] = {");
+    for (unsigned row = 0; row < FORMATS; row++) {
+        if (!further_in(row) || !formats[row].length) continue;
+        unsigned at = 0;
+        unsigned char byte = (unsigned char)formats[row].bytes[0];
+        while (at < count && offsets[at] != formats[row].offset) at++;
+        if (at == 32) die("too many offsets", formats[row].name);
+        if (at == count) offsets[count++] = (unsigned)formats[row].offset;
+        masks[byte] |= (uint32_t)1 << at;
+        printf("{%u, %u, %u}, ", (unsigned)formats[row].offset, byte, row);
+    }
+    printf("};\nstatic const uint32_t offsets_of_byte[256] = {");
+    for (unsigned byte = 0; byte < 256; byte++) printf("%uu, ", masks[byte]);
+    printf("};\nstatic inline uint32_t any_further_in(const unsigned char *head)\n{\n    uint32_t any = 0;\n");
+    for (unsigned at = 0; at < count; at++)
+        printf("    any |= offsets_of_byte[head[%u]] & %uu;\n", offsets[at], (uint32_t)1 << at);
+    printf("    return any;\n}\n");
+}
+
 static bool by_size(unsigned row)
 {
     return formats[row].where == SIZED && formats[row].length != 0;
@@ -177,11 +202,7 @@ int main(void)
         printf("%u, ", starts[byte]);
     }
     printf("};\n");
-    printf("static const struct { uint16_t offset; uint8_t byte, row; } rows_further_in[] = {");
-    for (unsigned row = 0; row < FORMATS; row++)
-        if (further_in(row) && formats[row].length)
-            printf("{%u, %u, %u}, ", (unsigned)formats[row].offset, (unsigned char)formats[row].bytes[0], row);
-    printf("};\n");
+    print_rows_further_in();
     print_list("rows_without_bytes", without_bytes);
     print_rows_behind_zeros();
     print_list("rows_by_size", by_size);

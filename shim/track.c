@@ -252,14 +252,21 @@ static bool is_own_process(const struct section *page, pid_t thread)
     return page->process == thread || (page->process && page->process == sys_getpid());
 }
 
+static bool enter_as(pid_t self, sys_signals *before);
+
 /* Enters the section with all signals blocked.  False: this is a vfork child, and the table is another
  * process's; the section is entered all the same. */
 static bool enter(sys_signals *before)
 {
+    return enter_as(sys_gettid(), before);
+}
+
+/* As enter, for a thread that knows its number. */
+static bool enter_as(pid_t self, sys_signals *before)
+{
     static const sys_signals all = SYS_ALL_SIGNALS;
     sys_sigmask(SIG_BLOCK, &all, before);
     struct section *page = section_page();
-    pid_t self = sys_gettid();
     if (atomic_load_explicit(&page->thread, memory_order_relaxed) == self) {
         section_depth++; /* a fork handler that runs between ours */
         return true;
@@ -496,7 +503,7 @@ static void renew_private(uint32_t number)
                                    .family = settings->family,
                                    .block = image->lock.block,
                                    .reason = settings->reason,
-                                   .masked = true};
+                                   .process = atomic_load(&section)->process};
     struct lock_problem ignored;
     int opened = -1;
     if (image->lock.mode < LOCK_SHARED) request.mode = image->lock.mode;
@@ -663,7 +670,7 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
     }
     enum lock_mode had, inode_had;
     struct lock_request by_path_request = request->lock;
-    by_path_request.masked = true;
+    by_path_request.process = atomic_load(&section)->process;
     by_path_request.through_exec = request->attach_to >= 0 && !request->close_on_exec;
     enum lock_result result = take_one(&by_path_request, request->watch, &by_path, opened, &had, problem);
     if (result == LOCK_TAKEN && (request->inode_name || image_at(by_path)->companion)) {
@@ -758,12 +765,14 @@ bool track_detach(int descriptor, struct track_hold *hold)
     /* Without the section, whose four system calls every close would pay: the entry is taken out in one step, and what
      * it counted goes with the hold.  In a vfork child the descriptor goes and the parent's entry stays. */
     const struct section *page = atomic_load_explicit(&section, memory_order_acquire);
-    if (!page || !is_own_process(page, sys_gettid())) return detach_in_section(descriptor, hold);
+    pid_t thread = sys_gettid();
+    if (!page || !is_own_process(page, thread)) return detach_in_section(descriptor, hold);
     _Atomic uint32_t *slot = slot_for((unsigned)descriptor);
     uint32_t entry = slot ? atomic_load_explicit(slot, memory_order_relaxed) : 0;
     /* Written down first: a handler that jumps away in between leaves the entry there, or the hold here. */
     while (read_entry(entry, hold)) {
         hold->inheritable = !hold->close_on_exec;
+        hold->thread = thread;
         if (atomic_compare_exchange_weak_explicit(slot, &entry, 0, memory_order_acq_rel, memory_order_relaxed))
             return true;
     }
@@ -790,7 +799,8 @@ void track_drop(struct track_hold *hold)
 {
     sys_signals before;
     if (hold->image) {
-        if (enter(&before)) uncount_hold(hold->image, hold->mode, hold->inheritable);
+        if (enter_as(hold->thread ? hold->thread : sys_gettid(), &before))
+            uncount_hold(hold->image, hold->mode, hold->inheritable);
         hold->image = 0; /* inside: after it a handler may jump away to a cleanup that drops it again */
         leave(&before);
     }

@@ -31,6 +31,7 @@ struct track_hold {
     bool inheritable;    /* counts among those that exec passes on, which goes with it */
     bool attached;       /* after track_take: the descriptor has it, and nothing is left here */
     bool family;         /* let past a relative's lock */
+    pid_t thread;        /* whose hands it is in, where that is known */
     bool foreign;        /* taken in a vfork child: not in the table */
     int foreign_private; /* the lock's descriptor in that child */
     dev_t device;        /* of the image, for the question whether a descriptor is still it */

@@ -16,9 +16,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint32_t checksum(const uint8_t *bytes, size_t length)
 {
-    uint32_t sum = 2166136261;
-    for (size_t i = 0; i < length; i++) sum = (sum ^ bytes[i]) * 16777619;
-    return sum;
+    uint64_t sum = 14695981039346656037u;
+    for (; length; length -= length < 8 ? length : 8, bytes += 8) {
+        uint64_t word = 0;
+        memcpy(&word, bytes, length < 8 ? length : 8);
+        sum = (sum ^ word) * 1099511628211u;
+        sum ^= sum >> 32;
+    }
+    return (uint32_t)sum;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

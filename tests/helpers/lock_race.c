@@ -41,8 +41,9 @@ static void acquire(const char *image)
         }
         if (atomic_fetch_add(&shared->inside, 1) != 0) atomic_fetch_add(&shared->violations, 1);
         sched_yield();
-        if (left % 2) delete_lock_file();
+        /* Who deletes the lock file is inside no longer: from that moment on another may be. */
         atomic_fetch_sub(&shared->inside, 1);
+        if (left % 2) delete_lock_file();
         close(descriptor);
     }
 }

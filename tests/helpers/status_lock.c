@@ -20,12 +20,17 @@ static void write_record(int descriptor, int slot, const char *text)
 {
     char record[RECORD + 1];
     char sum[9];
-    uint32_t hash = 2166136261;
+    uint64_t hash = 14695981039346656037u;
     int length = snprintf(record, sizeof record, "sum=........ %s", text);
     memset(record + length, ' ', (size_t)(RECORD - length));
     record[RECORD - 1] = '\n';
-    for (int i = 13; i < RECORD; i++) hash = (hash ^ (unsigned char)record[i]) * 16777619;
-    snprintf(sum, sizeof sum, "%08x", hash);
+    for (int i = 13; i < RECORD; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, record + i, RECORD - i < 8 ? (size_t)(RECORD - i) : 8);
+        hash = (hash ^ word) * 1099511628211u;
+        hash ^= hash >> 32;
+    }
+    snprintf(sum, sizeof sum, "%08x", (uint32_t)hash);
     memcpy(record + 4, sum, 8);
     if (pwrite(descriptor, record, RECORD, RECORDS + slot * RECORD) != RECORD) exit(1);
 }
