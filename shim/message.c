@@ -245,15 +245,21 @@ static void append_holders(struct text *line, int lock_descriptor, enum lock_mod
     append_holder(line, &first, others);
 }
 
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return hash;
+}
+
 /* Programs try again: qemu-img opens an image twice before it gives up, losetup as often as it can.  One line a second
- * on one image is enough. */
-static bool said_just_now(const struct settings *settings, const char *path)
+ * on one image is enough; where opens are let through, one for each thing that was done to it. */
+static bool said_just_now(const struct settings *settings, const char *path, const char *action)
 {
     static _Atomic uint64_t last_path;
     static _Atomic int64_t last_time;
     struct timespec now = {0};
-    uint64_t hash = 14695981039346656037u;
-    for (const char *at = path; *at; at++) hash = (hash ^ (unsigned char)*at) * 1099511628211u;
+    uint64_t hash = hash_text(14695981039346656037u, path);
+    if (settings->on_conflict == CONFLICT_WARN) hash = hash_text(hash, action);
     sys_clock(CLOCK_MONOTONIC, &now);
     int64_t milliseconds = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     if (settings->log_level < LOG_DEBUG && last_path == hash && milliseconds - last_time < 1000) return true;
@@ -266,7 +272,7 @@ void message_conflict(const struct settings *settings, const char *path, const c
                       enum lock_mode wanted)
 {
     struct text line;
-    if (said_just_now(settings, path) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, action);
     text_append(&line, ": ");
     append_holders(&line, lock_descriptor, wanted);
@@ -278,13 +284,13 @@ void message_blocked(const struct settings *settings, const char *path, const ch
 {
     struct text line;
     struct holder holder;
-    if (said_just_now(settings, path) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, action);
     if (lock_descriptor >= 0 && blocker_holder(lock_descriptor, operation, &holder)) {
         text_append(&line, ": blocked by ");
         append_holder(&line, &holder, 0);
     } else {
-        text_append(&line, ": blocked by a program that left no record of itself, or under way in another");
+        text_append(&line, ": another program performs it just now, or blocks it and left no record of itself");
     }
     end_line(settings, &line);
 }
@@ -292,8 +298,10 @@ void message_blocked(const struct settings *settings, const char *path, const ch
 void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error)
 {
     struct text line;
-    if (said_just_now(settings, path) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
-    text_append(&line, "opened read-only instead of for writing: ");
+    static const char action[] = "opened read-only instead of for writing";
+    if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, action);
+    text_append(&line, ": ");
     if (error)
         text_append(&line, strerrordesc_np(error));
     else

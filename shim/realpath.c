@@ -1,6 +1,7 @@
 #include "realpath.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "sys.h"
@@ -93,6 +94,58 @@ static ssize_t resolve_by_walking(const char *name, char *path)
     return (ssize_t)length;
 }
 
+/* The real path of the open directory that this thread asked for last.  rm -r deletes thousands of names in one, and to
+ * ask /proc for its path is half of what the guard costs.  Good for one tick of the clock, 1 to 10 ms: who moves the
+ * directory in that moment might as well have done so between our question and the deletion.  generation is odd while
+ * the entry changes, so that a signal handler in between leaves it alone. */
+static _Thread_local struct {
+    volatile unsigned generation;
+    int descriptor;
+    dev_t device;
+    ino_t inode;
+    struct timespec tick;
+    ssize_t length; /* 0: empty */
+    char path[256];
+} last_directory;
+
+static ssize_t read_directory_link(int directory, char *path)
+{
+    char link[32];
+    realpath_descriptor_link(directory, link);
+    return sys_readlinkat(AT_FDCWD, link, path, PATH_MAX);
+}
+
+static ssize_t path_of_open_directory(int directory, char *path)
+{
+    struct stat status;
+    struct timespec tick;
+    if (sys_fstat(directory, &status) < 0 || clock_gettime(CLOCK_MONOTONIC_COARSE, &tick) < 0)
+        return read_directory_link(directory, path);
+    unsigned generation = last_directory.generation;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (generation % 2 == 0 && last_directory.length && last_directory.descriptor == directory &&
+        last_directory.device == status.st_dev && last_directory.inode == status.st_ino &&
+        last_directory.tick.tv_sec == tick.tv_sec && last_directory.tick.tv_nsec == tick.tv_nsec) {
+        ssize_t length = last_directory.length;
+        memcpy(path, last_directory.path, (size_t)length);
+        atomic_signal_fence(memory_order_seq_cst);
+        if (last_directory.generation == generation) return length;
+    }
+    ssize_t length = read_directory_link(directory, path);
+    if (length <= 0 || (size_t)length > sizeof last_directory.path || last_directory.generation % 2) return length;
+    last_directory.generation++;
+    atomic_signal_fence(memory_order_seq_cst);
+    last_directory.descriptor = directory;
+    last_directory.device = status.st_dev;
+    last_directory.inode = status.st_ino;
+    last_directory.tick = tick;
+    last_directory.length = length;
+    memcpy(last_directory.path, path, (size_t)length);
+    atomic_signal_fence(memory_order_seq_cst);
+    last_directory.generation++;
+    return length;
+}
+
 /* The real path of the directory that name[0..length) denotes, seen from directory; length 0 is directory
  * itself. */
 static ssize_t real_directory(int directory, const char *name, size_t length, char *path)
@@ -100,13 +153,9 @@ static ssize_t real_directory(int directory, const char *name, size_t length, ch
     bool deleted = false;
     ssize_t result;
     if (length == 0) {
-        /* The common case of rm -r and rsync: a plain name below an open directory.  One call. */
-        char link[32];
-        if (directory == AT_FDCWD)
-            memcpy(link, "/proc/self/cwd", sizeof "/proc/self/cwd");
-        else
-            realpath_descriptor_link(directory, link);
-        result = sys_readlinkat(AT_FDCWD, link, path, PATH_MAX);
+        /* The common case of rm -r and rsync: a plain name below an open directory. */
+        result = directory == AT_FDCWD ? sys_readlinkat(AT_FDCWD, "/proc/self/cwd", path, PATH_MAX)
+                                       : path_of_open_directory(directory, path);
         if (result == PATH_MAX) return -ENAMETOOLONG;
         if (result > 0) path[result] = '\0';
         if (result == -ENOENT && directory == AT_FDCWD) return resolve_by_walking(".", path);
