@@ -5,69 +5,150 @@
 
 #include "sys.h"
 
-/* Options without an argument, which may stand before U in one word: qemu-img info -pU.  A letter that takes an
- * argument ends the word for us: in -fU the U is a format. */
-static const struct {
+/* The short options as each program gives them to getopt: a colon follows those that take an argument.  Only where U is
+ * among them is there a --force-share.  A command that is not here has image options alone. */
+static const struct syntax {
     const char *program;
-    const char *letters;
-} programs[] = {
-    {"qemu-img", "hpqcnW"}, {"qemu-io", "hVrsnxkmiC"}, {"qemu-nbd", "hVrsncdvLU"}, {"qemu-storage-daemon", "h"}};
+    const char *command; /* of qemu-img; or NULL */
+    const char *options;
+} syntaxes[] = {
+    {"qemu-img", NULL, "hVT:"},
+    {"qemu-img", "bench", "hc:d:f:ni:o:qs:S:t:wU"},
+    {"qemu-img", "check", "hf:r:T:qU"},
+    {"qemu-img", "compare", "hf:F:T:pqsU"},
+    {"qemu-img", "convert", "hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:"},
+    {"qemu-img", "dd", "hf:O:U"},
+    {"qemu-img", "info", "hf:U"},
+    {"qemu-img", "map", "f:s:l:hU"},
+    {"qemu-img", "measure", "hf:O:o:l:U"},
+    {"qemu-img", "rebase", "hf:F:b:upt:T:qU"},
+    {"qemu-img", "snapshot", "la:c:d:hqU"},
+    {"qemu-io", NULL, "hVc:d:f:rsnCmki:t:T:U"},
+    {"qemu-nbd", NULL, ""},
+    {"qemu-storage-daemon", NULL, ""},
+};
 
-/* "--force-share", or what getopt_long takes for it. */
-static bool is_long_option(const char *argument)
+/* Where in the arguments we are. */
+struct reading {
+    const struct syntax *syntax;
+    const char *options;
+    bool command_follows; /* qemu-img's first word that is no option */
+    bool named;           /* the program's name is behind us */
+    bool ended;           /* so is a "--" */
+    bool is_argument;     /* the next word belongs to the option before it */
+    bool found;
+};
+
+static const struct syntax *find_syntax(const char *program, const char *command)
+{
+    for (size_t i = 0; i < sizeof syntaxes / sizeof *syntaxes; i++) {
+        const char *its = syntaxes[i].command;
+        if (strcmp(syntaxes[i].program, program) == 0 && (command && its ? strcmp(its, command) == 0 : its == command))
+            return &syntaxes[i];
+    }
+    return NULL;
+}
+
+/* "on", and what else QEMU takes for it. */
+static bool is_on(const char *value)
+{
+    static const char *const words[] = {"on", "yes", "true", "y"};
+    size_t length = strcspn(value, ", \t\n\"}");
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strlen(words[i]) == length && memcmp(words[i], value, length) == 0) return true;
+    return false;
+}
+
+/* Does an option's name start here?  After a comma, of which two are one in a value; after the name of a child, as in
+ * file.force-share; or in the first place, which in qemu-io's commands is behind a blank. */
+static bool starts_option(const char *word, const char *at)
+{
+    size_t commas = 0;
+    if (at == word || at[-1] == '.' || at[-1] == ' ') return true;
+    while (at > word && at[-1] == ',') at--, commas++;
+    return commas % 2;
+}
+
+/* driver=qcow2,force-share=on, or {"force-share": true} in a json: name. */
+static bool is_image_option(const char *word)
+{
+    static const char plain[] = "force-share=", json[] = "\"force-share\"";
+    for (const char *at = word; (at = strstr(at, plain)); at++)
+        if (starts_option(word, at) && is_on(at + strlen(plain))) return true;
+    const char *at = strstr(word, json);
+    if (!at) return false;
+    at += strlen(json);
+    at += strspn(at, " \t\n:");
+    return is_on(at + (*at == '"'));
+}
+
+/* "--force-share", or a beginning of it.  One that is ambiguous for the program is an error there. */
+static bool is_long_option(const char *word)
 {
     static const char option[] = "--force-share";
-    size_t length = strlen(argument);
-    return length >= strlen("--fo") && length < sizeof option && memcmp(argument, option, length) == 0;
+    size_t length = strlen(word);
+    return length >= strlen("--f") && length < sizeof option && memcmp(word, option, length) == 0;
 }
 
-static bool is_short_option(const char *argument, const char *letters)
+/* One word of short options: -U, -pU, -fqcow2. */
+static void read_short_options(struct reading *reading, const char *word)
 {
-    if (argument[0] != '-' || argument[1] == '-') return false;
-    const char *at = argument + 1;
-    while (*at && *at != 'U' && strchr(letters, *at)) at++;
-    return *at == 'U';
+    for (const char *at = word + 1; *at; at++) {
+        const char *option = strchr(reading->options, *at);
+        if (!option || *at == ':') return;
+        if (option[1] == ':') {
+            reading->is_argument = !at[1];
+            return;
+        }
+        reading->found |= *at == 'U';
+    }
 }
 
-/* file.driver=qcow2,force-share=on, or {"force-share": true} in a json: name. */
-static bool is_image_option(const char *argument)
+static void read_word(struct reading *reading, const char *word)
 {
-    if (strstr(argument, "force-share=on")) return true;
-    const char *at = strstr(argument, "\"force-share\"");
-    if (!at) return false;
-    at += strlen("\"force-share\"");
-    at += strspn(at, " \t\n:");
-    return strncmp(at, "true", 4) == 0;
-}
-
-static bool asks(const char *argument, const char *letters)
-{
-    return is_long_option(argument) || is_short_option(argument, letters) || is_image_option(argument);
+    bool is_argument = reading->is_argument;
+    reading->is_argument = false;
+    if (!reading->named) {
+        reading->named = true;
+        return;
+    }
+    reading->found |= is_image_option(word);
+    if (reading->ended || is_argument) return;
+    if (word[0] != '-' || !word[1]) {
+        if (!reading->command_follows) return;
+        const struct syntax *command = find_syntax(reading->syntax->program, word);
+        reading->options = command ? command->options : "";
+        reading->command_follows = false;
+    } else if (word[1] != '-') {
+        read_short_options(reading, word);
+    } else if (!word[2]) {
+        reading->ended = true;
+    } else {
+        reading->found |= strchr(reading->options, 'U') && is_long_option(word);
+    }
 }
 
 /* Looks at the words one after the other in a window; of a longer word, at its first part. */
-static bool any_asks(int descriptor, const char *letters)
+static void read_words(struct reading *reading, int descriptor)
 {
     char bytes[2048];
     size_t have = 0;
-    bool found = false;
     bool skipping = false; /* the rest of a word that filled the window */
     for (;;) {
         ssize_t got = sys_read(descriptor, bytes + have, sizeof bytes - 1 - have);
-        if (got <= 0) return found;
+        if (got <= 0) return;
         have += (size_t)got;
         bytes[have] = '\0';
         char *word = bytes;
         for (char *end; (end = memchr(word, '\0', have - (size_t)(word - bytes))); word = end + 1) {
-            if (!skipping && strcmp(word, "--") == 0) return found;
-            found |= !skipping && asks(word, letters);
+            if (!skipping) read_word(reading, word);
             skipping = false;
         }
         have -= (size_t)(word - bytes);
         memmove(bytes, word, have);
         if (have < sizeof bytes - 1) continue;
         bytes[have] = '\0';
-        found |= !skipping && asks(bytes, letters);
+        if (!skipping) read_word(reading, bytes);
         skipping = true;
         have = 0;
     }
@@ -77,13 +158,13 @@ bool arguments_force_share(void)
 {
     /* Set by libc before any library's constructor runs. */
     const char *name = program_invocation_short_name;
-    for (size_t i = 0; name && i < sizeof programs / sizeof *programs; i++) {
-        if (strcmp(name, programs[i].program) != 0) continue;
-        int descriptor = sys_openat(AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
-        if (descriptor < 0) return false;
-        bool found = any_asks(descriptor, programs[i].letters);
-        sys_close(descriptor);
-        return found;
-    }
-    return false;
+    const struct syntax *syntax = name ? find_syntax(name, NULL) : NULL;
+    if (!syntax) return false;
+    int descriptor = sys_openat(AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
+    if (descriptor < 0) return false;
+    struct reading reading = {
+        .syntax = syntax, .options = syntax->options, .command_follows = strcmp(name, "qemu-img") == 0};
+    read_words(&reading, descriptor);
+    sys_close(descriptor);
+    return reading.found;
 }

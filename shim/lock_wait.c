@@ -12,9 +12,7 @@
 enum {
     /* A downgrade through another program, or a kernel without inotify instances left, sends no event. */
     SAFETY_POLL_NS = 250 * 1000 * 1000,
-    /* The event of a close is queued before the lock is dropped, __fput() in fs/file_table.c; a try that comes
-     * too early is repeated. */
-    TRIES_AFTER_EVENT = 100
+    LOOKS_AFTER_EVENT = 200
 };
 
 static int64_t monotonic_now(void)
@@ -36,27 +34,6 @@ static bool watch_lock_file(struct lock_waiter *waiter)
     return waiter->watch != before;
 }
 
-void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns,
-                     int inotify)
-{
-    *waiter = (struct lock_waiter){
-        .directory = directory,
-        .name = name,
-        /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
-        .tries = 1,
-        .deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns,
-        .watch = -1,
-        .inotify = inotify >= 0 ? inotify : (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
-    };
-    watch_lock_file(waiter);
-}
-
-static bool set_gate(int lock_descriptor, short type)
-{
-    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = LOCK_GATE_BYTE, .l_len = 1};
-    return sys_fcntl(lock_descriptor, F_OFD_SETLK, (long)&range) == 0;
-}
-
 /* Takes the events off the queue.  True when there were any. */
 static bool drain(int inotify)
 {
@@ -64,6 +41,28 @@ static bool drain(int inotify)
     bool any = false;
     while (inotify >= 0 && sys_read(inotify, events, sizeof events) > 0) any = true;
     return any;
+}
+
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns,
+                     int inotify)
+{
+    *waiter = (struct lock_waiter){
+        .directory = directory,
+        .name = name,
+        /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
+        .untried = true,
+        .deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns,
+        .watch = -1,
+        .inotify = inotify >= 0 ? inotify : (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
+    };
+    drain(waiter->inotify); /* what the wait before has left */
+    watch_lock_file(waiter);
+}
+
+static bool set_gate(int lock_descriptor, short type)
+{
+    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = LOCK_GATE_BYTE, .l_len = 1};
+    return sys_fcntl(lock_descriptor, F_OFD_SETLK, (long)&range) == 0;
 }
 
 /* Would a blocking open(2) return EINTR now?  A handler ran; only one that was installed without SA_RESTART ends
@@ -84,6 +83,16 @@ static bool handlers_interrupt(void)
     return false;
 }
 
+/* The event of a close is queued before the lock is dropped, __fput() in fs/file_table.c.  A try that comes too early
+ * looks for relatives in /proc, which takes longer than the drop does: so a few cheap looks first. */
+static void look_until_free(int lock_descriptor, enum lock_mode mode)
+{
+    for (int look = 0; look < LOOKS_AFTER_EVENT; look++) {
+        if (lock_descriptor < 0 || lock_in_the_way(lock_descriptor, mode) <= 0) return;
+        sys_yield();
+    }
+}
+
 bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted)
 {
     *interrupted = false;
@@ -91,11 +100,11 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
      * that may wait do so until it is free. */
     if (mode == LOCK_EXCLUSIVE && !waiter->gate && lock_descriptor >= 0)
         waiter->gate = set_gate(lock_descriptor, F_WRLCK);
-    if (drain(waiter->inotify)) waiter->tries = TRIES_AFTER_EVENT;
-    if (waiter->tries == 0 && watch_lock_file(waiter)) waiter->tries = TRIES_AFTER_EVENT;
-    if (waiter->tries > 0) {
-        waiter->tries--;
-        sys_yield();
+    bool event = drain(waiter->inotify);
+    if (!event && !waiter->untried) event = watch_lock_file(waiter);
+    if (event || waiter->untried) {
+        waiter->untried = false;
+        if (event) look_until_free(lock_descriptor, mode);
         return waiter->deadline == WAIT_FOREVER || monotonic_now() < waiter->deadline;
     }
     int64_t left = SAFETY_POLL_NS;
@@ -115,6 +124,7 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
         *interrupted = true;
         return false;
     }
+    if (result > 0) look_until_free(lock_descriptor, mode);
     return true;
 }
 
@@ -122,8 +132,9 @@ void lock_wait_end(struct lock_waiter *waiter, int lock_descriptor)
 {
     if (waiter->gate && lock_descriptor >= 0) set_gate(lock_descriptor, F_UNLCK);
     waiter->gate = false;
-    if (waiter->inotify < 0) return;
-    /* fsnotify_destroy_group() in the kernel waits until all marks are gone for good; to take one off does not. */
-    if (waiter->watch >= 0) sys_call(SYS_inotify_rm_watch, waiter->inotify, waiter->watch, 0, 0, 0, 0);
-    drain(waiter->inotify);
+}
+
+void lock_wait_unwatch(int inotify, int watch)
+{
+    if (inotify >= 0 && watch >= 0) sys_call(SYS_inotify_rm_watch, inotify, watch, 0, 0, 0, 0);
 }

@@ -478,22 +478,25 @@ struct policy_decision policy_decide(const struct settings *settings, const char
     bool reads = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC);
     switch (mode_for(settings, real_path)) {
     case MODE_SHARED:
-        return (struct policy_decision){true, LOCK_SHARED, NULL};
+        return (struct policy_decision){.locked = true, .mode = LOCK_SHARED};
     case MODE_EXCLUSIVE:
-        return (struct policy_decision){true, LOCK_EXCLUSIVE, NULL};
+        return (struct policy_decision){.locked = true, .mode = LOCK_EXCLUSIVE, .insists = true};
     case MODE_NOLOCK:
         return (struct policy_decision){0};
     case MODE_FORCE_SHARE:
-        return (struct policy_decision){true, LOCK_FORCE_SHARE,
-                                        reads ? NULL : "mode force-share is for reading beside a writer"};
+        return (struct policy_decision){.locked = true,
+                                        .mode = LOCK_FORCE_SHARE,
+                                        .refusal = reads ? NULL : "mode force-share is for reading beside a writer"};
     case MODE_INACTIVE:
         return (struct policy_decision){
-            true, LOCK_INACTIVE, flags & O_TRUNC && existing ? "this process is inactive and holds no lock" : NULL};
+            .locked = true,
+            .mode = LOCK_INACTIVE,
+            .refusal = flags & O_TRUNC && existing ? "this process is inactive and holds no lock" : NULL};
     case MODE_AUTO:
         break;
     }
     enum lock_mode reading = settings->force_share ? LOCK_FORCE_SHARE : LOCK_SHARED;
-    return (struct policy_decision){true, reads ? reading : LOCK_EXCLUSIVE, NULL};
+    return (struct policy_decision){.locked = true, .mode = reads ? reading : LOCK_EXCLUSIVE};
 }
 
 bool policy_may_degrade(const struct settings *settings, int flags)

@@ -77,6 +77,7 @@ bool policy_parse(char *const *environment, struct settings *settings, bool copy
 struct policy_decision {
     bool locked;         /* false: nolock, none of imglock's business */
     enum lock_mode mode; /* to be taken, or, below LOCK_SHARED, to be recorded */
+    bool insists;        /* on that lock: a shared one will not do, not even for reading alone */
     const char *refusal; /* the mode does not allow this open at all; or NULL */
 };
 

@@ -233,6 +233,14 @@ static struct section *section_page(void)
 
 /* The inotify instance that a wait has left.  Its entry is a private one of image 0, which is none. */
 static int watcher = -1;
+static int watcher_watch = -1; /* what it watches still */
+
+/* Until then its events pile up.  When nobody waits for us: it takes 16 us. */
+static void unwatch(void)
+{
+    if (watcher >= 0) lock_wait_unwatch(watcher, watcher_watch);
+    watcher_watch = -1;
+}
 
 /* This process is a fork child that comes here for the first time: the locks are the parent's as well. */
 static void adopt_after_fork(void)
@@ -398,6 +406,7 @@ static void release_image(uint32_t number)
     }
     lock_release(&image->lock);
     remove_image(number);
+    if (__builtin_expect(watcher_watch >= 0, 0)) unwatch();
 }
 
 static void count_hold(uint32_t number, enum lock_mode mode)
@@ -462,7 +471,10 @@ int track_take_watcher(void)
         uint32_t entry = track_entry(watcher);
         if (entry_kind(entry) == ENTRY_PRIVATE && entry_image(entry) == 0) {
             set_entry(watcher, 0);
-            if (is_inotify(watcher)) taken = watcher;
+            if (is_inotify(watcher)) {
+                unwatch();
+                taken = watcher;
+            }
         }
         watcher = -1;
     }
@@ -470,7 +482,7 @@ int track_take_watcher(void)
     return taken;
 }
 
-void track_park_watcher(int inotify)
+void track_park_watcher(int inotify, int watch)
 {
     sys_signals before;
     if (inotify < 0) return;
@@ -482,6 +494,7 @@ void track_park_watcher(int inotify)
         if (parked) {
             set_entry(high, make_entry(ENTRY_PRIVATE, true, 0));
             watcher = high;
+            watcher_watch = watch;
         }
     }
     leave(&before);

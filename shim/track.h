@@ -138,9 +138,9 @@ bool track_own_lock(const struct lock_name *name, struct track_own *own);
 bool track_lock_of(int descriptor, struct track_own *own);
 
 /* The inotify instance that a wait has left, for the next one; -1: none.  Parked, it is as private as a lock's
- * descriptor is; a second one is closed. */
+ * descriptor is, and its watch is taken off when an image is released; a second instance is closed. */
 int track_take_watcher(void);
-void track_park_watcher(int inotify);
+void track_park_watcher(int inotify, int watch);
 
 /* A lock that came through exec: its descriptor is known by number only.  It may be shared with the process that passed
  * it down, so it is never weakened here. */

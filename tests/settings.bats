@@ -186,6 +186,94 @@ locked_as() {
     locked_as rw none disk.qcow2
 }
 
+# ---- settings that contradict each other -----------------------------------------------------------------------------
+
+# contradict LINE VARIABLE=VALUE...: settings that make sense alone and none together.  The library refuses image opens
+# with that line and leaves other files alone, the command ends with 125 before anything runs: with the settings in the
+# environment, in a file, and the mode as an option.
+contradict() {
+    local line=$1 before setting mode=
+    shift
+    before=$(fingerprint disk.qcow2)
+    run env "$@" timeout -s KILL 10 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2 , \
+        open r disk.qcow2 , creat disk.qcow2 , open w+creat notes.txt
+    assert_equal "$(grep -c '^open: ENOLCK$' <<<"$output")" 2
+    assert_line 'creat: ENOLCK'
+    assert_line --regexp '^open: [0-9]+$'
+    assert_output --partial "imglock: disk.qcow2: cannot open for writing: $line"
+    assert_equal "$(fingerprint disk.qcow2)" "$before"
+    run env IMGLOCK_ON_ERROR=allow "$@" LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
+    assert_success
+    run env "$@" "$IMGLOCK" touch ran
+    assert_equal "$status: $output" "125: imglock: $line"
+    for setting in "$@"; do printf "%s='%s'\n" "${setting%%=*}" "${setting#*=}"; done >both.conf
+    run "$IMGLOCK" --config ./both.conf touch ran
+    # A value that makes no sense alone is named with its line.
+    assert_equal "$status: ${output/ .\/both.conf:1:/}" "125: imglock: $line"
+    for setting in "$@"; do
+        [[ $setting != IMGLOCK_MODE=* ]] || mode=${setting#*=}
+    done
+    if [ "$mode" ]; then
+        grep -v '^IMGLOCK_MODE=' both.conf >one.conf
+        run "$IMGLOCK" --config ./one.conf --mode "$mode" touch ran
+        assert_equal "$status: $output" "125: imglock: $line"
+        run env "$@" IMGLOCK_MODE= "$IMGLOCK" --mode "$mode" touch ran
+        assert_equal "$status: $output" "125: imglock: $line"
+    fi
+    [ ! -e ran ]
+}
+
+# agree VARIABLE=VALUE...
+agree() {
+    run env "$@" LD_PRELOAD="$SHIM" "$HELPERS/input_call" open r disk.qcow2
+    assert_output --regexp '^open: [0-9]+$'
+    run env "$@" "$IMGLOCK" echo ran
+    assert_output ran
+}
+
+@test "IMGLOCK_ON_CONFLICT=read-only and a mode in which reading is no way out contradict each other" {
+    local mode why
+    local -A whys=([exclusive]='in which a reader is no way out'
+        [nolock]='in which nothing conflicts'
+        [force-share]='in which opens for writing are refused'
+        [inactive]='in which nothing conflicts')
+    for mode in "${!whys[@]}"; do
+        why="deny or warn with IMGLOCK_MODE=$mode, ${whys[$mode]}"
+        contradict "IMGLOCK_ON_CONFLICT=read-only makes no sense; it takes $why" IMGLOCK_ON_CONFLICT=read-only \
+            IMGLOCK_MODE="$mode"
+        agree IMGLOCK_MODE="$mode" IMGLOCK_ON_CONFLICT=deny
+        agree IMGLOCK_MODE="$mode" IMGLOCK_ON_CONFLICT=warn
+        # For one image it says nothing of the others.
+        agree IMGLOCK_RULES="*/disk.qcow2=$mode" IMGLOCK_ON_CONFLICT=read-only
+    done
+    agree IMGLOCK_MODE=auto IMGLOCK_ON_CONFLICT=read-only
+    agree IMGLOCK_MODE=shared IMGLOCK_ON_CONFLICT=read-only
+    run env IMGLOCK_ON_CONFLICT=read-only "$IMGLOCK" -x touch ran
+    assert_equal "$status" 125
+    [ ! -e ran ]
+}
+
+@test "IMGLOCK_BLOCK and a mode that holds nothing contradict each other" {
+    local mode
+    for mode in nolock force-share inactive; do
+        contradict "IMGLOCK_BLOCK=resize makes no sense; it takes no value with IMGLOCK_MODE=$mode: only a holder\
+ blocks operations" IMGLOCK_BLOCK=resize IMGLOCK_MODE="$mode"
+    done
+    for mode in auto shared exclusive; do agree IMGLOCK_MODE="$mode" IMGLOCK_BLOCK=resize; done
+}
+
+@test "IMGLOCK_RULES with two modes for one GLOB contradicts itself" {
+    local rules takes='GLOB=MODE[:GLOB=MODE...], no GLOB with two modes, MODE being auto, shared, exclusive, nolock,'
+    takes+=' force-share or inactive'
+    for rules in '*=shared:*=exclusive' '*.img=auto:/srv/*=shared:*.img=nolock' 'a\:b=auto:a\:b=shared' \
+        'a=b=auto:*=auto:a=b=shared' '*=auto:*=auto:*=shared'; do
+        contradict "IMGLOCK_RULES=${rules//\\/\\\\} makes no sense; it takes $takes" IMGLOCK_RULES="$rules"
+    done
+    agree IMGLOCK_RULES='*=shared:*=shared'
+    agree IMGLOCK_RULES='*.img=auto:*.im=shared:*.img2=exclusive:.img=nolock'
+    agree IMGLOCK_RULES='a=b=auto:a=shared'
+}
+
 # ---- IMGLOCK_IMAGES, IMGLOCK_MAGIC -----------------------------------------------------------------------------------
 
 @test "IMGLOCK_IMAGES: + adds, - takes away, the last match wins" {

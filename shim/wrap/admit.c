@@ -310,14 +310,24 @@ bool admit_reads_instead(const struct open_call *call)
 
 static int open_and_judge(const struct open_call *call, int flags, bool through_link);
 
-/* On read-only storage: the same open for reading alone. */
-static int open_for_reading(const struct open_call *call, bool through_link)
+/* Apart, for the sake of its 4 KiB. */
+__attribute__((noinline)) void admit_tell_degraded(const struct open_call *call, int descriptor, int why)
+{
+    char path[PATH_MAX];
+    bool deleted;
+    bool known = realpath_of_descriptor(descriptor, path, &deleted) > 0;
+    message_degraded(policy_settings(), known ? path : call->path, -1, why);
+}
+
+/* On read-only storage: the same open for reading alone.  saved: errno as it was before the open that failed. */
+static int open_for_reading(const struct open_call *call, bool through_link, int saved)
 {
     int why = errno;
     struct open_call reading = *call;
     reading.flags = (call->flags & ~(O_ACCMODE | O_CREAT)) | O_RDONLY;
+    errno = saved;
     int descriptor = open_and_judge(&reading, reading.flags, through_link);
-    if (descriptor >= 0) message_degraded(policy_settings(), call->path, -1, why);
+    if (descriptor >= 0) admit_tell_degraded(call, descriptor, why);
     return descriptor;
 }
 
@@ -327,7 +337,7 @@ static int open_and_judge(const struct open_call *call, int flags, bool through_
     int saved = errno;
     for (int reopens = 0;; reopens++) {
         int descriptor = call->invoke(call, flags);
-        if (descriptor < 0) return admit_reads_instead(call) ? open_for_reading(call, through_link) : descriptor;
+        if (descriptor < 0) return admit_reads_instead(call) ? open_for_reading(call, through_link, saved) : descriptor;
         track_opened(descriptor);
         /* The kernel has read the path, so we may. */
         if (call->path && !through_link && !(call->flags & O_TRUNC) && only_names_decide(policy_settings()) &&

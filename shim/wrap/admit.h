@@ -50,6 +50,9 @@ void admit_abandon(void *admission);
  * reading do (IMGLOCK_ON_CONFLICT=read-only)?  errno stays. */
 bool admit_reads_instead(const struct open_call *call);
 
+/* The line for an image on read-only storage that was opened for reading; why: the errno of the open for writing. */
+void admit_tell_degraded(const struct open_call *call, int descriptor, int why);
+
 /* The program takes locks by F_SETLK, which it would lose with any descriptor of the file that is closed. */
 void admit_note_posix_lock(void);
 

@@ -34,7 +34,7 @@ static void end_waiting(struct attempt *attempt)
 {
     attempt->waiting = false;
     lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
-    track_park_watcher(attempt->waiter.inotify);
+    track_park_watcher(attempt->waiter.inotify, attempt->waiter.watch);
 }
 
 static void abandon_attempt(void *argument)
@@ -189,7 +189,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
             result = track_take(&request, hold, &attempt.opened, &problem);
         }
     }
-    if (result == LOCK_BUSY && !interrupted && claim->degradable) {
+    if (result == LOCK_BUSY && !interrupted && claim->degradable && !decision.insists) {
         struct lock_problem ignored = problem;
         request.lock.mode = LOCK_SHARED;
         request.lock.operations = 0;

@@ -76,17 +76,17 @@ static void each_descriptor(int directory, void (*act)(int descriptor))
     }
 }
 
-enum { LOOKED_AT = 256 };
+enum { LOOKED_AT = 256, TRIED = 64 };
 
 /* Listing /proc/self/fd makes an inode for each descriptor; its size is their number since Linux 6.2, and to try the
  * low numbers until all are found costs a tenth.  False when some are higher up, or the kernel is older. */
 static bool adopt_low(void)
 {
     struct stat status;
-    int numbers[LOOKED_AT];
+    int numbers[TRIED];
     int found = 0;
     if (sys_fstatat(AT_FDCWD, "/proc/self/fd", &status, 0) < 0) return false;
-    for (int descriptor = 0; found < status.st_size && descriptor < LOOKED_AT; descriptor++)
+    for (int descriptor = 0; found < status.st_size && descriptor < TRIED; descriptor++)
         if (sys_fcntl(descriptor, F_GETFD, 0) >= 0) numbers[found++] = descriptor;
     if (status.st_size == 0 || found < status.st_size) return false;
     for (int i = 0; i < found; i++) adopt_lock(numbers[i]);

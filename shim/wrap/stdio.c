@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#include "../message.h"
 #include "../realpath.h"
 #include "admit.h"
 #include "cleanup.h"
@@ -67,7 +66,7 @@ static FILE *fopen_for_reading(fopen_function *real, const struct open_call *cal
     read.flags = (call->flags & ~O_ACCMODE) | O_RDONLY;
     FILE *stream = real(call->path, reading);
     if (!stream || admit_descriptor(&read, fileno_unlocked(stream)) == 0) {
-        if (stream) message_degraded(policy_settings(), call->path, -1, why);
+        if (stream) admit_tell_degraded(call, fileno_unlocked(stream), why);
         return stream;
     }
     why = errno;
@@ -84,7 +83,11 @@ static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
     if (!(call.flags & O_CREAT)) {
         /* Nothing is destroyed by this open, so the look can come after it. */
         FILE *stream = real(path, mode);
-        if (!stream) return fopen_for_reading(real, &call, mode);
+        if (!stream) {
+            stream = fopen_for_reading(real, &call, mode);
+            if (stream) errno = saved;
+            return stream;
+        }
         if (admit_descriptor(&call, fileno_unlocked(stream)) < 0) {
             saved = errno;
             REAL(fclose)(stream);
