@@ -99,8 +99,8 @@ assert_instructions_at_most() {
 
 @test "the system calls of an image's open and close" {
     SETTINGS=()
-    assert_total_at_most 42 "$(added open-write disk.qcow2)"
-    assert_total_at_most 42 "$(added open disk.qcow2)"
+    assert_total_at_most 21 "$(added open-write disk.qcow2)"
+    assert_total_at_most 21 "$(added open disk.qcow2)"
 }
 
 @test "a shared open beside other holders takes a try more for each slot that is taken" {
@@ -115,9 +115,9 @@ assert_instructions_at_most() {
     assert_equal "$line" ready
     local lines
     lines=$(added open disk.qcow2)
-    assert_total_at_most 37 "$(grep -v '^fcntl ' <<<"$lines")"
-    # Five, and a try for each slot that is taken: at most five before the search.
-    assert_total_at_most 10 "$(grep '^fcntl ' <<<"$lines")"
+    assert_total_at_most 16 "$(grep -v '^fcntl ' <<<"$lines")"
+    # Five, and a try for each slot that is taken: at most six before the search.
+    assert_total_at_most 11 "$(grep '^fcntl ' <<<"$lines")"
     exec {GO}>&-
 }
 
@@ -136,21 +136,21 @@ start_calls() {
 
 @test "the instructions of an open and close where names alone decide" {
     SETTINGS=(IMGLOCK_MAGIC=off)
-    assert_instructions_at_most 370 open notes.txt
+    assert_instructions_at_most 293 open notes.txt
 }
 
 @test "the instructions of a look at a header" {
     SETTINGS=()
-    assert_instructions_at_most 1560 open notes.txt
+    assert_instructions_at_most 786 open notes.txt
 }
 
 @test "the instructions of dup and close, and of fcntl" {
     SETTINGS=()
-    assert_instructions_at_most 109 dup
-    assert_instructions_at_most 97 fcntl
+    assert_instructions_at_most 68 dup
+    assert_instructions_at_most 50 fcntl
 }
 
 @test "the instructions of an image's open and close" {
     SETTINGS=()
-    assert_instructions_at_most 17950 open-write disk.qcow2
+    assert_instructions_at_most 4318 open-write disk.qcow2
 }
