@@ -49,6 +49,9 @@ int status_main(int argc, char **argv);
 int gc_main(int argc, char **argv);
 int audit_main(int argc, char **argv);
 int report_main(int argc, char **argv);
+int handoff_main(int argc, char **argv);
+int inactivate_main(int argc, char **argv);
+int activate_main(int argc, char **argv);
 
 /* run.c: looks at the command, and executes it with the library.  Returns only on failure, with the exit status. */
 int run_command(char **command);

@@ -1,5 +1,8 @@
 /* hold.c: imglock hold: takes the locks of images around a command, as flock(1) does around one file.
  *
+ * With --block, what others may not do to the images meanwhile is noted in the lock files, beside the lock or, with
+ * --no-lock, instead of it.
+ *
  * The command inherits the locks' descriptors, so the locks last until it and this process are both gone: killing this
  * process alone frees nothing that the command still works on. */
 #include <errno.h>
@@ -26,8 +29,10 @@ struct wanted {
 
 struct hold {
     struct settings settings;
-    enum lock_mode mode;
-    int64_t deadline; /* CLOCK_MONOTONIC, ns; 0: no waiting; WAIT_FOREVER */
+    enum lock_mode mode; /* LOCK_NONE: operations are blocked, and nothing is locked */
+    unsigned block;      /* 1 << enum operation, each */
+    const char *reason;  /* or NULL */
+    int64_t deadline;    /* CLOCK_MONOTONIC, ns; 0: no waiting; WAIT_FOREVER */
     struct wanted *wanted;
     size_t count;
 };
@@ -99,6 +104,7 @@ static void stop_waiting(struct waiting *waiting)
     if (!waiting->lock) return;
     /* The gate belongs to the open lock file, which by now may be the lock's own descriptor. */
     lock_wait_end(&waiting->waiter, waiting->opened >= 0 ? waiting->opened : waiting->lock->lock.descriptor);
+    lock_wait_unwatch(waiting->waiter.inotify, waiting->waiter.watch);
     waiting->inotify = waiting->waiter.inotify;
     if (waiting->opened >= 0) close(waiting->opened);
     waiting->lock = NULL;
@@ -122,7 +128,9 @@ static enum lock_result try_all(struct hold *hold, struct waiting *waiting, stru
                                        .image_path = wanted->image,
                                        .mode = hold->mode,
                                        .family = hold->settings.family,
-                                       .patient = hold->deadline != 0};
+                                       .patient = hold->deadline != 0,
+                                       .block = hold->block,
+                                       .reason = hold->reason};
         if (wanted->left_out) continue;
         int fresh = -1;
         bool awaited = wanted == waiting->lock;
@@ -138,12 +146,31 @@ static enum lock_result try_all(struct hold *hold, struct waiting *waiting, stru
     return LOCK_TAKEN;
 }
 
+static const char *action_of(enum lock_mode mode)
+{
+    return mode == LOCK_EXCLUSIVE ? "cannot hold exclusively"
+           : mode == LOCK_SHARED  ? "cannot hold shared"
+                                  : "cannot block operations";
+}
+
+static void tell_conflict(const struct hold *hold, const struct wanted *blocked, int opened,
+                          const struct lock_problem *problem)
+{
+    char action[48];
+    if (!problem->blocked) {
+        message_conflict(&hold->settings, blocked->image, action_of(hold->mode), opened, hold->mode);
+        return;
+    }
+    enum operation operation = (enum operation)(problem->blocked - 1);
+    snprintf(action, sizeof action, "cannot block %s", policy_operation_name(operation));
+    message_blocked(&hold->settings, blocked->image, action, opened, operation);
+}
+
 enum { ALL_TAKEN = -1 };
 
 /* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
 static int take_all(struct hold *hold, int conflict_status)
 {
-    const char *action = hold->mode == LOCK_EXCLUSIVE ? "cannot hold exclusively" : "cannot hold shared";
     struct waiting waiting = {.opened = -1, .inotify = -1};
     for (;;) {
         struct wanted *blocked = NULL;
@@ -152,7 +179,7 @@ static int take_all(struct hold *hold, int conflict_status)
         enum lock_result result = try_all(hold, &waiting, &blocked, &opened, &problem);
         if (result == LOCK_TAKEN) return ALL_TAKEN;
         if (result == LOCK_FAILED) {
-            message_problem(&hold->settings, blocked->image, action, &blocked->name, &problem);
+            message_problem(&hold->settings, blocked->image, action_of(hold->mode), &blocked->name, &problem);
             stop_waiting(&waiting);
             if (!hold->settings.allow_on_error) return STATUS_FAILED;
             blocked->left_out = true;
@@ -171,7 +198,7 @@ static int take_all(struct hold *hold, int conflict_status)
         }
         bool interrupted;
         if (hold->deadline != 0 && lock_wait(&waiting.waiter, waiting.opened, hold->mode, &interrupted)) continue;
-        message_conflict(&hold->settings, blocked->image, action, waiting.opened, hold->mode);
+        tell_conflict(hold, blocked, waiting.opened, &problem);
         stop_waiting(&waiting);
         if (hold->settings.on_conflict == CONFLICT_DENY) return conflict_status;
         blocked->left_out = true;
@@ -260,59 +287,93 @@ static bool parse_status(const char *text, int *status)
     return true;
 }
 
-/* The settings of the environment, and what options say instead.  The command's own environment stays as it is. */
-static bool read_settings(struct hold *hold, const struct given *mode, const struct given *wait)
+/* What the options ask for. */
+struct asked {
+    struct given mode, wait, block, reason;
+};
+
+/* Parses one option's value as the variable of that name.  False, after a complaint that says what it takes. */
+static bool parse_as(const char *variable, const struct given *given, struct settings *parsed)
 {
+    char *entry;
+    if (asprintf(&entry, "%s=%s", variable, given->value) < 0) return false;
+    char *environment[] = {entry, NULL};
+    bool good = policy_parse(environment, parsed, false);
+    free(entry);
+    if (!good) complain("hold: %s '%s' makes no sense; it takes %s", given->option, given->value, parsed->bad_expects);
+    return good;
+}
+
+/* The settings of the environment, and what options say instead.  The command's own environment stays as it is. */
+static bool read_settings(struct hold *hold, const struct asked *asked)
+{
+    struct settings parsed;
     if (!settings_read(&hold->settings)) return false;
     hold->deadline = hold->settings.wait_ns;
-    if (wait->value) {
-        struct settings waiting;
-        char *entry;
-        if (asprintf(&entry, "IMGLOCK_WAIT=%s", wait->value) < 0) return false;
-        char *environment[] = {entry, NULL};
-        bool good = policy_parse(environment, &waiting, false);
-        free(entry);
-        if (!good) {
-            complain("hold: %s '%s' makes no sense; it takes %s", wait->option, wait->value, waiting.bad_expects);
-            return false;
-        }
-        hold->deadline = waiting.wait_ns;
+    if (asked->wait.value) {
+        if (!parse_as("IMGLOCK_WAIT", &asked->wait, &parsed)) return false;
+        hold->deadline = parsed.wait_ns;
     }
     if (hold->deadline != 0 && hold->deadline != WAIT_FOREVER) hold->deadline += monotonic_now();
-    hold->mode = mode->value && strcmp(mode->value, "shared") == 0 ? LOCK_SHARED : LOCK_EXCLUSIVE;
-    return true;
+    hold->block = hold->settings.block;
+    if (asked->block.value) {
+        if (!parse_as("IMGLOCK_BLOCK", &asked->block, &parsed)) return false;
+        hold->block = parsed.block;
+    }
+    hold->reason = asked->reason.value ? asked->reason.value : hold->settings.reason;
+    if (hold->reason && !*hold->reason) hold->reason = NULL;
+    const char *mode = asked->mode.value ? asked->mode.value : "exclusive";
+    hold->mode = strcmp(mode, "exclusive") == 0 ? LOCK_EXCLUSIVE
+                 : strcmp(mode, "shared") == 0  ? LOCK_SHARED
+                                                : LOCK_NONE;
+    if (hold->mode != LOCK_NONE || hold->block) return true;
+    complain_usage("hold: --no-lock goes with --block: without either there is nothing to hold");
+    return false;
 }
 
 int hold_main(int argc, char **argv)
 {
+    enum { OPTION_BLOCK = 256, OPTION_REASON, OPTION_NO_LOCK };
     static const struct option known[] = {{"shared", no_argument, NULL, 's'},
                                           {"exclusive", no_argument, NULL, 'x'},
                                           {"nonblock", no_argument, NULL, 'n'},
                                           {"wait", required_argument, NULL, 'w'},
                                           {"conflict-exit-code", required_argument, NULL, 'E'},
+                                          {"block", required_argument, NULL, OPTION_BLOCK},
+                                          {"reason", required_argument, NULL, OPTION_REASON},
+                                          {"no-lock", no_argument, NULL, OPTION_NO_LOCK},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'V'},
                                           {0}};
-    struct given mode = {0}, wait = {0};
+    struct asked asked = {0};
     int conflict_status = EXIT_FAILURE;
     for (int option; (option = getopt_long(argc, argv, "+sxnw:E:hV", known, NULL)) != -1;) {
         bool good = true;
         switch (option) {
         case 's':
-            good = setting_give(&mode, "-s", "shared");
+            good = setting_give(&asked.mode, "-s", "shared");
             break;
         case 'x':
-            good = setting_give(&mode, "-x", "exclusive");
+            good = setting_give(&asked.mode, "-x", "exclusive");
             break;
         case 'n':
-            good = setting_give(&wait, "-n", "0");
+            good = setting_give(&asked.wait, "-n", "0");
             break;
         case 'w':
-            good = setting_give(&wait, "-w", optarg);
+            good = setting_give(&asked.wait, "-w", optarg);
             break;
         case 'E':
             if (!parse_status(optarg, &conflict_status))
                 return complain_usage("hold: -E takes an exit status from 0 to 255, and '%s' is none", optarg);
+            break;
+        case OPTION_BLOCK:
+            good = setting_give(&asked.block, "--block", optarg);
+            break;
+        case OPTION_REASON:
+            good = setting_give(&asked.reason, "--reason", optarg);
+            break;
+        case OPTION_NO_LOCK:
+            good = setting_give(&asked.mode, "--no-lock", "none");
             break;
         case 'h':
             return print_help();
@@ -331,7 +392,7 @@ int hold_main(int argc, char **argv)
     if (separator + 1 == argc) return complain_usage("hold: no command given after --");
     struct hold hold = {.wanted = calloc(2 * (size_t)(separator - optind), sizeof(struct wanted))};
     if (!hold.wanted) return complain("%m");
-    if (!read_settings(&hold, &mode, &wait)) return STATUS_FAILED;
+    if (!read_settings(&hold, &asked)) return STATUS_FAILED;
     for (int i = optind; i < separator; i++) {
         if (!separated && argv[i][0] == '-')
             return complain_usage("hold: options come before the images; an image of that name is ./%s", argv[i]);

@@ -71,13 +71,17 @@ int print_help(void)
 {
     fputs("Usage:\n"
           " imglock [options] [--] <command> [<argument>...]\n"
-          " imglock hold [-s|-x] [-n|-w <seconds>] [-E <status>] <image>... -- <command> [<argument>...]\n"
+          " imglock hold [-s|-x|--no-lock] [-n|-w <seconds>] [-E <status>]\n"
+          "              [--block <operations>] [--reason <text>] <image>... -- <command> [<argument>...]\n"
           " imglock path [-0] <image>...\n"
           " imglock doctor [<command> [<argument>...]]\n"
           " imglock status [options] [<image>|<directory>...]\n"
           " imglock gc [-n] [-v]\n"
           " imglock audit [-o <log>] [--] <command> [<argument>...]\n"
           " imglock report [--json|--svg|--trace] [-o <file>] <log>...\n"
+          " imglock handoff <image> [--from <pid>] --to <pid>\n"
+          " imglock inactivate <image> [--from <pid>]\n"
+          " imglock activate <image> --to <pid>\n"
           "\n"
           "Run a command that locks the disk images it opens.\n"
           "\n"
@@ -97,6 +101,10 @@ int print_help(void)
           " -s, -x, -n, -w           as above, exclusive being the default\n"
           " -E, --conflict-exit-code <status>\n"
           "                          exit status when an image is locked (the default is 1)\n"
+          "     --block <operations>  what others may not do to the images meanwhile: any of\n"
+          "                          write,truncate,resize,rename,unlink\n"
+          "     --reason <text>      why, for others to read\n"
+          "     --no-lock            take no lock, only block operations\n"
           "\n"
           "Options for audit:\n"
           " -o, --output <log>       the log, imglock-audit.jsonl by default\n"
@@ -105,6 +113,10 @@ int print_help(void)
           "     --json, --svg, --trace\n"
           "                          JSON, a picture, or Chrome trace events instead of a text\n"
           " -o, --output <file>      where to write it; standard output by default\n"
+          "\n"
+          "Options for handoff, inactivate and activate:\n"
+          "     --from <pid>         the process that gives the lock up, by default its holder\n"
+          "     --to <pid>           the inactive process that gets the lock\n"
           "\n"
           "Options for path:\n"
           " -0, --null               end each path with a NUL\n"
@@ -136,11 +148,18 @@ int print_help(void)
 
 static const struct subcommand {
     const char *name;
-    int (*main)(int argc, char **argv); /* NULL: a later version's */
+    int (*main)(int argc, char **argv);
 } subcommands[] = {
-    {"hold", hold_main},   {"path", path_main},     {"doctor", doctor_main}, {"status", status_main},
-    {"audit", audit_main}, {"report", report_main}, {"gc", gc_main},         {"handoff", NULL},
-    {"activate", NULL},    {"inactivate", NULL},
+    {"hold", hold_main},
+    {"path", path_main},
+    {"doctor", doctor_main},
+    {"status", status_main},
+    {"audit", audit_main},
+    {"report", report_main},
+    {"gc", gc_main},
+    {"handoff", handoff_main},
+    {"inactivate", inactivate_main},
+    {"activate", activate_main},
 };
 
 static const struct subcommand *find_subcommand(const char *name)

@@ -117,7 +117,8 @@ static void note_lock(const char *line, struct finding *finding, struct slots *s
     enum lock_mode mode = strcmp(access, "WRITE") == 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
     end = strcmp(end_text, "EOF") == 0 ? UINT64_MAX : strtoull(end_text, NULL, 10);
     if (start < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
-    if (start < LOCK_FAMILY_BYTE + LOCK_BYTES && end >= LOCK_FAMILY_BYTE && mode > finding->family)
+    if (start <= LOCK_BYTE) finding->first_byte = true;
+    if (start < LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES && end >= LOCK_FAMILY_BYTE && mode > finding->family)
         finding->family = mode;
     if (start == end && start >= HOLDERS_SLOT_BYTE && start < HOLDERS_SLOT_BYTE + HOLDERS_SLOTS)
         if (slots->count < sizeof slots->numbers / sizeof *slots->numbers)
@@ -273,6 +274,16 @@ static int by_number(const void *a, const void *b)
     return compare(*(const pid_t *)a, *(const pid_t *)b);
 }
 
+/* A lock that is passed on is for a moment in two hands, byte 0 in one and byte 1 in the other: it is the first's. */
+static void settle_hand_over(struct process_scan *scan, const struct scanned_file *file)
+{
+    struct finding *findings = scan->findings + file->first;
+    bool first_byte = false;
+    for (size_t i = 0; i < file->count; i++) first_byte |= findings[i].own == LOCK_EXCLUSIVE && findings[i].first_byte;
+    for (size_t i = 0; first_byte && i < file->count; i++)
+        if (!findings[i].first_byte) findings[i].own = LOCK_NONE;
+}
+
 void scan_run(struct process_scan *scan)
 {
     if (!scan->file_count) return;
@@ -295,6 +306,8 @@ void scan_run(struct process_scan *scan)
         file->first = i;
         file->count++;
     }
+    for (size_t i = 0; i < scan->file_count; i++)
+        if (scan->files[i].lock_file && scan->files[i].count) settle_hand_over(scan, &scan->files[i]);
 }
 
 const struct finding *scan_findings(const struct process_scan *scan, size_t file, size_t *count)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "holders.h"
 #include "lock.h"
 #include "policy.h"
 
@@ -50,6 +51,7 @@ struct finding {
     pid_t pid;
     int descriptor;        /* -1: mapped, and no descriptor of it is left */
     enum lock_mode own;    /* its lock on bytes 0-1 of a lock file */
+    bool first_byte;       /* byte 0 is among them */
     enum lock_mode family; /* on bytes 4-5 */
     int slot;              /* the slot whose byte it has locked, or -1 */
     int loop;              /* the loop device of this number has it open, and no process; or -1 */
@@ -108,6 +110,7 @@ enum usage_kind {
     KIND_INHERITED,  /* has the lock from a process that is gone, or shares it with one */
     KIND_UNRECORDED, /* holds the lock and left no record */
     KIND_FOREIGN,    /* recorded on another host or in another pid namespace, and not to be seen from here */
+    KIND_BLOCKER,    /* holds no lock, and blocks operations (imglock hold --no-lock) */
     KIND_OPEN        /* has the image open and does not hold its lock */
 };
 
@@ -115,7 +118,8 @@ enum usage_kind {
 struct usage {
     const char *image;            /* its path, or NULL where the lock file does not tell it rightly */
     const struct lock_name *name; /* of the lock file; of an open, that of the lock which is missing */
-    enum lock_mode mode;          /* LOCK_NONE: has it open without a lock */
+    enum lock_mode mode;          /* below LOCK_SHARED: no lock */
+    bool noted;                   /* that it has no lock it says itself, in a record */
     enum usage_kind kind;
     pid_t pid; /* 0: unknown */
     bool uid_known;
@@ -127,6 +131,8 @@ struct usage {
     uint64_t start;   /* 0: unknown, as the next two */
     uint64_t boot;
     uint64_t pid_space;
+    unsigned block; /* 1 << enum operation, each: what it forbids others */
+    char reason[HOLDERS_RECORD_SIZE];
 };
 
 struct usage_list {
@@ -173,7 +179,8 @@ enum table_format { TABLE_PLAIN, TABLE_RAW, TABLE_JSON };
 struct table_options {
     enum table_format format;
     bool headings;
-    bool wrap; /* paths that are too long for the terminal go on in the next line */
+    bool chosen; /* the user has said which columns */
+    bool wrap;   /* what is too long for the terminal goes on in the next line */
     bool colour;
     bool one_line; /* a JSON document is one line */
     const struct settings *settings;
@@ -195,7 +202,9 @@ void table_list_columns(void);
 int table_print(const struct table_options *options, const struct usage_list *list);
 
 const char *usage_kind_name(enum usage_kind kind);
-const char *usage_mode_name(enum lock_mode mode);
+
+/* The mode's name; "unlocked" for an open that imglock has nothing to do with. */
+const char *usage_mode_name(const struct usage *usage);
 
 /* ---- status_watch.c ----------------------------------------------------------------------------------------- */
 

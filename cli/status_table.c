@@ -30,6 +30,8 @@ enum column {
     COLUMN_PIDNS,
     COLUMN_HELD,
     COLUMN_LOCKED_SINCE,
+    COLUMN_BLOCKS,
+    COLUMN_REASON,
     COLUMNS
 };
 
@@ -43,8 +45,9 @@ static const struct {
     const char *help;
 } columns[COLUMNS] = {
     [COLUMN_IMAGE] = {"IMAGE", 0.4, 0, false, "path of the image; sha1:... where the lock file does not tell it"},
-    [COLUMN_MODE] = {"MODE", 9, 0, false, "exclusive, shared, or unlocked: open without a lock"},
-    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign or open"},
+    [COLUMN_MODE] = {"MODE", 9, 0, false,
+                     "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock and no record"},
+    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign, blocker or open"},
     [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID"},
     [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process"},
     [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command"},
@@ -58,6 +61,8 @@ static const struct {
     [COLUMN_PIDNS] = {"PIDNS", 10, SCOLS_FL_RIGHT, true, "PID namespace of the process"},
     [COLUMN_HELD] = {"HELD", 4, SCOLS_FL_RIGHT, true, "how long the lock is held, in seconds"},
     [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, "when the lock was taken, as ISO 8601 has it"},
+    [COLUMN_BLOCKS] = {"BLOCKS", 6, 0, false, "operations that it forbids others"},
+    [COLUMN_REASON] = {"REASON", 0.3, 0, false, "why, in its own words"},
 };
 
 /* ---- which columns ------------------------------------------------------------------------------------------ */
@@ -70,6 +75,7 @@ void table_default_columns(struct table_options *options)
 
 void table_all_columns(struct table_options *options)
 {
+    options->chosen = true;
     options->column_count = 0;
     for (int i = 0; i < COLUMNS; i++) options->columns[options->column_count++] = i;
 }
@@ -83,6 +89,7 @@ static int find_column(const char *name, size_t length)
 
 bool table_parse_columns(struct table_options *options, const char *list)
 {
+    options->chosen = true;
     if (*list == '+') {
         table_default_columns(options);
         list++;
@@ -113,16 +120,20 @@ void table_list_columns(void)
 
 /* ---- cells -------------------------------------------------------------------------------------------------- */
 
-const char *usage_mode_name(enum lock_mode mode)
+const char *usage_mode_name(const struct usage *usage)
 {
-    return mode == LOCK_EXCLUSIVE ? "exclusive" : mode == LOCK_SHARED ? "shared" : "unlocked";
+    return usage->mode == LOCK_NONE && !usage->noted ? "unlocked" : policy_mode_name(usage->mode);
 }
 
 const char *usage_kind_name(enum usage_kind kind)
 {
-    static const char *const names[] = {
-        [KIND_HOLDER] = "holder",         [KIND_HELPER] = "helper",   [KIND_INHERITED] = "inherited",
-        [KIND_UNRECORDED] = "unrecorded", [KIND_FOREIGN] = "foreign", [KIND_OPEN] = "open"};
+    static const char *const names[] = {[KIND_HOLDER] = "holder",
+                                        [KIND_HELPER] = "helper",
+                                        [KIND_INHERITED] = "inherited",
+                                        [KIND_UNRECORDED] = "unrecorded",
+                                        [KIND_FOREIGN] = "foreign",
+                                        [KIND_BLOCKER] = "blocker",
+                                        [KIND_OPEN] = "open"};
     return names[kind];
 }
 
@@ -171,6 +182,15 @@ static void append_string(struct text *cell, const char *string)
     text_append_untrusted(cell, string, strlen(string));
 }
 
+static void append_operations(struct text *cell, unsigned operations)
+{
+    for (int i = 0; i < OPERATIONS; i++) {
+        if (!(operations & 1u << i)) continue;
+        text_append(cell, policy_operation_name((enum operation)i));
+        if (operations >> (i + 1)) text_append(cell, ",");
+    }
+}
+
 static void append_cell(struct text *cell, int column, const struct usage *usage, const struct settings *settings)
 {
     char path[PATH_MAX];
@@ -185,7 +205,7 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         }
         break;
     case COLUMN_MODE:
-        text_append(cell, usage_mode_name(usage->mode));
+        text_append(cell, usage_mode_name(usage));
         break;
     case COLUMN_KIND:
         text_append(cell, usage_kind_name(usage->kind));
@@ -197,7 +217,7 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         if (usage->uid_known) append_user(cell, usage->uid);
         break;
     case COLUMN_COMMAND:
-        append_string(cell, usage->command);
+        text_append_escaped(cell, usage->command);
         break;
     case COLUMN_SINCE:
     case COLUMN_LOCKED_SINCE:
@@ -207,7 +227,7 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         if (usage->uid_known) text_append_number(cell, usage->uid);
         break;
     case COLUMN_HOST:
-        append_string(cell, usage->host);
+        text_append_escaped(cell, usage->host);
         break;
     case COLUMN_FD:
         if (usage->descriptor >= 0) text_append_number(cell, usage->descriptor);
@@ -230,6 +250,12 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         clock_gettime(CLOCK_REALTIME, &now);
         text_append_number(cell, now.tv_sec > usage->since_ms / 1000 ? now.tv_sec - usage->since_ms / 1000 : 0);
         break;
+    case COLUMN_BLOCKS:
+        append_operations(cell, usage->block);
+        break;
+    case COLUMN_REASON:
+        text_append_escaped(cell, usage->reason);
+        break;
     case COLUMNS:
         break;
     }
@@ -239,7 +265,12 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
 
 static const char *colour_of(const struct usage *usage)
 {
-    return usage->mode == LOCK_EXCLUSIVE ? "red" : usage->mode == LOCK_SHARED ? "green" : "yellow";
+    static const char *const colours[] = {[LOCK_NONE] = "magenta",
+                                          [LOCK_FORCE_SHARE] = "cyan",
+                                          [LOCK_INACTIVE] = "lightblue",
+                                          [LOCK_SHARED] = "green",
+                                          [LOCK_EXCLUSIVE] = "red"};
+    return usage->mode == LOCK_NONE && !usage->noted ? "yellow" : colours[usage->mode];
 }
 
 static int add_line(struct libscols_table *table, const struct table_options *options, const struct usage *usage)
@@ -271,10 +302,11 @@ static int fill_table(struct libscols_table *table, const struct table_options *
     scols_table_enable_noencoding(table, 1);
     for (size_t i = 0; i < options->column_count; i++) {
         int number = options->columns[i];
-        bool path = number == COLUMN_IMAGE || number == COLUMN_LOCKFILE;
+        bool long_text =
+            number == COLUMN_IMAGE || number == COLUMN_LOCKFILE || number == COLUMN_BLOCKS || number == COLUMN_REASON;
         struct libscols_column *column =
             scols_table_new_column(table, columns[number].name, columns[number].width,
-                                   columns[number].flags | (path && options->wrap ? SCOLS_FL_WRAP : 0));
+                                   columns[number].flags | (long_text && options->wrap ? SCOLS_FL_WRAP : 0));
         if (!column) return -ENOMEM;
         if (columns[number].number) scols_column_set_json_type(column, SCOLS_JSON_NUMBER);
     }
@@ -297,8 +329,25 @@ static void print_in_one_line(const char *document)
     putchar('\n');
 }
 
-int table_print(const struct table_options *options, const struct usage_list *list)
+/* The columns that the user did not ask for: where they have something to say, and in JSON, whose documents are all
+ * alike.  Not in raw lines, whose fields stay where they are. */
+static void add_columns(struct table_options *options, const struct usage_list *list)
 {
+    bool blocks = options->format == TABLE_JSON, reason = blocks;
+    if (options->chosen || options->format == TABLE_RAW) return;
+    for (size_t i = 0; i < list->count; i++) {
+        blocks |= list->usages[i].block != 0;
+        reason |= *list->usages[i].reason != '\0';
+    }
+    if (blocks) options->columns[options->column_count++] = COLUMN_BLOCKS;
+    if (reason) options->columns[options->column_count++] = COLUMN_REASON;
+}
+
+int table_print(const struct table_options *asked, const struct usage_list *list)
+{
+    struct table_options filled = *asked;
+    const struct table_options *options = &filled;
+    add_columns(&filled, list);
     struct libscols_table *table = scols_new_table();
     if (!table) return ENOMEM;
     int error = fill_table(table, options, list);

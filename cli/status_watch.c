@@ -53,9 +53,9 @@ static char *describe(const struct usage_list *list)
     if (!stream) exit(complain("%s", strerror(ENOMEM)));
     for (size_t i = 0; i < list->count; i++) {
         const struct usage *usage = &list->usages[i];
-        fprintf(stream, "%s\n%s %d %d %d %u %d %lld %s %s\n", usage->image ? usage->image : "", usage->name->hex,
+        fprintf(stream, "%s\n%s %d %d %d %u %d %lld %s %s %x %s\n", usage->image ? usage->image : "", usage->name->hex,
                 (int)usage->mode, (int)usage->kind, usage->pid, usage->uid, usage->descriptor,
-                (long long)usage->since_ms, usage->host, usage->command);
+                (long long)usage->since_ms, usage->host, usage->command, usage->block, usage->reason);
     }
     if (fclose(stream) != 0) exit(complain("%s", strerror(ENOMEM)));
     return description;

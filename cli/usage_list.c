@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "blocker.h"
 #include "cli.h"
 #include "holders.h"
 #include "status.h"
@@ -31,6 +32,7 @@ struct looked_lock {
     bool held;
     enum lock_mode mode;
     pid_t process_lock_pid; /* who holds bytes 0-1 with F_SETLK, or 0 */
+    unsigned blocked;       /* 1 << enum operation, each: whose bytes are locked */
     bool whole;             /* somebody has locked more than the bytes of the protocol, as flock --fcntl does */
     struct looked_slot *slots;
     size_t slot_count, slot_room;
@@ -155,6 +157,16 @@ static void look_at_slots(int descriptor, struct looked_lock *lock)
     }
 }
 
+static unsigned find_blocked(int descriptor)
+{
+    unsigned blocked = 0;
+    struct flock range;
+    if (!ask_range(descriptor, F_WRLCK, BLOCKER_BYTE, OPERATIONS, &range)) return 0;
+    for (int i = 0; i < OPERATIONS; i++)
+        if (blocker_find(descriptor, 1u << i)) blocked |= 1u << i;
+    return blocked;
+}
+
 /* Who holds it, from the lock file alone. */
 static void look_at_bytes(int descriptor, struct looked_lock *lock)
 {
@@ -163,6 +175,7 @@ static void look_at_bytes(int descriptor, struct looked_lock *lock)
     if (lock->held) lock->mode = lock_in_the_way(descriptor, LOCK_SHARED) > 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
     if (ask_range(descriptor, F_WRLCK, LOCK_BYTE, LOCK_BYTES, &range) && range.l_pid > 0)
         lock->process_lock_pid = range.l_pid;
+    lock->blocked = find_blocked(descriptor);
     look_at_slots(descriptor, lock);
 }
 
@@ -355,6 +368,14 @@ static void tell_process(const struct joining *joining, struct usage *usage, con
     memcpy(usage->host, joining->self->host, sizeof usage->host);
 }
 
+/* What its record says beside what is known of the process.  It blocks what the kernel says is blocked. */
+static void tell_note(struct usage *usage, const struct looked_lock *lock, const struct holder *holder)
+{
+    usage->since_ms = holder->since_ms;
+    usage->block = holder->block & lock->blocked;
+    memcpy(usage->reason, holder->reason, sizeof usage->reason);
+}
+
 static void tell_record(struct usage *usage, const struct holder *holder)
 {
     usage->pid = holder->pid;
@@ -363,7 +384,6 @@ static void tell_record(struct usage *usage, const struct holder *holder)
     usage->start = holder->start;
     usage->boot = holder->boot;
     usage->pid_space = holder->pid_space;
-    usage->since_ms = holder->since_ms;
     usage->descriptor = holder->descriptor;
     memcpy(usage->command, holder->command, sizeof usage->command);
     memcpy(usage->host, holder->host, sizeof usage->host);
@@ -379,16 +399,24 @@ static bool is_in_list(const struct joining *joining, const struct finding *find
     return false;
 }
 
-/* IMGLOCK_ON_CONFLICT=warn let it open the image without the lock, and it says so itself. */
+/* It has the image open without its lock, by IMGLOCK_ON_CONFLICT=warn or as a mode allows, or only blocks operations,
+ * and it says so itself. */
 static bool says_unlocked(const struct holder *holder)
 {
-    return holder->recorded && holder->mode == LOCK_NONE;
+    return holder->recorded && holder->mode < LOCK_SHARED;
+}
+
+/* Of one that holds no lock. */
+static enum usage_kind kind_without_lock(const struct looked_lock *lock, const struct holder *holder, bool recorded)
+{
+    if (!(holder->block & lock->blocked)) return KIND_OPEN;
+    return recorded ? KIND_BLOCKER : KIND_INHERITED;
 }
 
 static bool is_user(const struct joining *joining, pid_t pid)
 {
     for (size_t i = joining->first; i < joining->list->count; i++)
-        if (joining->list->usages[i].pid == pid && joining->list->usages[i].mode != LOCK_NONE) return true;
+        if (joining->list->usages[i].pid == pid && joining->list->usages[i].mode >= LOCK_SHARED) return true;
     return false;
 }
 
@@ -408,14 +436,17 @@ static void join_finding(struct joining *joining, const struct looked_lock *lock
     bool recorded = this_boot && holder->start == process.start && holder->pid == process.inner_pid &&
                     (holder->pid_space == process.pid_space || !process.pid_space);
     enum lock_mode mode = mode_of(finding);
-    enum usage_kind kind = mode == LOCK_NONE ? KIND_OPEN
-                           : recorded        ? holder->family ? KIND_HELPER : KIND_HOLDER
-                           : this_boot       ? KIND_INHERITED
-                                             : KIND_UNRECORDED;
+    bool noted = mode == LOCK_NONE && says_unlocked(holder);
+    if (noted) mode = holder->mode;
+    enum usage_kind kind = mode < LOCK_SHARED ? kind_without_lock(lock, holder, recorded)
+                           : recorded         ? holder->family ? KIND_HELPER : KIND_HOLDER
+                           : this_boot        ? KIND_INHERITED
+                                              : KIND_UNRECORDED;
     struct usage *usage = add_usage(joining, lock, kind, mode);
     tell_process(joining, usage, &process);
     usage->descriptor = finding->descriptor;
-    if (this_boot) usage->since_ms = holder->since_ms;
+    usage->noted = noted;
+    if (this_boot) tell_note(usage, lock, holder);
 }
 
 enum claim { CLAIM_GONE, CLAIM_SAME, CLAIM_CHANGED };
@@ -447,29 +478,32 @@ static void join_record(struct joining *joining, const struct looked_lock *lock,
 {
     const struct holder *holder = &slot->holder;
     const struct holder *self = joining->self;
-    enum lock_mode mode = holder->recorded && holder->mode < lock->mode ? holder->mode : lock->mode;
-    enum usage_kind kind = mode == LOCK_NONE ? KIND_OPEN : holder->family ? KIND_HELPER : KIND_HOLDER;
+    bool noted = says_unlocked(holder);
+    enum lock_mode mode = noted || (holder->recorded && holder->mode < lock->mode) ? holder->mode : lock->mode;
+    enum usage_kind kind = noted ? kind_without_lock(lock, holder, true) : holder->family ? KIND_HELPER : KIND_HOLDER;
     bool local = holder->recorded && holder->boot == self->boot && holder->pid_space == self->pid_space &&
                  strcmp(holder->host, self->host) == 0;
     struct process process;
+    struct usage *usage;
     if (local && process_look_up(holder->pid, &process) && process.start == holder->start &&
         !scan_has_seen(joining->scan, holder->pid)) {
-        struct usage *usage = add_usage(joining, lock, kind, mode);
+        usage = add_usage(joining, lock, kind, mode);
         tell_process(joining, usage, &process);
         usage->descriptor = holder->descriptor;
-        usage->since_ms = holder->since_ms;
-        return;
+    } else {
+        if (slot->doubtful) return;
+        enum claim claim = look_again(joining, lock, slot);
+        if (claim == CLAIM_GONE) return;
+        joining->changed |= claim == CLAIM_CHANGED;
+        if (holder->recorded && (!local || joining->scan->error)) {
+            usage = add_usage(joining, lock, local ? kind : KIND_FOREIGN, mode);
+            tell_record(usage, holder);
+        } else {
+            usage = add_usage(joining, lock, holder->recorded ? KIND_INHERITED : KIND_UNRECORDED, mode);
+        }
     }
-    if (slot->doubtful) return;
-    enum claim claim = look_again(joining, lock, slot);
-    if (claim == CLAIM_GONE) return;
-    joining->changed |= claim == CLAIM_CHANGED;
-    if (holder->recorded && (!local || joining->scan->error)) {
-        tell_record(add_usage(joining, lock, local ? kind : KIND_FOREIGN, mode), holder);
-        return;
-    }
-    struct usage *usage = add_usage(joining, lock, holder->recorded ? KIND_INHERITED : KIND_UNRECORDED, mode);
-    if (holder->recorded) usage->since_ms = holder->since_ms;
+    usage->noted = noted;
+    if (holder->recorded) tell_note(usage, lock, holder);
 }
 
 static void join_slot(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot)
@@ -511,7 +545,7 @@ static void join_unrecorded(struct joining *joining, const struct looked_lock *l
     }
     bool explained = false;
     for (size_t i = joining->first; i < joining->list->count; i++)
-        explained |= joining->list->usages[i].mode != LOCK_NONE;
+        explained |= joining->list->usages[i].mode >= LOCK_SHARED;
     if (explained && (found || !lock->whole)) return;
     if (look_again(joining, lock, NULL) == CLAIM_GONE) return;
     if (found && !joining->last_attempt) {
@@ -524,19 +558,52 @@ static void join_unrecorded(struct joining *joining, const struct looked_lock *l
         tell_process(joining, usage, &process);
 }
 
+/* Operations that are blocked, and no record says by whom. */
+static void join_blockers(struct joining *joining, const struct looked_lock *lock)
+{
+    struct lock_problem problem;
+    struct usage *silent = NULL;
+    unsigned left = lock->blocked;
+    for (size_t i = joining->first; i < joining->list->count; i++) {
+        struct usage *usage = &joining->list->usages[i];
+        left &= ~usage->block;
+        if (usage->kind == KIND_UNRECORDED) silent = usage;
+    }
+    if (!left) return;
+    if (!silent) {
+        /* A blocker that came or went between the look at its byte and that at its slot? */
+        int descriptor = open_lock(joining->question, &lock->name, &problem);
+        if (descriptor < 0) return;
+        left &= find_blocked(descriptor);
+        close_lock(joining->question, descriptor);
+        if (!left) return;
+        if (!joining->last_attempt) {
+            joining->changed = true;
+            return;
+        }
+        silent = add_usage(joining, lock, KIND_UNRECORDED, LOCK_NONE);
+        silent->noted = true;
+    }
+    silent->block = left;
+}
+
 static void join_lock(struct joining *joining, const struct looked_lock *lock)
 {
     joining->first = joining->list->count;
     for (size_t i = 0; i < lock->slot_count; i++)
         if (lock->held || says_unlocked(&lock->slots[i].holder)) join_slot(joining, lock, &lock->slots[i]);
     if (lock->held) join_unrecorded(joining, lock);
+    if (lock->blocked) join_blockers(joining, lock);
 }
 
-/* Is the process told already as one that uses the image? */
+/* Is the process told already as one that uses the image?  Who only blocks operations may have it open as well. */
 static bool is_told(const struct joining *joining, const struct looked_image *image, pid_t pid)
 {
-    for (size_t i = 0; i < joining->list->count; i++)
-        if (joining->list->usages[i].pid == pid && joining->list->usages[i].image == image->path) return true;
+    for (size_t i = 0; i < joining->list->count; i++) {
+        const struct usage *usage = &joining->list->usages[i];
+        if (usage->pid == pid && usage->image == image->path && (usage->mode != LOCK_NONE || !usage->block))
+            return true;
+    }
     return false;
 }
 
@@ -580,6 +647,7 @@ static int in_order(const void *a, const void *b)
     if (!first->image != !second->image) return first->image ? -1 : 1;
     int order = first->image ? strcmp(first->image, second->image) : strcmp(first->name->hex, second->name->hex);
     if (!order) order = compare(second->mode, first->mode);
+    if (!order) order = compare(second->noted, first->noted);
     if (!order) order = compare(first->kind, second->kind);
     if (!order) order = compare(first->since_ms, second->since_ms);
     return order ? order : compare(first->pid, second->pid);
@@ -592,12 +660,13 @@ static void join_keys(struct usage_list *list)
         const size_t *locks = list->images[i].locks;
         if (!locks[1]) continue;
         const struct lock_name *first = &list->locks[locks[0] - 1].name, *second = &list->locks[locks[1] - 1].name;
-        const struct lock_name *by_path = strcmp(first->hex, list->images[i].name.hex) == 0 ? first : second;
+        bool in_order = strcmp(first->hex, list->images[i].name.hex) == 0;
+        const struct lock_name *by_path = in_order ? first : second, *by_inode = in_order ? second : first;
         size_t kept = 0;
         for (size_t j = 0; j < list->count; j++) {
             const struct usage *usage = &list->usages[j];
             bool again = false;
-            if (usage->image == list->images[i].path && usage->mode != LOCK_NONE && usage->name != by_path)
+            if (usage->name == by_inode)
                 for (size_t k = 0; k < list->count && !again; k++)
                     again = list->usages[k].name == by_path && list->usages[k].pid == usage->pid;
             if (!again) list->usages[kept++] = *usage;

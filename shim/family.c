@@ -55,7 +55,7 @@ static int count_locks(int lock_descriptor)
             /* "->" marks one that waits. */
             if (!at || strstr(line, "->")) continue;
             at += inode.length;
-            if (text_parse_number(&at, &start) && start != LOCK_GATE_BYTE &&
+            if (text_parse_number(&at, &start) && start != LOCK_GATE_BYTE && start != LOCK_TRANSFER_BYTE &&
                 start < LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES)
                 count++;
         }

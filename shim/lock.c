@@ -193,6 +193,11 @@ int lock_in_the_way(int lock_descriptor, enum lock_mode mode)
     return held ? held : held_by_others(lock_descriptor, mode, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES);
 }
 
+bool lock_is_elsewhere(int lock_descriptor)
+{
+    return held_by_others(lock_descriptor, LOCK_EXCLUSIVE, LOCK_BYTE, LOCK_BYTES) > 0;
+}
+
 /* Does a writer wait for this lock? */
 static bool gate_is_closed(int descriptor)
 {
@@ -326,6 +331,7 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
     char path[PATH_MAX];
     lock_path(request->directory, request->name, path);
     *lock = (struct lock){.descriptor = -1, .slot = -1};
+    problem->blocked = 0;
     int yields = 0;
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         if (*opened < 0) *opened = open_or_create(path, true, problem);

@@ -17,9 +17,10 @@
 #include "policy.h"
 
 enum {
-    LOCK_BYTE = 0,        /* bytes 0 and 1: the lock */
-    LOCK_GATE_BYTE = 2,   /* a waiting writer holds it; readers that may wait queue behind */
-    LOCK_FAMILY_BYTE = 4, /* bytes 4 to 15: six pairs for a holder's descendants, a generation each */
+    LOCK_BYTE = 0,          /* bytes 0 and 1: the lock */
+    LOCK_GATE_BYTE = 2,     /* a waiting writer holds it; readers that may wait queue behind */
+    LOCK_TRANSFER_BYTE = 3, /* held by the command while it passes the lock on */
+    LOCK_FAMILY_BYTE = 4,   /* bytes 4 to 15: six pairs for a holder's descendants, a generation each */
     LOCK_FAMILY_PAIRS = 6,
     LOCK_BYTES = 2
 };
@@ -118,6 +119,9 @@ int lock_open_existing(const char *directory, const struct lock_name *name, stru
 /* Is the lock held by others in a way that excludes mode?  1 yes, 0 no, -errno.  Locks of this descriptor's own
  * open file description are not seen. */
 int lock_in_the_way(int lock_descriptor, enum lock_mode mode);
+
+/* Do others hold bytes 0-1?  Never while this open file description has them exclusively: then they were passed on. */
+bool lock_is_elsewhere(int lock_descriptor);
 
 /* ---- waiting (lock_wait.c) -------------------------------------------------------------------------------- */
 

@@ -150,7 +150,7 @@ static void append_user(struct text *line, uid_t uid)
 
 static void append_process(struct text *line, const char *command, pid_t pid)
 {
-    text_append_untrusted(line, command, strlen(command));
+    text_append_escaped(line, command);
     text_append(line, " (pid ");
     text_append_number(line, pid);
 }
@@ -188,7 +188,7 @@ static void append_holder(struct text *line, const struct holder *holder, int ot
     /* Beside a reason, a record has room for the host's first letters alone. */
     if (strncmp(holder->host, host, strlen(holder->host)) != 0) {
         text_append(line, ", host ");
-        text_append_untrusted(line, holder->host, strlen(holder->host));
+        text_append_escaped(line, holder->host);
     }
     text_append(line, ")");
     if (others) {
@@ -200,7 +200,7 @@ static void append_holder(struct text *line, const struct holder *holder, int ot
     text_append_duration(line, now.tv_sec - holder->since_ms / 1000);
     if (*holder->reason) {
         text_append(line, ": ");
-        text_append_untrusted(line, holder->reason, strlen(holder->reason));
+        text_append_escaped(line, holder->reason);
     }
 }
 

@@ -90,11 +90,11 @@ static size_t printable_sequence(const unsigned char *bytes, size_t left)
     return length;
 }
 
-void text_append_untrusted(struct text *text, const char *bytes, size_t length)
+static void append_printable(struct text *text, const char *bytes, size_t length, bool escaped)
 {
     for (size_t i = 0; i < length;) {
         size_t sequence = printable_sequence((const unsigned char *)bytes + i, length - i);
-        if (bytes[i] == '\\') {
+        if (bytes[i] == '\\' && !escaped) {
             text_append(text, "\\\\");
             i++;
         } else if (sequence) {
@@ -113,6 +113,16 @@ void text_append_untrusted(struct text *text, const char *bytes, size_t length)
             i++;
         }
     }
+}
+
+void text_append_untrusted(struct text *text, const char *bytes, size_t length)
+{
+    append_printable(text, bytes, length, false);
+}
+
+void text_append_escaped(struct text *text, const char *string)
+{
+    append_printable(text, string, strlen(string), true);
 }
 
 void text_append_duration(struct text *text, long long seconds)

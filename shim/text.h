@@ -27,6 +27,10 @@ void text_append_hex(struct text *text, uint64_t number, int digits);
  * characters, invalid UTF-8 and C1 controls become \n, \t or \xHH; a backslash becomes \\. */
 void text_append_untrusted(struct text *text, const char *bytes, size_t length);
 
+/* The same for what should be escaped already, and comes from a file that anybody may have written: backslashes stay as
+ * they are. */
+void text_append_escaped(struct text *text, const char *string);
+
 /* The length of the valid UTF-8 sequence that starts here, or 0. */
 size_t text_utf8_sequence(const char *bytes, size_t left);
 

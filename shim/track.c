@@ -423,6 +423,7 @@ static void count_hold(uint32_t number, enum lock_mode mode)
 static void lower_if_possible(struct image *image)
 {
     if (image->writers || image->lock.mode != LOCK_EXCLUSIVE || !may_be_weakened(image)) return;
+    if (lock_says_inactive(&image->lock)) return;
     struct lock_problem ignored;
     struct lock_request request = {.mode = LOCK_SHARED};
     if (lock_convert(&image->lock, &request, &ignored) != LOCK_TAKEN || !policy_settings()->audit) return;
@@ -535,6 +536,28 @@ static void renew_private(uint32_t number)
     if (opened >= 0) sys_close(opened);
 }
 
+/* An exclusive lock that its record says was given up (imglock inactivate, imglock handoff) is not taken again. */
+static bool was_given_up(const struct lock *lock)
+{
+    return lock->mode == LOCK_EXCLUSIVE && lock_says_inactive(lock);
+}
+
+enum { HAND_OVER_TRIES = 50, HAND_OVER_PAUSE_NS = 200 * 1000 };
+
+/* Does this process still have the lock?  In the middle of a hand-over it has not, and its record does not say so yet:
+ * that is over in a moment. */
+static bool has_lock(const struct lock *lock, bool *inactive)
+{
+    const struct timespec moment = {.tv_nsec = HAND_OVER_PAUSE_NS};
+    for (int tries = 0;; tries++) {
+        *inactive = was_given_up(lock);
+        if (*inactive) return false;
+        if (lock_confirm(lock)) return true;
+        if (tries == HAND_OVER_TRIES) return false;
+        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
+    }
+}
+
 /* What this process has of the lock already is looked at before it is built upon: the program may have closed the
  * private descriptor by a system call of its own, and imglock handoff may have passed the lock on. */
 static enum lock_result use_held(uint32_t number, const struct lock_request *request, int *opened,
@@ -555,13 +578,14 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
         }
     }
     if (image->lock.mode < request->mode) return lock_convert(&image->lock, request, problem);
-    if (lock_confirm(&image->lock)) {
+    bool inactive;
+    if (has_lock(&image->lock, &inactive)) {
         problem->blocked = blocker_find(image->lock.descriptor, request->operations);
         return problem->blocked ? LOCK_BUSY : LOCK_TAKEN;
     }
     /* Passed on: from then on as in IMGLOCK_MODE=inactive. */
     bool destroys = request->operations & 1u << OPERATION_TRUNCATE;
-    return lock_says_inactive(&image->lock) && !destroys ? LOCK_TAKEN : LOCK_BUSY;
+    return inactive && !destroys ? LOCK_TAKEN : LOCK_BUSY;
 }
 
 /* Brings one lock of this process to at least the wanted mode; *before is the mode that it had.  *number: the image,
@@ -692,7 +716,6 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         int fresh = -1;
         int *inode_opened = request->inode_opened ? request->inode_opened : &fresh;
         by_inode = image_at(by_path)->companion;
-        inode_request.operations = 0;
         inode_request.name = by_inode ? &image_at(by_inode)->name : request->inode_name;
         result = take_one(&inode_request, false, &by_inode, inode_opened, &inode_had, problem);
         if (fresh >= 0) sys_close(fresh);

@@ -95,7 +95,7 @@ assert_no_control_bytes() {
     run "$IMGLOCK" status -r -o +UID,fd
     assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE UID FD"
     run "$IMGLOCK" status -r --output-all
-    assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE"
+    assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE BLOCKS REASON"
     for list in SIZE PID,SIZE "" + "PID,"; do
         run "$IMGLOCK" status -o "$list"
         assert_equal "$status" 125
@@ -108,7 +108,7 @@ assert_no_control_bytes() {
     run "$IMGLOCK" status --list-columns
     assert_success
     assert_equal "$(awk '{print $1}' <<<"$output" | xargs)" \
-        "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE"
+        "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE BLOCKS REASON"
     hold disk.img
     while read -r name rest; do
         [ -n "$rest" ] || fail "$name is not explained"
@@ -456,19 +456,194 @@ assert_no_control_bytes() {
     assert_output "$locked exclusive holder"$'\n'"$HOLDER unlocked open"
 }
 
-@test "what was let through with a warning is listed as unlocked, to every user" {
+@test "what was let through with a warning is listed with its record, to every user" {
     hold disk.img
     local locked=$HOLDER
     IMGLOCK_ON_CONFLICT=warn hold disk.img
     rows PID,MODE,KIND disk.img
-    assert_output "$locked exclusive holder"$'\n'"$HOLDER unlocked open"
+    assert_output "$locked exclusive holder"$'\n'"$HOLDER none open"
     run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND disk.img
-    assert_output "$locked exclusive holder"$'\n'"$HOLDER unlocked open"
+    assert_output "$locked exclusive holder"$'\n'"$HOLDER none open"
     kill "$locked"
     wait "$locked" 2>/dev/null || true
     rows PID,MODE,KIND disk.img
     assert_success
-    assert_output "$HOLDER unlocked open"
+    assert_output "$HOLDER none open"
+}
+
+# open_without_lock: four who have the image open without its lock, each for another reason.
+open_without_lock() {
+    IMGLOCK_MODE=inactive hold disk.img
+    INACTIVE=$HOLDER
+    IMGLOCK_MODE=force-share hold disk.img read
+    READER=$HOLDER
+    hold disk.img
+    EXCLUSIVE=$HOLDER
+    IMGLOCK_ON_CONFLICT=warn hold disk.img
+    ADMITTED=$HOLDER
+    background "$HELPERS/holder" read disk.img
+    BARE=$HOLDER
+}
+
+@test "an inactive process, a force-share reader, one that was let through and one without imglock are told apart" {
+    open_without_lock
+    local recorded="$EXCLUSIVE exclusive holder
+$INACTIVE inactive open
+$READER force-share open
+$ADMITTED none open"
+    rows PID,MODE,KIND disk.img
+    assert_output "$recorded"$'\n'"$BARE unlocked open"
+    # Who may not look into the processes reads the records.
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND disk.img
+    assert_output "$recorded"
+    # Each has a colour of its own.
+    run "$IMGLOCK" status --color=always -n -o MODE disk.img
+    assert_equal "$(sed $'s/ *\e\\[0m//; s/\e//' <<<"$output" | xargs)" \
+        '[31mexclusive [1;34minactive [36mforce-share [35mnone [1;33munlocked'
+    # What any of them is alone is in use: it is not safe to touch the image.
+    kill "$EXCLUSIVE" "$ADMITTED" "$BARE" "$READER"
+    wait "$EXCLUSIVE" "$ADMITTED" "$BARE" "$READER" 2>/dev/null || true
+    rows PID,MODE disk.img
+    assert_success
+    assert_output "$INACTIVE inactive"
+    rows PID,MODE
+    assert_success
+    assert_output "$INACTIVE inactive"
+    kill "$INACTIVE"
+    wait "$INACTIVE" 2>/dev/null || true
+    IMGLOCK_MODE=force-share hold disk.img read
+    rows PID,MODE
+    assert_success
+    assert_output "$HOLDER force-share"
+    kill -9 "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    run "$IMGLOCK" status
+    assert_equal "$status" 1
+    assert_output ''
+}
+
+@test "a mode without a lock is listed once with IMGLOCK_KEY=inode, and its children are told as open" {
+    export IMGLOCK_KEY=inode
+    IMGLOCK_MODE=force-share hold disk.img read
+    rows PID,MODE,KIND disk.img
+    assert_output "$HOLDER force-share open"
+    kill "$HOLDER"
+    background env LD_PRELOAD="$SHIM" IMGLOCK_MODE=force-share bash -c 'exec 5<disk.img; sleep 1000 & echo ready; wait'
+    local child
+    child=$(pgrep -P "$HOLDER")
+    HOLDERS+=("$child")
+    rows PID,MODE,KIND disk.img
+    assert_equal "$(sort <<<"$output")" "$(printf '%s force-share open\n' "$HOLDER" "$child" | sort)"
+}
+
+# ---- blockers and reasons ---------------------------------------------------------------------------------------------
+
+# reasoned WORD...: imglock hold with these options, on disk.img.
+reasoned() {
+    background "$IMGLOCK" hold "$@" disk.img -- sh -c 'echo ready; exec sleep 1000'
+}
+
+@test "what is blocked and why: columns of their own, in the table where there is something to say, in JSON always" {
+    hold disk.img read
+    run "$IMGLOCK" status
+    assert_equal "$(head -n 1 <<<"$output" | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE"
+    assert_equal "$("$IMGLOCK" status -J | jq -c '.locks[0] | [.blocks, .reason]')" '[null,null]'
+    reasoned -s --reason 'a reason'
+    run "$IMGLOCK" status
+    assert_equal "$(head -n 1 <<<"$output" | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE REASON"
+    kill "$HOLDER"
+    wait "$HOLDER" || true
+    reasoned -s --block unlink,resize --reason 'a reason'
+    run "$IMGLOCK" status
+    assert_equal "$(head -n 1 <<<"$output" | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE BLOCKS REASON"
+    assert_line --regexp "shared +holder +$HOLDER +root +imglock +[0-9:]{8} +resize,unlink +a reason\$"
+    # To every user; and the program that was started has the same blockers.
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status
+    assert_line --regexp "shared +holder +$HOLDER +root +imglock +[0-9:]{8} +resize,unlink +a reason\$"
+    rows PID,BLOCKS,REASON
+    assert_line "$HOLDER resize,unlink a\\x20reason"
+    assert_line "$(pgrep -P "$HOLDER") resize,unlink a\\x20reason"
+    # Raw lines, and columns that were asked for, are what they are.
+    run "$IMGLOCK" status -r
+    assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE"
+    run "$IMGLOCK" status -o PID
+    assert_line --index 0 --regexp '^ *PID$'
+    assert_equal "$("$IMGLOCK" status -J | jq -c ".locks[] | select(.pid == $HOLDER) | [.blocks, .reason]")" \
+        '["resize,unlink","a reason"]'
+}
+
+@test "who blocks without a lock is a blocker, and the image is in use" {
+    reasoned --no-lock --block write
+    rows PID,MODE,KIND,BLOCKS,REASON
+    assert_success
+    assert_line "$HOLDER none blocker write -"
+    assert_line "$(pgrep -P "$HOLDER") none inherited write -"
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND,BLOCKS
+    assert_output "$HOLDER none blocker write"
+    # A command that reads the image is told as well.
+    background "$IMGLOCK" hold --no-lock --block write disk.img -- "$HELPERS/holder" read disk.img
+    local reader
+    reader=$(pgrep -P "$HOLDER")
+    HOLDERS+=("$reader")
+    rows PID,MODE,KIND disk.img
+    assert_line "$reader none inherited"
+    assert_line "$reader unlocked open"
+}
+
+@test "blockers that no record explains are told, without a name" {
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" s:18:1 "header:$PWD/disk.img"
+    rows PID,MODE,KIND,BLOCKS
+    assert_success
+    assert_output "- none unrecorded resize"
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 s:18:1
+    rows PID,MODE,KIND,BLOCKS
+    assert_output "$HOLDER exclusive unrecorded resize"
+    # An operation that somebody performs is none.
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:18:1
+    run "$IMGLOCK" status
+    assert_equal "$status" 1
+}
+
+@test "a record blocks what the lock file's bytes say, and no more" {
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" s:18:1 s:1024:1 \
+        "record:0:$(record_of 77 88 boot=00112233445566aa host=elsewhere mode=none) block=write,resize,unlink reason=forged mode=shared"
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND,BLOCKS,REASON disk.img
+    assert_output "77 none foreign resize forged\\x20mode=shared"
+}
+
+@test "a reason cannot drive a terminal, break a line or a JSON document" {
+    local evil=$'q\e]0;owned\a\x9b31m\x7f\r x' format
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 s:1024:1 "header:$PWD/disk.img" \
+        "record:0:$(record_of 77 88 boot=00112233445566aa) reason=$evil"
+    for format in -n -rn -J; do
+        run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status $format -o REASON,KIND
+        assert_success
+        assert_no_control_bytes
+        assert_output --partial "x1b]0;owned"
+        assert_output --partial foreign
+    done
+    jq . <<<"$output" >/dev/null
+}
+
+@test "--watch tells of a blocker that comes and goes" {
+    watch -J -o MODE,BLOCKS,REASON
+    next_is .locks '[]'
+    background "$IMGLOCK" hold --no-lock --block rename --reason why disk.img -- sh -c 'echo ready; exec sleep 1000'
+    next_is '.locks[0] | [.mode, .blocks, .reason]' '["none","rename","why"]'
+    kill "$HOLDER"
+    local document
+    while read -r -t 5 document <&7; do [ "$(jq -c .locks <<<"$document")" != '[]' ] || break; done
+    assert_equal "$(jq -c .locks <<<"$document")" '[]'
+    # One that comes a moment after the lock, where nothing else changes.
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 pause:60 s:18:1
+    while read -r -t 5 document <&7; do [ "$(jq -c .locks[0].blocks <<<"$document")" = null ] || break; done
+    assert_equal "$(jq -c '.locks[0] | [.mode, .blocks]' <<<"$document")" '["exclusive","resize"]'
+    kill -INT "$WATCH"
+    wait "$WATCH" || true
 }
 
 @test "an image that is mapped, and no longer open, is in use" {

@@ -34,11 +34,18 @@ _imglock_hold() {
     done
     case $prev in
     -w | --wait) mapfile -t COMPREPLY < <(compgen -W 'forever' -- "$cur") && return ;;
-    -E | --conflict-exit-code) return ;;
+    -E | --conflict-exit-code | --reason) return ;;
+    --block)
+        local before=
+        [[ $cur == *,* ]] && before=${cur%,*},
+        compopt -o nospace
+        mapfile -t COMPREPLY < <(compgen -P "$before" -W 'write truncate resize rename unlink' -- "${cur##*,}")
+        return
+        ;;
     esac
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W '-s -x -n -w -E --shared --exclusive --nonblock --wait
-            --conflict-exit-code --help --version --' -- "$cur")
+            --conflict-exit-code --block --reason --no-lock --help --version --' -- "$cur")
     else
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -63,6 +70,22 @@ _imglock_audit() {
         mapfile -t COMPREPLY < <(compgen -W '-o --output --help --' -- "$cur")
     else
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
+    fi
+}
+
+# handoff, inactivate, activate; $1: the options of this one.
+_imglock_migration() {
+    case $prev in
+    --from | --to)
+        mapfile -t COMPREPLY < <(compgen -W "$(ps -eo pid=)" -- "$cur")
+        return
+        ;;
+    esac
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$1 --help --version" -- "$cur")
+    else
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     fi
 }
 
@@ -126,6 +149,18 @@ _imglock() {
             _imglock_audit
             return
             ;;
+        handoff)
+            _imglock_migration '--from --to'
+            return
+            ;;
+        inactivate)
+            _imglock_migration '--from'
+            return
+            ;;
+        activate)
+            _imglock_migration '--to'
+            return
+            ;;
         report)
             if [[ $cur == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W '-o --json --svg --trace --output --help --version' -- "$cur")
@@ -162,7 +197,7 @@ _imglock() {
         mapfile -t COMPREPLY < <(compgen -W '-s -x -n -w -v -h -V --shared --exclusive --mode --nonblock --wait --config
             --audit --verbose --help --version --' -- "$cur")
     else
-        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor status gc audit report')" -c -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$( ((COMP_CWORD == 1)) && echo 'hold path doctor status gc audit report handoff inactivate activate')" -c -- "$cur")
     fi
 }
 

@@ -219,7 +219,8 @@ static int truncate_image(const struct settings *settings, const struct open_cal
                           const struct stat *status, const char *path)
 {
     struct guard guard;
-    if (!(call->flags & O_TRUNC)) return truncate_opened(call, descriptor, status);
+    /* An empty file, one that was made just now above all, has nothing to lose. */
+    if (!(call->flags & O_TRUNC) || status->st_size == 0) return truncate_opened(call, descriptor, status);
     int error = guard_image(&guard, settings, OPERATION_TRUNCATE, path);
     if (error) return error;
     error = truncate_opened(call, descriptor, status);

@@ -80,6 +80,14 @@ static bool is_same_file(int a, int b)
     return sys_fstat(a, &one) == 0 && sys_fstat(b, &two) == 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
 }
 
+/* Who else has an image that this process has?  One that it has exclusively, only those whom the lock was passed on to:
+ * its helpers are beside it. */
+static bool is_in_the_way(const struct track_own *own)
+{
+    return own->mode == LOCK_EXCLUSIVE ? lock_is_elsewhere(own->descriptor)
+                                       : lock_in_the_way(own->descriptor, LOCK_EXCLUSIVE) != 0;
+}
+
 /* The guard on one image by its real path, if anybody ever locked it.  operations: what may be blocked.  guarded: it
  * counts as writing, too.  other: what is kept for the call's other name, or -1.  The descriptor to keep, GO_ON or
  * REFUSED. */
@@ -104,7 +112,7 @@ static int guard_real_path(const struct settings *settings, enum operation opera
     }
     enum lock_result result = LOCK_TAKEN;
     if (guarded && is_own)
-        result = own.mode != LOCK_EXCLUSIVE && lock_in_the_way(own.descriptor, LOCK_EXCLUSIVE) ? LOCK_BUSY : LOCK_TAKEN;
+        result = is_in_the_way(&own) ? LOCK_BUSY : LOCK_TAKEN;
     else if (guarded)
         result = lock_for_a_moment(settings, &name, path, &opened, &problem);
     if (result == LOCK_TAKEN)

@@ -1,0 +1,839 @@
+#include "lock_transfer.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "blocker.h"
+#include "cli.h"
+#include "message.h"
+#include "status.h"
+#include "sys.h"
+
+enum {
+    /* Who passes a lock on holds this byte of the lock file meanwhile: two at once would undo each other's steps. */
+    TRANSFER_BYTE = 3,
+    FIRST_BYTE = 1 << 0,
+    SECOND_BYTE = 1 << 1,
+    BOTH_BYTES = FIRST_BYTE | SECOND_BYTE
+};
+
+static const struct party nobody = {.process = -1, .shares = {{.descriptor = -1}, {.descriptor = -1}}};
+
+static bool is_there(const struct party *party)
+{
+    return party->process >= 0;
+}
+
+/* ---- what an open file description holds -------------------------------------------------------------------- */
+
+struct owned {
+    unsigned bytes; /* FIRST_BYTE and SECOND_BYTE, held in whatever way */
+    bool shared;    /* holds them shared */
+    bool family;    /* holds a pair of the descendants' bytes */
+    int slot;       /* -1: none */
+    bool writing;   /* holds the slot exclusively: its record was being written when that was cut short */
+};
+
+/* One line of fdinfo: "lock:<tab>1: OFDLCK ADVISORY  WRITE -1 fe:00:131 0 1". */
+static void note_lock(const char *line, struct owned *owned)
+{
+    char type[8], access[8], end_text[24];
+    unsigned long long start;
+    if (sscanf(line, "lock: %*d: %7s %*s %7s %*d %*s %llu %23s", type, access, &start, end_text) != 4) return;
+    if (strcmp(type, "OFDLCK") != 0) return;
+    unsigned long long end = strcmp(end_text, "EOF") == 0 ? ULLONG_MAX : strtoull(end_text, NULL, 10);
+    bool exclusive = strcmp(access, "WRITE") == 0;
+    for (unsigned byte = 0; byte < LOCK_BYTES; byte++) {
+        if (start > LOCK_BYTE + byte || end < LOCK_BYTE + byte) continue;
+        owned->bytes |= 1u << byte;
+        owned->shared |= !exclusive;
+    }
+    if (start < LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES && end >= LOCK_FAMILY_BYTE) owned->family = true;
+    if (start == end && start >= HOLDERS_SLOT_BYTE && start < HOLDERS_SLOT_BYTE + HOLDERS_SLOTS) {
+        owned->slot = (int)(start - HOLDERS_SLOT_BYTE);
+        owned->writing = exclusive;
+    }
+}
+
+/* The kernel's own word on a duplicate is its word on the process's descriptor: both are one open file description. */
+static struct owned owned_by(int descriptor)
+{
+    struct owned owned = {.slot = -1};
+    char name[48], line[256];
+    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", descriptor);
+    FILE *stream = descriptor < 0 ? NULL : fopen(name, "re");
+    if (!stream) return owned;
+    while (fgets(line, sizeof line, stream))
+        if (strncmp(line, "lock:", 5) == 0) note_lock(line, &owned);
+    fclose(stream);
+    return owned;
+}
+
+static bool holds_shared(const struct party *party)
+{
+    return owned_by(party->shares[0].descriptor).shared;
+}
+
+static unsigned bytes_of(const struct party *party, size_t lock)
+{
+    return owned_by(party->shares[lock].descriptor).bytes;
+}
+
+/* What others than this open file description lock in a range: F_UNLCK, F_RDLCK or F_WRLCK. */
+static short held_by_others(int descriptor, off_t start, off_t length)
+{
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    return fcntl(descriptor, F_OFD_GETLK, &range) < 0 ? F_WRLCK : range.l_type;
+}
+
+static bool descendants_hold(int descriptor)
+{
+    return held_by_others(descriptor, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES) != F_UNLCK;
+}
+
+/* ---- reaching a process ------------------------------------------------------------------------------------- */
+
+static bool is_file(const struct stat *status, const struct stat *file)
+{
+    return status->st_dev == file->st_dev && status->st_ino == file->st_ino;
+}
+
+/* A duplicate of the process's descriptor of this number, if it is open on the lock file; or -errno. */
+static int duplicate(int process, int number, const struct stat *file)
+{
+    struct stat status;
+    int descriptor = (int)sys_call(SYS_pidfd_getfd, process, number, 0, 0, 0, 0);
+    if (descriptor < 0) return descriptor;
+    if (fstat(descriptor, &status) == 0 && is_file(&status, file) && !(fcntl(descriptor, F_GETFL) & O_PATH))
+        return descriptor;
+    close(descriptor);
+    return -ENOENT;
+}
+
+/* How well a share serves: one that holds the lock, one that only has a record, one without either. */
+static int worth(const struct share *share)
+{
+    if (share->descriptor < 0) return -1;
+    struct owned owned = owned_by(share->descriptor);
+    return owned.bytes || owned.family ? 2 : owned.slot >= 0 ? 1 : 0;
+}
+
+static void keep_better(struct share *best, int descriptor, int number)
+{
+    struct share other = {.descriptor = descriptor, .number = number, .holder = {.slot = -1}};
+    if (worth(&other) > worth(best)) {
+        if (best->descriptor >= 0) close(best->descriptor);
+        *best = other;
+    } else {
+        close(descriptor);
+    }
+}
+
+/* Looks through all descriptors of the process.  0, or -errno: nothing can be looked into. */
+static int search_share(const struct party *party, const struct stat *file, struct share *share)
+{
+    char name[32];
+    snprintf(name, sizeof name, "/proc/%d/fd", party->pid);
+    DIR *stream = opendir(name);
+    if (!stream) return errno == ENOENT ? -ESRCH : errno == EACCES ? -EPERM : -errno;
+    int result = 0;
+    for (const struct dirent *entry; (entry = readdir(stream));) {
+        struct stat status;
+        if (!isdigit((unsigned char)entry->d_name[0]) || fstatat(dirfd(stream), entry->d_name, &status, 0) < 0 ||
+            !is_file(&status, file))
+            continue;
+        int descriptor = duplicate(party->process, atoi(entry->d_name), file);
+        if (descriptor >= 0)
+            keep_better(share, descriptor, atoi(entry->d_name));
+        else if (descriptor != -ENOENT && descriptor != -EBADF)
+            result = descriptor;
+    }
+    closedir(stream);
+    return result;
+}
+
+enum { PASSES = 3 }; /* a private descriptor may be moved to another number meanwhile */
+
+/* hint: the number that a record tells, or -1.  0, -ENOENT: the process has no such descriptor, or -errno. */
+static int reach_share(const struct party *party, const struct stat *file, int hint, struct share *share)
+{
+    *share = (struct share){.descriptor = -1, .holder = {.slot = -1}};
+    int descriptor = hint < 0 ? -ENOENT : duplicate(party->process, hint, file);
+    if (descriptor >= 0) keep_better(share, descriptor, hint);
+    for (int pass = 0; pass < PASSES && worth(share) < 1; pass++) {
+        int result = search_share(party, file, share);
+        if (result < 0 && share->descriptor < 0) return result;
+    }
+    if (share->descriptor < 0) return -ENOENT;
+    int slot = owned_by(share->descriptor).slot;
+    if (slot >= 0) holders_read(share->descriptor, slot, &share->holder);
+    return 0;
+}
+
+static void leave_party(struct party *party)
+{
+    for (size_t i = 0; i < TRANSFER_LOCKS; i++)
+        if (party->shares[i].descriptor >= 0) close(party->shares[i].descriptor);
+    if (is_there(party)) close(party->process);
+    *party = nobody;
+}
+
+static bool has_ended(const struct party *party)
+{
+    struct pollfd poll_request = {.fd = party->process, .events = POLLIN};
+    return poll(&poll_request, 1, 0) > 0;
+}
+
+/* Duplicates of the process's private descriptors.  0; -ENOENT: it does not have the image open under imglock; or
+ * -errno, and then the party is nobody but for its name. */
+static int reach_party(const struct transfer *transfer, pid_t pid, int hint, struct party *party)
+{
+    struct process process = {.pid = pid};
+    *party = nobody;
+    party->pid = pid;
+    snprintf(party->name, sizeof party->name, "process %d", pid);
+    int descriptor = (int)sys_call(SYS_pidfd_open, pid, 0, 0, 0, 0, 0);
+    /* Newer kernels say ENOENT of a thread. */
+    if (descriptor < 0) return descriptor == -ENOENT ? -EINVAL : descriptor;
+    party->process = descriptor;
+    if (process_look_up(pid, &process)) snprintf(party->name, sizeof party->name, "%s (pid %d)", process.command, pid);
+    int result = reach_share(party, &transfer->locks[0].status, hint, &party->shares[0]);
+    for (size_t i = 1; i < transfer->count && result == 0; i++)
+        if (reach_share(party, &transfer->locks[i].status, -1, &party->shares[i]) == -EPERM) result = -EPERM;
+    /* Whatever was read by its number was read of this process, if it is there still. */
+    if (has_ended(party)) result = -ESRCH;
+    if (result < 0) {
+        struct party gone = *party;
+        leave_party(&gone);
+        party->process = -1;
+        for (size_t i = 0; i < TRANSFER_LOCKS; i++) party->shares[i].descriptor = -1;
+    }
+    return result;
+}
+
+/* ---- why a process cannot be reached ------------------------------------------------------------------------ */
+
+static int read_trace_scope(void)
+{
+    int scope = 0;
+    FILE *stream = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
+    if (!stream) return 0;
+    if (fscanf(stream, "%d", &scope) != 1) scope = 0;
+    fclose(stream);
+    return scope;
+}
+
+/* pidfd_getfd(2) asks what ptrace(2) asks for. */
+static void explain_permission(const struct party *party, char *why, size_t size)
+{
+    struct process process;
+    int scope = read_trace_scope();
+    if (geteuid() == 0)
+        snprintf(why, size, "%s does not let its descriptors be reached: this needs CAP_SYS_PTRACE", party->name);
+    else if (process_look_up(party->pid, &process) && process.uid != geteuid())
+        snprintf(why, size, "%s runs as another user: this needs root or the same user", party->name);
+    else if (scope > 0)
+        snprintf(
+            why, size,
+            "the kernel does not let the descriptors of %s be reached (kernel.yama.ptrace_scope is %d): this needs "
+            "CAP_SYS_PTRACE%s",
+            party->name, scope, scope == 1 ? ", or PR_SET_PTRACER in that process" : "");
+    else
+        snprintf(why, size,
+                 "%s does not let itself be traced (PR_SET_DUMPABLE, a setuid program, or a security module): this "
+                 "needs root with CAP_SYS_PTRACE",
+                 party->name);
+}
+
+/* The exit status, and the reason, for an error of reach_party. */
+static int explain_error(const struct transfer *transfer, const struct party *party, int error, char *why, size_t size)
+{
+    switch (error) {
+    case -EPERM:
+    case -EACCES:
+        explain_permission(party, why, size);
+        return STATUS_FAILED;
+    case -ESRCH:
+        snprintf(why, size, "there is no process %d, or it has just ended", party->pid);
+        return EXIT_FAILURE;
+    case -EINVAL:
+        snprintf(why, size, "%d is no process but one of its threads; give the process", party->pid);
+        return EXIT_FAILURE;
+    case -ENOENT:
+        snprintf(why, size, "%s does not have this image open under imglock with the lock directory %s", party->name,
+                 transfer->settings.directory);
+        return EXIT_FAILURE;
+    case -ENOSYS:
+        snprintf(why, size, "pidfd_getfd(2) is not to be had: this needs Linux 5.6, and a sandbox that allows it");
+        return STATUS_FAILED;
+    default:
+        snprintf(why, size, "cannot reach %s: %s", party->name, strerror(-error));
+        return STATUS_FAILED;
+    }
+}
+
+/* ---- who holds the lock ------------------------------------------------------------------------------------- */
+
+enum holding {
+    HOLDING_NOBODY,
+    HOLDING_SHARED,
+    HOLDING_FAMILY,     /* a descendant alone */
+    HOLDING_FOUND,      /* and reached */
+    HOLDING_UNREACHABLE /* somebody holds it exclusively, *why tells */
+};
+
+struct found {
+    enum holding holding;
+    struct party party;
+    bool several;  /* hold it shared */
+    int status;    /* of HOLDING_UNREACHABLE */
+    char why[400]; /* of HOLDING_UNREACHABLE, HOLDING_SHARED, HOLDING_FAMILY */
+    char name[96]; /* of who holds it, by the record */
+};
+
+/* The pid in a record is one of this host, this boot, this PID namespace, and still the same process's. */
+static bool is_local(const struct holder *holder, const char **why)
+{
+    const struct holder *self = holders_self();
+    uint64_t start;
+    pid_t parent;
+    if (holder->boot != self->boot)
+        *why = "was recorded on another host or before the last boot";
+    else if (holder->pid_space != self->pid_space)
+        *why = "was recorded in another PID namespace: run this command there, or as root";
+    else if (!holders_look_up(holder->pid, &start, &parent, NULL) || start != holder->start)
+        *why = "has ended, and a process that inherited the lock from it holds it, out of this user's sight";
+    else
+        return true;
+    return false;
+}
+
+/* Notes the process, if it holds the lock, or more of it than the one that is noted already. */
+static void note_party(struct found *found, struct party *party)
+{
+    struct owned owned = owned_by(party->shares[0].descriptor);
+    /* Without a slot it is a lock of another program's. */
+    unsigned bytes = owned.slot < 0 ? 0 : owned.bytes;
+    if (found->holding == HOLDING_FOUND && bytes && owned.shared) found->several = true;
+    bool better = found->holding != HOLDING_FOUND || (bytes & FIRST_BYTE && !(bytes_of(&found->party, 0) & FIRST_BYTE));
+    if (!bytes || !better) {
+        leave_party(party);
+        return;
+    }
+    leave_party(&found->party);
+    found->holding = HOLDING_FOUND;
+    found->party = *party;
+}
+
+static void look_at_record(const struct transfer *transfer, const struct holder *holder, struct found *found)
+{
+    const char *why;
+    struct party party;
+    bool claims = holder->mode == LOCK_EXCLUSIVE && !holder->family && !found->status;
+    if (claims || holder->mode == LOCK_SHARED || holder->family)
+        snprintf(found->name, sizeof found->name, "%s (pid %d)", holder->command, holder->pid);
+    if (!is_local(holder, &why)) {
+        if (!claims) return;
+        found->status = EXIT_FAILURE;
+        snprintf(found->why, sizeof found->why, "%s %s", found->name, why);
+        return;
+    }
+    int error = reach_party(transfer, holder->pid, holder->descriptor, &party);
+    if (error == 0)
+        note_party(found, &party);
+    else if (claims)
+        found->status = explain_error(transfer, &party, error, found->why, sizeof found->why);
+}
+
+/* Among all processes: one that inherited the lock, lives in another PID namespace, or has no record. */
+static void look_at_processes(const struct transfer *transfer, int apart_slot, struct found *found)
+{
+    struct process_scan scan = {0};
+    struct file_identity identity;
+    size_t count;
+    if (!identify_file(transfer->locks[0].descriptor, "", &identity)) return;
+    size_t file = scan_add(&scan, &identity, true);
+    scan_run(&scan);
+    const struct finding *findings = scan_findings(&scan, file, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct party party;
+        if (findings[i].loop < 0 && (apart_slot < 0 || findings[i].slot != apart_slot) &&
+            reach_party(transfer, findings[i].pid, findings[i].descriptor, &party) == 0)
+            note_party(found, &party);
+    }
+    scan_free(&scan);
+}
+
+/* Who holds the lock by path, apart from this one.  The records name candidates, the kernel decides. */
+static void find_holder(const struct transfer *transfer, const struct party *apart, struct found *found)
+{
+    struct holder holder;
+    int asked = transfer->locks[0].descriptor;
+    int apart_slot = is_there(apart) ? apart->shares[0].holder.slot : -1;
+    *found = (struct found){.party = nobody};
+    short held = held_by_others(is_there(apart) ? apart->shares[0].descriptor : asked, LOCK_BYTE, LOCK_BYTES);
+    for (int slot = 0; holders_next(asked, slot, &holder); slot = holder.slot + 1)
+        if (holder.recorded && holder.slot != apart_slot) look_at_record(transfer, &holder, found);
+    if (found->holding != HOLDING_FOUND && held == F_WRLCK) look_at_processes(transfer, apart_slot, found);
+    if (found->holding == HOLDING_FOUND) {
+        if (!found->several) return;
+        snprintf(found->name, sizeof found->name, "%s", found->party.name);
+        leave_party(&found->party);
+        found->holding = HOLDING_SHARED;
+        return;
+    }
+    if (held == F_UNLCK) {
+        found->holding = descendants_hold(asked) ? HOLDING_FAMILY : HOLDING_NOBODY;
+    } else if (held == F_RDLCK) {
+        found->holding = HOLDING_SHARED;
+    } else {
+        found->holding = HOLDING_UNREACHABLE;
+        if (found->status) return;
+        found->status = EXIT_FAILURE;
+        strcpy(found->name, "a program that left no record of itself");
+        snprintf(found->why, sizeof found->why, "%s holds the lock", found->name);
+    }
+}
+
+/* ---- messages ----------------------------------------------------------------------------------------------- */
+
+/* Who owns the lock now.  Everything of others must have been given back before: a duplicate keeps a lock alive. */
+static void describe_owner(const struct transfer *transfer, char *text, size_t size)
+{
+    struct found found;
+    find_holder(transfer, &nobody, &found);
+    switch (found.holding) {
+    case HOLDING_NOBODY:
+        snprintf(text, size, "nobody holds the lock");
+        break;
+    case HOLDING_SHARED:
+    case HOLDING_FAMILY:
+        snprintf(text, size, "%s holds %s", *found.name ? found.name : "a program that left no record of itself",
+                 found.holding == HOLDING_SHARED ? "the lock shared"
+                                                 : "a lock beside the one of its ancestor, who is gone");
+        break;
+    case HOLDING_FOUND:
+        snprintf(text, size, "%s holds the lock%s", found.party.name,
+                 holds_shared(&found.party)                ? " shared"
+                 : bytes_of(&found.party, 0) == BOTH_BYTES ? ""
+                                                           : ", one byte of it; the same command again completes it");
+        break;
+    case HOLDING_UNREACHABLE:
+        snprintf(text, size, "%s holds the lock", found.name);
+        break;
+    }
+    leave_party(&found.party);
+}
+
+int transfer_refuse(struct transfer *transfer, int status, const char *format, ...)
+{
+    char *why = NULL;
+    char owner[300];
+    va_list list;
+    va_start(list, format);
+    int length = vasprintf(&why, format, list);
+    va_end(list);
+    leave_party(&transfer->source);
+    leave_party(&transfer->target);
+    describe_owner(transfer, owner, sizeof owner);
+    complain("%s: %s: %s; %s", transfer->path, transfer->action, length < 0 ? strerror(ENOMEM) : why, owner);
+    free(why);
+    transfer_end(transfer);
+    return status;
+}
+
+/* ---- beginning ---------------------------------------------------------------------------------------------- */
+
+static int open_lock(struct transfer *transfer, const struct lock_name *name)
+{
+    struct lock_problem problem = {.owner = (uid_t)-1};
+    int descriptor = lock_open_existing(transfer->settings.directory, name, &problem);
+    if (descriptor == -ENOENT) return 0;
+    if (descriptor < 0) {
+        message_problem(&transfer->settings, transfer->path, transfer->action, name, &problem);
+        return STATUS_FAILED;
+    }
+    transfer->locks[transfer->count].name = *name;
+    transfer->locks[transfer->count].descriptor = descriptor;
+    fstat(descriptor, &transfer->locks[transfer->count].status);
+    transfer->count++;
+    return 0;
+}
+
+int transfer_open(struct transfer *transfer, const char *image, const char *action)
+{
+    bool exists;
+    struct stat status;
+    struct lock_name name;
+    *transfer = (struct transfer){.action = action, .source = nobody, .target = nobody};
+    if (!settings_read(&transfer->settings)) return STATUS_FAILED;
+    int error = image_real_path(image, transfer->path, &exists, &status);
+    if (error) return complain("%s: %s: cannot tell its lock's path: %s", image, action, strerror(error));
+    message_start();
+    lock_name_of_path(transfer->path, &name);
+    int failed = open_lock(transfer, &name);
+    if (failed) return failed;
+    if (!transfer->count) {
+        complain("%s: %s: in the lock directory %s nobody has ever locked it; nobody holds the lock", transfer->path,
+                 action, transfer->settings.directory);
+        return EXIT_FAILURE;
+    }
+    if (exists) {
+        lock_name_of_inode(status.st_dev, status.st_ino, &name);
+        failed = open_lock(transfer, &name);
+        if (failed) return failed;
+    }
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = TRANSFER_BYTE, .l_len = 1};
+    if (fcntl(transfer->locks[0].descriptor, F_OFD_SETLK, &range) == 0) return 0;
+    if (errno == EAGAIN || errno == EACCES)
+        return transfer_refuse(transfer, EXIT_FAILURE, "another imglock is passing this lock on just now");
+    return transfer_refuse(transfer, STATUS_FAILED, "cannot lock the lock file: %s",
+                           errno == EBADF ? "it is read-only for this user" : strerror(errno));
+}
+
+void transfer_end(struct transfer *transfer)
+{
+    leave_party(&transfer->source);
+    leave_party(&transfer->target);
+    for (size_t i = 0; i < transfer->count; i++) close(transfer->locks[i].descriptor);
+    transfer->count = 0;
+}
+
+int transfer_reach_target(struct transfer *transfer, pid_t pid)
+{
+    struct party *target = &transfer->target;
+    char why[400];
+    int error = reach_party(transfer, pid, -1, target);
+    if (error < 0) {
+        int status = explain_error(transfer, target, error, why, sizeof why);
+        return transfer_refuse(transfer, status, "%s", why);
+    }
+    struct owned owned = owned_by(target->shares[0].descriptor);
+    const struct holder *holder = &target->shares[0].holder;
+    snprintf(why, sizeof why, "%s", target->name);
+    if (owned.bytes && !owned.shared) return 0;
+    if (owned.slot < 0 || !holder->recorded)
+        return transfer_refuse(transfer, EXIT_FAILURE, "%s has no record that says it is inactive", why);
+    /* One that says exclusive, and holds nothing, has given the lock away just now: it may have it back. */
+    if (holder->mode == LOCK_INACTIVE || (holder->mode == LOCK_EXCLUSIVE && !holder->family)) return 0;
+    return transfer_refuse(transfer, EXIT_FAILURE,
+                           "%s is not inactive on this image, its record says %s; it has to be started with "
+                           "IMGLOCK_MODE=inactive, or a rule in IMGLOCK_RULES",
+                           why, policy_mode_name(holder->mode));
+}
+
+int transfer_reach_source(struct transfer *transfer, pid_t pid, bool needed)
+{
+    struct found found = {.party = nobody};
+    if (pid) {
+        int error = reach_party(transfer, pid, -1, &found.party);
+        struct owned owned = owned_by(found.party.shares[0].descriptor);
+        if (error < 0) {
+            found.status = explain_error(transfer, &found.party, error, found.why, sizeof found.why);
+            return transfer_refuse(transfer, found.status, "%s", found.why);
+        }
+        transfer->source = found.party;
+        snprintf(found.why, sizeof found.why, "%s", found.party.name);
+        if (owned.bytes) return 0;
+        if (owned.family)
+            return transfer_refuse(transfer, EXIT_FAILURE,
+                                   "%s was let past the lock of its ancestor, and has none of its own to give away",
+                                   found.why);
+        return transfer_refuse(transfer, EXIT_FAILURE, "%s does not hold the lock", found.why);
+    }
+    find_holder(transfer, &transfer->target, &found);
+    transfer->source = found.party;
+    switch (found.holding) {
+    case HOLDING_FOUND:
+        return 0;
+    case HOLDING_NOBODY:
+        if (!needed) return 0;
+        return transfer_refuse(transfer, EXIT_FAILURE, "there is no lock to pass on");
+    case HOLDING_SHARED:
+        return transfer_refuse(transfer, EXIT_FAILURE, "several programs hold it shared");
+    case HOLDING_FAMILY:
+        return transfer_refuse(transfer, EXIT_FAILURE, "a lock beside an ancestor's is not passed on");
+    case HOLDING_UNREACHABLE:
+        break;
+    }
+    return transfer_refuse(transfer, found.status, "%s", found.why);
+}
+
+/* ---- moving bytes ------------------------------------------------------------------------------------------- */
+
+static bool set_bytes(int descriptor, short type, off_t start, off_t length)
+{
+    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    if (fcntl(descriptor, F_OFD_SETLK, &range) == 0) return true;
+    if (errno == EACCES) errno = EAGAIN;
+    return false;
+}
+
+static bool do_step(struct transfer *transfer, const struct share *share, short type, off_t start, off_t length)
+{
+    short before = type != F_UNLCK ? F_UNLCK : owned_by(share->descriptor).shared ? F_RDLCK : F_WRLCK;
+    if (!set_bytes(share->descriptor, type, start, length)) return false;
+    transfer->done[transfer->done_count++] = (struct step){share->descriptor, before, start, length};
+    return true;
+}
+
+/* In reverse, so that on the way back, too, one of the bytes is held at every moment. */
+static void undo_steps(struct transfer *transfer)
+{
+    while (transfer->done_count) {
+        const struct step *step = &transfer->done[--transfer->done_count];
+        set_bytes(step->descriptor, step->before, step->start, step->length);
+    }
+}
+
+enum { TRIES = 20 };
+
+/* Brings one byte to the target. */
+static bool pass_byte(struct transfer *transfer, size_t lock, int byte)
+{
+    unsigned wanted = 1u << byte;
+    if (bytes_of(&transfer->target, lock) & wanted) return true;
+    for (int try = 1;; try++) {
+        size_t before = transfer->done_count;
+        if (bytes_of(&transfer->source, lock) & wanted &&
+            !do_step(transfer, &transfer->source.shares[lock], F_UNLCK, byte, 1))
+            return false;
+        if (do_step(transfer, &transfer->target.shares[lock], F_WRLCK, byte, 1)) return true;
+        int error = errno;
+        /* A source that opens the image anew locks once more what it has, and takes the byte back. */
+        if (try == TRIES || error != EAGAIN || !(bytes_of(&transfer->source, lock) & wanted)) {
+            errno = error;
+            return false;
+        }
+        transfer->done_count = before;
+    }
+}
+
+/* The byte that goes last: byte 0, unless the source has byte 1 alone. */
+static int last_byte(const struct transfer *transfer, size_t lock)
+{
+    return bytes_of(&transfer->source, lock) == SECOND_BYTE ? 1 : 0;
+}
+
+/* What nobody has is taken in one go, as every opener does. */
+static bool take_free(struct transfer *transfer, size_t lock)
+{
+    if (bytes_of(&transfer->source, lock) || bytes_of(&transfer->target, lock)) return true;
+    return do_step(transfer, &transfer->target.shares[lock], F_WRLCK, LOCK_BYTE, LOCK_BYTES);
+}
+
+/* -1: all is done, else the lock at which it failed, with errno. */
+static int pass_all(struct transfer *transfer)
+{
+    int last[TRANSFER_LOCKS];
+    for (size_t i = 0; i < transfer->count; i++) {
+        if (transfer->target.shares[i].descriptor < 0) continue;
+        if (!take_free(transfer, i)) return (int)i;
+    }
+    for (size_t i = 0; i < transfer->count; i++) {
+        if (transfer->target.shares[i].descriptor < 0) continue;
+        last[i] = last_byte(transfer, i);
+        if (!pass_byte(transfer, i, 1 - last[i])) return (int)i;
+    }
+    for (size_t i = 0; i < transfer->count; i++) {
+        if (transfer->target.shares[i].descriptor < 0) continue;
+        if (!pass_byte(transfer, i, last[i])) return (int)i;
+    }
+    return -1;
+}
+
+/* ---- records ------------------------------------------------------------------------------------------------ */
+
+static void write_record(const struct share *share, enum lock_mode mode)
+{
+    struct holder now;
+    if (share->descriptor < 0 || !share->holder.recorded) return;
+    if (holders_read(share->descriptor, share->holder.slot, &now) &&
+        (now.mode != mode || owned_by(share->descriptor).writing))
+        holders_rewrite_for(share->descriptor, &share->holder, mode);
+}
+
+static void write_records(const struct party *party, enum lock_mode mode)
+{
+    for (size_t i = 0; i < TRANSFER_LOCKS; i++) write_record(&party->shares[i], mode);
+}
+
+/* As they were before. */
+static void restore_records(const struct party *party)
+{
+    for (size_t i = 0; i < TRANSFER_LOCKS; i++) write_record(&party->shares[i], party->shares[i].holder.mode);
+}
+
+/* Another's record that says exclusive is out of date once the target has the lock: what wrote it was cut short.
+ * Returns how many there are; correct: rewrites them. */
+static int stale_records(const struct transfer *transfer, bool correct)
+{
+    struct holder holder;
+    const char *why;
+    int count = 0;
+    for (int slot = 0; holders_next(transfer->locks[0].descriptor, slot, &holder); slot = holder.slot + 1) {
+        struct party party;
+        if (!holder.recorded || holder.mode != LOCK_EXCLUSIVE || holder.family) continue;
+        if (holder.slot == transfer->target.shares[0].holder.slot || !is_local(&holder, &why)) continue;
+        if (reach_party(transfer, holder.pid, holder.descriptor, &party) < 0) continue;
+        if (party.shares[0].holder.slot == holder.slot && !bytes_of(&party, 0)) {
+            count++;
+            if (correct) write_records(&party, LOCK_INACTIVE);
+        }
+        leave_party(&party);
+    }
+    return count;
+}
+
+bool transfer_is_complete(const struct transfer *transfer)
+{
+    const struct party *target = &transfer->target;
+    for (size_t i = 0; i < transfer->count; i++) {
+        const struct share *share = &target->shares[i];
+        if (share->descriptor < 0) continue;
+        struct owned owned = owned_by(share->descriptor);
+        if (owned.bytes != BOTH_BYTES || owned.writing) return false;
+        if (share->holder.recorded && share->holder.mode != LOCK_EXCLUSIVE) return false;
+    }
+    return stale_records(transfer, false) == 0;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------------------------- */
+
+/* Is the process still there, with the image open?  What its duplicates here hold alone ends with this program. */
+static bool keeps_all(const struct transfer *transfer, const struct party *party)
+{
+    for (size_t i = 0; i < transfer->count; i++) {
+        const struct share *share = &party->shares[i];
+        struct share now;
+        if (share->descriptor < 0) continue;
+        if (reach_share(party, &transfer->locks[i].status, share->number, &now) < 0) return false;
+        int before_slot = owned_by(share->descriptor).slot;
+        struct owned owned = owned_by(now.descriptor);
+        close(now.descriptor);
+        if (owned.bytes != BOTH_BYTES || owned.slot != before_slot) return false;
+    }
+    return !has_ended(party);
+}
+
+enum { LOOKS = 50, PAUSE_NS = 200 * 1000 };
+
+/* Does a descendant of the source stay on the bytes that are for descendants?  One that comes while the records change
+ * finds out by itself that they are no relative's any more, and gives its bytes back. */
+static bool descendants_stay(const struct transfer *transfer)
+{
+    const struct timespec moment = {.tv_nsec = PAUSE_NS};
+    for (int look = 0; look < LOOKS; look++) {
+        bool held = false;
+        for (size_t i = 0; i < transfer->count; i++)
+            if (transfer->target.shares[i].descriptor >= 0)
+                held |= descendants_hold(transfer->target.shares[i].descriptor);
+        if (!held) return false;
+        nanosleep(&moment, NULL);
+    }
+    return true;
+}
+
+/* Undoes everything.  error: errno of a step that failed, or 0. */
+static int go_back(struct transfer *transfer, int status, const char *why, int error)
+{
+    restore_records(&transfer->source);
+    undo_steps(transfer);
+    restore_records(&transfer->target);
+    return error ? transfer_refuse(transfer, status, "%s: %s", why, strerror(error))
+                 : transfer_refuse(transfer, status, "%s", why);
+}
+
+static int conflict(struct transfer *transfer, size_t lock)
+{
+    char action[128];
+    snprintf(action, sizeof action, "%s to %s", transfer->action, transfer->target.name);
+    restore_records(&transfer->source);
+    undo_steps(transfer);
+    restore_records(&transfer->target);
+    leave_party(&transfer->source);
+    leave_party(&transfer->target);
+    message_conflict(&transfer->settings, transfer->path, action, transfer->locks[lock].descriptor, LOCK_EXCLUSIVE);
+    transfer_end(transfer);
+    return EXIT_FAILURE;
+}
+
+static const char descendant_is_there[] =
+    "a descendant of the holder was let past the lock and uses the image; let it end";
+
+/* What forbids it before anything is done.  0, or the exit status. */
+static int look_ahead(struct transfer *transfer)
+{
+    const struct party *source = &transfer->source, *target = &transfer->target;
+    for (size_t i = 0; i < transfer->count; i++) {
+        if (target->shares[i].descriptor < 0 && is_there(source) && bytes_of(source, i))
+            return transfer_refuse(
+                transfer, EXIT_FAILURE,
+                "the lock is held by the image's inode as well, and the destination has none of that "
+                "kind: it has to be started with IMGLOCK_KEY=inode");
+        if (is_there(source) && source->shares[i].holder.recorded && source->shares[i].holder.family)
+            return transfer_refuse(transfer, EXIT_FAILURE, "a lock beside an ancestor's is not passed on");
+        if (is_there(source) && target->shares[i].descriptor >= 0 && descendants_hold(target->shares[i].descriptor))
+            return transfer_refuse(transfer, EXIT_FAILURE, "%s", descendant_is_there);
+    }
+    return 0;
+}
+
+int transfer_move(struct transfer *transfer)
+{
+    sigset_t all, before;
+    int status = look_ahead(transfer);
+    if (status) return status;
+    bool from_source = is_there(&transfer->source);
+    /* Not to be interrupted in the middle. */
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    int failed = pass_all(transfer);
+    int error = errno;
+    if (failed >= 0 && error == EBADF)
+        return go_back(transfer, STATUS_FAILED, "the lock file is read-only for the destination's user", 0);
+    if (failed >= 0 && error == EAGAIN) return conflict(transfer, (size_t)failed);
+    if (failed >= 0) return go_back(transfer, STATUS_FAILED, "the kernel refused a step", error);
+    write_records(&transfer->target, LOCK_EXCLUSIVE);
+    write_records(&transfer->source, LOCK_INACTIVE);
+    if (descendants_stay(transfer)) {
+        if (!from_source) return conflict(transfer, 0);
+        return go_back(transfer, EXIT_FAILURE, descendant_is_there, 0);
+    }
+    if (!keeps_all(transfer, &transfer->target))
+        return go_back(transfer, EXIT_FAILURE, "the destination has ended or closed the image meanwhile", 0);
+    stale_records(transfer, true);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return 0;
+}
+
+int transfer_give_up(struct transfer *transfer)
+{
+    sigset_t all, before;
+    struct party *source = &transfer->source;
+    for (size_t i = 0; i < transfer->count; i++)
+        if (source->shares[i].descriptor >= 0 && bytes_of(source, i) != BOTH_BYTES &&
+            held_by_others(source->shares[i].descriptor, LOCK_BYTE, LOCK_BYTES) != F_UNLCK)
+            return transfer_refuse(transfer, EXIT_FAILURE,
+                                   "a hand-over was cut short and has to be completed: imglock handoff");
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    /* The record first: a process that opens the image anew goes by it, and does not take the lock again. */
+    write_records(source, LOCK_INACTIVE);
+    for (size_t i = 0; i < transfer->count; i++) {
+        if (source->shares[i].descriptor < 0 || do_step(transfer, &source->shares[i], F_UNLCK, LOCK_BYTE, LOCK_BYTES))
+            continue;
+        int error = errno;
+        return go_back(transfer, STATUS_FAILED, "the kernel refused a step", error);
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return 0;
+}
