@@ -10,6 +10,7 @@ from statistics import median, quantiles
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUNNER = f"{TOP}/build/bench/runner"
 LIBRARY = f"{TOP}/build/libimglock.so"
+HANDOVER = f"{TOP}/build/bench/handover"
 EMPTY = f"{TOP}/build/bench/empty.so"
 COMMAND = f"{TOP}/build/imglock"
 

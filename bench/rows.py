@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from measure import (COMMAND, EMPTY, LIBRARY, RUNNER, Runner, Samples, Side, calls_in_turn, commands_in_turn,
+from measure import (COMMAND, EMPTY, HANDOVER, LIBRARY, RUNNER, Runner, Samples, Side, calls_in_turn, commands_in_turn,
                      environment, program)
 
 NS = "ns an operation"
@@ -306,6 +307,17 @@ def remove_tree(bench: Bench) -> Iterator[Row]:
     yield Row("rm", "rm -rf of 20,000 small files under the guard", MS, subject, floor, 1.25)
 
 
+def hand_over(bench: Bench) -> Iterator[Row]:
+    subject, floor = Samples("imglock"), Samples("F_OFD_SETLKW")
+    for _ in range(1 if bench.quick else 7):
+        # Its status says whether the ratio is within 2, which is for us to judge.
+        lines = subprocess.run([HANDOVER], env=environment(bench.locks, WRAPPED), stdout=subprocess.PIPE, check=False,
+                               text=True).stdout
+        for samples in (subject, floor):
+            samples.values.append(float(re.search(rf"^{samples.name} +median +([0-9.]+) us", lines, re.M)[1]) * 1000)
+    yield Row("handover", "from a release to the return of the open that waited", NS, subject, floor, 2)
+
+
 # ---- peers ----------------------------------------------------------------------------------------------------------
 
 PEERS = {"libeatmydata": ["eatmydata"], "nocache": ["nocache"], "fakeroot": ["fakeroot"],
@@ -351,6 +363,6 @@ def hold_command(bench: Bench) -> Iterator[Row]:
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "open": plain_open, "header": look, "dup": untracked, "image": image_open, "shared": shared_open,
     "crowd": crowd, "many": many, "exec": execution, "memory": memory, "convert": convert, "random": random_writes,
-    "mkfs": make_file_system, "loop": shell_loop, "rm": remove_tree, "peers": preload_peers, "audit": watching,
+    "mkfs": make_file_system, "loop": shell_loop, "rm": remove_tree, "handover": hand_over, "peers": preload_peers, "audit": watching,
     "hold": hold_command,
 }

@@ -23,6 +23,8 @@ common_setup() {
 common_teardown() {
     local pid
     for pid in "${HOLDERS[@]}"; do
+        # imglock hold's command first, which outlives it.
+        pkill -9 -P "$pid" || true
         kill -9 "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done

@@ -174,7 +174,7 @@ fails() {
     run "$IMGLOCK" inactivate disk.img
     assert_success
     # The descendants' bytes, as a helper holds them whose ancestor has gone.
-    "$HELPERS/status_lock" "$(lock_file disk.img)" x:4:2 >ready &
+    "$HELPERS/status_lock" "$(lock_file disk.img)" x:4:2 >ready 3>&- &
     HOLDERS+=("$!")
     eventually [ -s ready ]
     fails 1 "cannot give the lock to holder (pid $TARGET): locked " activate disk.img --to "$TARGET"
@@ -220,9 +220,11 @@ change_record() {
     offset=$(LC_ALL=C grep -abo "sum=........ pid=$1 " "$file" | cut -d: -f1)
     text=$(dd if="$file" bs=1 skip=$((offset + 13)) count=242 status=none | sed "$2")
     : >changed
-    "$HELPERS/status_lock" "$file" "record:$(((offset - 4096) / 256)):${text%"${text##*[! ]}"} " >changed &
+    "$HELPERS/status_lock" "$file" "record:$(((offset - 4096) / 256)):${text%"${text##*[! ]}"} " >changed 3>&- &
+    local changer=$!
+    HOLDERS+=("$changer")
     eventually [ -s changed ]
-    finish "$!"
+    finish "$changer"
 }
 
 @test "the descriptor's number in a record is a hint, and where it is wrong the right one is found" {
@@ -282,7 +284,7 @@ END
     mkfifo thread
     python3 -c 'import threading, time
 threading.Thread(target=lambda: (print(threading.get_native_id(), flush=True), time.sleep(100)), daemon=True).start()
-time.sleep(100)' >thread &
+time.sleep(100)' >thread 3>&- &
     HOLDERS+=("$!")
     read -r number <thread
     fails 1 "$number is no process but one of its threads" handoff disk.img --to "$number"
@@ -335,7 +337,7 @@ time.sleep(100)' >thread &
 @test "a source that is no program of imglock's" {
     IMGLOCK_MODE=inactive hold disk.img write
     TARGET=$HOLDER
-    "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 >ready &
+    "$HELPERS/status_lock" "$(lock_file disk.img)" x:0:2 >ready 3>&- &
     HOLDERS+=("$!")
     eventually [ -s ready ]
     fails 1 "a program that left no record of itself holds the lock" handoff disk.img --to "$TARGET"
