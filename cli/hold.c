@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -56,7 +57,7 @@ static bool want_image(struct hold *hold, const char *image)
     }
     char *kept = error ? NULL : strdup(path);
     if (!kept) {
-        complain("%s: cannot tell its lock's path: %s", image, strerror(error ? error : ENOMEM));
+        complain("%s: cannot tell its lock's path: %s", image_shown(image), strerror(error ? error : ENOMEM));
         return false;
     }
     struct wanted *wanted = &hold->wanted[hold->count++];
@@ -158,7 +159,7 @@ static void tell_conflict(const struct hold *hold, const struct wanted *blocked,
 {
     char action[48];
     if (!problem->blocked) {
-        message_conflict(&hold->settings, blocked->image, action_of(hold->mode), opened, hold->mode);
+        message_conflict(&hold->settings, blocked->image, action_of(hold->mode), opened, hold->mode, 0);
         return;
     }
     enum operation operation = (enum operation)(problem->blocked - 1);
@@ -166,12 +167,17 @@ static void tell_conflict(const struct hold *hold, const struct wanted *blocked,
     message_blocked(&hold->settings, blocked->image, action, opened, operation);
 }
 
+/* Who waits so long says for whom, once, as the library does. */
+#define NOTE_AFTER_NS (1000 * 1000 * 1000)
+
 enum { ALL_TAKEN = -1 };
 
 /* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
 static int take_all(struct hold *hold, int conflict_status)
 {
     struct waiting waiting = {.opened = -1, .inotify = -1};
+    int64_t start = monotonic_now();
+    bool noted = false;
     for (;;) {
         struct wanted *blocked = NULL;
         int opened = -1;
@@ -195,6 +201,10 @@ static int take_all(struct hold *hold, int conflict_status)
                 if (left < 0) left = 0;
             }
             lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, left, waiting.inotify);
+        }
+        if (!noted && hold->deadline != 0 && monotonic_now() - start > NOTE_AFTER_NS) {
+            message_waiting(&hold->settings, blocked->image, waiting.opened, hold->mode);
+            noted = true;
         }
         bool interrupted;
         if (hold->deadline != 0 && lock_wait(&waiting.waiter, waiting.opened, hold->mode, &interrupted)) continue;
@@ -275,6 +285,16 @@ static int run_held(const struct hold *hold, char **command)
     return attend(child, &signals);
 }
 
+/* Records and messages name the process that holds a lock by its name in the kernel: there the command tells more than
+ * "imglock" does.  The command itself gets its own name when it is executed. */
+static void take_name(const char *command)
+{
+    char name[16];
+    const char *slash = strrchr(command, '/');
+    snprintf(name, sizeof name, "hold:%s", slash ? slash + 1 : command);
+    prctl(PR_SET_NAME, name);
+}
+
 /* ---- the command line --------------------------------------------------------------------------------------- */
 
 static bool parse_status(const char *text, int *status)
@@ -300,8 +320,7 @@ static bool parse_as(const char *variable, const struct given *given, struct set
     char *environment[] = {entry, NULL};
     bool good = policy_parse(environment, parsed, false);
     free(entry);
-    if (!good) complain("hold: %s '%s' makes no sense; it takes %s", given->option, given->value, parsed->bad_expects);
-    return good;
+    return good || setting_makes_sense("hold: ", given, variable);
 }
 
 /* The settings of the environment, and what options say instead.  The command's own environment stays as it is. */
@@ -400,6 +419,7 @@ int hold_main(int argc, char **argv)
     }
     sort_wanted(&hold);
     message_start();
+    take_name(argv[separator + 1]);
     int status = take_all(&hold, conflict_status);
     return status != ALL_TAKEN ? status : run_held(&hold, argv + separator + 1);
 }

@@ -284,16 +284,19 @@ static int explain_error(const struct transfer *transfer, const struct party *pa
 
 enum holding {
     HOLDING_NOBODY,
-    HOLDING_SHARED,
+    HOLDING_SHARED,     /* several do */
     HOLDING_FAMILY,     /* a descendant alone */
     HOLDING_FOUND,      /* and reached */
-    HOLDING_UNREACHABLE /* somebody holds it exclusively, *why tells */
+    HOLDING_UNREACHABLE /* somebody holds it, *why tells */
 };
 
 struct found {
     enum holding holding;
     struct party party;
+    bool shared;   /* it is a shared lock */
     bool several;  /* hold it shared */
+    int denied;    /* how many processes claim it in their records, and do not let themselves be reached */
+    int apart;     /* how many records claim it whose process is not there */
     int status;    /* of HOLDING_UNREACHABLE */
     char why[400]; /* of HOLDING_UNREACHABLE, HOLDING_SHARED, HOLDING_FAMILY */
     char name[96]; /* of who holds it, by the record */
@@ -337,20 +340,27 @@ static void look_at_record(const struct transfer *transfer, const struct holder 
 {
     const char *why;
     struct party party;
-    bool claims = holder->mode == LOCK_EXCLUSIVE && !holder->family && !found->status;
-    if (claims || holder->mode == LOCK_SHARED || holder->family)
+    bool claims = holder->mode == (found->shared ? LOCK_SHARED : LOCK_EXCLUSIVE) && !holder->family;
+    bool first = claims && !found->status;
+    if (first || (holder->family && !found->status))
         snprintf(found->name, sizeof found->name, "%s (pid %d)", holder->command, holder->pid);
     if (!is_local(holder, &why)) {
-        if (!claims) return;
+        found->apart += claims;
+        if (!first) return;
         found->status = EXIT_FAILURE;
         snprintf(found->why, sizeof found->why, "%s %s", found->name, why);
         return;
     }
     int error = reach_party(transfer, holder->pid, holder->descriptor, &party);
-    if (error == 0)
+    if (error == 0) {
         note_party(found, &party);
-    else if (claims)
-        found->status = explain_error(transfer, &party, error, found->why, sizeof found->why);
+        return;
+    }
+    if (error == -ESRCH || error == -ENOENT)
+        found->apart += claims;
+    else
+        found->denied += claims;
+    if (first) found->status = explain_error(transfer, &party, error, found->why, sizeof found->why);
 }
 
 /* Among all processes: one that inherited the lock, lives in another PID namespace, or has no record. */
@@ -378,22 +388,26 @@ static void find_holder(const struct transfer *transfer, const struct party *apa
     struct holder holder;
     int asked = transfer->locks[0].descriptor;
     int apart_slot = is_there(apart) ? apart->shares[0].holder.slot : -1;
-    *found = (struct found){.party = nobody};
     short held = held_by_others(is_there(apart) ? apart->shares[0].descriptor : asked, LOCK_BYTE, LOCK_BYTES);
+    *found = (struct found){.party = nobody, .shared = held == F_RDLCK};
     for (int slot = 0; holders_next(asked, slot, &holder); slot = holder.slot + 1)
         if (holder.recorded && holder.slot != apart_slot) look_at_record(transfer, &holder, found);
-    if (found->holding != HOLDING_FOUND && held == F_WRLCK) look_at_processes(transfer, apart_slot, found);
-    if (found->holding == HOLDING_FOUND) {
-        if (!found->several) return;
-        snprintf(found->name, sizeof found->name, "%s", found->party.name);
+    bool recorded = found->holding == HOLDING_FOUND;
+    if (!recorded && held != F_UNLCK) look_at_processes(transfer, apart_slot, found);
+    if (found->shared) {
+        /* Among the processes that one was found whose record's process is not there: it inherited the lock. */
+        int others = found->denied + (recorded || found->holding != HOLDING_FOUND ? found->apart : 0);
+        found->several |= others > (found->holding == HOLDING_FOUND ? 0 : 1);
+    }
+    if (found->several) {
+        if (found->holding == HOLDING_FOUND) snprintf(found->name, sizeof found->name, "%s", found->party.name);
         leave_party(&found->party);
         found->holding = HOLDING_SHARED;
         return;
     }
+    if (found->holding == HOLDING_FOUND) return;
     if (held == F_UNLCK) {
         found->holding = descendants_hold(asked) ? HOLDING_FAMILY : HOLDING_NOBODY;
-    } else if (held == F_RDLCK) {
-        found->holding = HOLDING_SHARED;
     } else {
         found->holding = HOLDING_UNREACHABLE;
         if (found->status) return;
@@ -427,7 +441,7 @@ static void describe_owner(const struct transfer *transfer, char *text, size_t s
                                                            : ", one byte of it; the same command again completes it");
         break;
     case HOLDING_UNREACHABLE:
-        snprintf(text, size, "%s holds the lock", found.name);
+        snprintf(text, size, "%s holds the lock%s", found.name, found.shared ? " shared" : "");
         break;
     }
     leave_party(&found.party);
@@ -476,11 +490,16 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
     *transfer = (struct transfer){.action = action, .source = nobody, .target = nobody};
     if (!settings_read(&transfer->settings)) return STATUS_FAILED;
     int error = image_real_path(image, transfer->path, &exists, &status);
-    if (error) return complain("%s: %s: cannot tell its lock's path: %s", image, action, strerror(error));
+    if (error)
+        return complain("%s: %s: cannot tell its lock's path: %s", image_shown(image), action, strerror(error));
     message_start();
     lock_name_of_path(transfer->path, &name);
     int failed = open_lock(transfer, &name);
     if (failed) return failed;
+    if (!transfer->count && access(transfer->settings.directory, F_OK) < 0 && errno == ENOENT)
+        return complain("%s: %s: the lock directory %s does not exist", transfer->path, action,
+                        transfer->settings.directory);
+    if (!transfer->count && !exists) return complain("%s: %s: the image does not exist", transfer->path, action);
     if (!transfer->count) {
         complain("%s: %s: in the lock directory %s nobody has ever locked it; nobody holds the lock", transfer->path,
                  action, transfer->settings.directory);
@@ -761,7 +780,7 @@ static int conflict(struct transfer *transfer, size_t lock)
     restore_records(&transfer->target);
     leave_party(&transfer->source);
     leave_party(&transfer->target);
-    message_conflict(&transfer->settings, transfer->path, action, transfer->locks[lock].descriptor, LOCK_EXCLUSIVE);
+    message_conflict(&transfer->settings, transfer->path, action, transfer->locks[lock].descriptor, LOCK_EXCLUSIVE, 0);
     transfer_end(transfer);
     return EXIT_FAILURE;
 }

@@ -1,4 +1,4 @@
-/* blocker.h: operations that a holder forbids others meanwhile, DESIGN section 6.
+/* blocker.h: operations that a holder forbids others meanwhile, libimglock(7).
  *
  * A blocker is a shared lock on the operation's byte of the lock file, on the holder's own open file description: it
  * ends with the holder, however that ends.  Who performs the operation holds the byte exclusively meanwhile, so a

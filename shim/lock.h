@@ -1,4 +1,4 @@
-/* lock.h: the sidecar lock, DESIGN section 2: its name, taking it, converting it, waiting, giving it back.
+/* lock.h: the sidecar lock: its name, taking it, converting it, waiting, giving it back.
  *
  * A lock is an open file description lock on bytes 0 and 1 of $IMGLOCK_DIR/.qemu-<sha1>.lock.  It belongs to
  * the open file description, so it lives until the last descriptor of it is closed, in whatever process, and

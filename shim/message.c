@@ -219,7 +219,8 @@ static bool record_is_coming(int lock_descriptor)
     return coming || lock_in_the_way(lock_descriptor, LOCK_EXCLUSIVE) == 1;
 }
 
-static void append_holders(struct text *line, int lock_descriptor, enum lock_mode wanted)
+/* Returns the pid of the holder that it names; 0: none. */
+static pid_t append_holders(struct text *line, int lock_descriptor, enum lock_mode wanted)
 {
     struct holder holder, first = {.recorded = false};
     int others = 0;
@@ -239,10 +240,22 @@ static void append_holders(struct text *line, int lock_descriptor, enum lock_mod
     }
     if (!first.recorded) {
         append_unrecorded(line, lock_descriptor, wanted);
-        return;
+        return 0;
     }
     text_append(line, first.mode == LOCK_EXCLUSIVE ? "locked exclusively by " : "locked shared by ");
     append_holder(line, &first, others);
+    return first.pid;
+}
+
+/* Who blocks what was tried, where that is another than the one who is named already. */
+static void append_blocker(struct text *line, int lock_descriptor, unsigned operations, pid_t named)
+{
+    struct holder holder;
+    int blocked = lock_descriptor >= 0 ? blocker_find(lock_descriptor, operations) : 0;
+    if (!blocked || !blocker_holder(lock_descriptor, (enum operation)(blocked - 1), &holder) || holder.pid == named)
+        return;
+    text_append(line, "; blocked by ");
+    append_holder(line, &holder, 0);
 }
 
 static uint64_t hash_text(uint64_t hash, const char *text)
@@ -269,13 +282,14 @@ static bool said_just_now(const struct settings *settings, const char *path, con
 }
 
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
-                      enum lock_mode wanted)
+                      enum lock_mode wanted, unsigned operations)
 {
     struct text line;
     if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, action);
     text_append(&line, ": ");
-    append_holders(&line, lock_descriptor, wanted);
+    pid_t named = append_holders(&line, lock_descriptor, wanted);
+    append_blocker(&line, lock_descriptor, operations, named);
     end_line(settings, &line);
 }
 

@@ -14,9 +14,10 @@
 void message_start(void);
 
 /* "imglock: PATH: ACTION: locked exclusively by COMMAND (pid N, user U) for T".  lock_descriptor: the open lock
- * file, whose records name the holders, or -1. */
+ * file, whose records name the holders, or -1.  operations: 1 << enum operation, each: what was tried; who blocks one
+ * of them is named as well. */
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
-                      enum lock_mode wanted);
+                      enum lock_mode wanted, unsigned operations);
 
 /* "imglock: PATH: ACTION: blocked by COMMAND (pid N, user U) for T: REASON". */
 void message_blocked(const struct settings *settings, const char *path, const char *action, int lock_descriptor,

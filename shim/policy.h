@@ -1,6 +1,6 @@
 /* policy.h: the environment's settings, and what they say about one open.
  *
- * Settings come from IMGLOCK_* alone (DESIGN section 4).  They are copied out of the environment once, since
+ * Settings come from IMGLOCK_* alone, libimglock(7).  They are copied out of the environment once, since
  * programs overwrite, clear and free their environment later. */
 #ifndef IMGLOCK_POLICY_H
 #define IMGLOCK_POLICY_H

@@ -134,6 +134,24 @@ start_calls() {
     assert_total_at_most 14 "$(awk '{n[$1] += FILENAME == "with" ? 1 : -1} END {for (i in n) if (n[i]) print i, n[i]}' bare with)"
 }
 
+# deleted COUNT LIBRARY: the system calls of rm on that many files.
+deleted() {
+    rm -rf trace doomed
+    mkdir doomed
+    (cd doomed && for ((i = 0; i < $1; i++)); do : >"$i.o"; done)
+    (alone strace -E LD_PRELOAD="$2" -o trace rm -rf doomed </dev/null >/dev/null 2>&1) || return
+    wc -l <trace
+}
+
+@test "the system calls of the guard on a name that nobody locked" {
+    local bare with
+    bare=$(($(deleted 300 "$EMPTY") - $(deleted 100 "$EMPTY")))
+    with=$(($(deleted 300 "$SHIM") - $(deleted 100 "$SHIM")))
+    # A look at the name, at the directory, for the lock file; and at each tick of the clock one for the directory's path.
+    [ "$bare" -gt 0 ]
+    if [ $((with - bare)) -gt 800 ]; then fail "$((with - bare)) system calls added to 200 deletions"; fi
+}
+
 @test "the instructions of an open and close where names alone decide" {
     SETTINGS=(IMGLOCK_MAGIC=off)
     assert_instructions_at_most 293 open notes.txt

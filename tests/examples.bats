@@ -38,9 +38,17 @@ example() {
     assert_line --partial 'Overlaps that corrupt: 2'
     assert_line --regexp 'Let through, would have been refused: [0-9]+'
     assert_output --partial 'mkfs.ext4 -q -F vm.img'
+    assert_output --partial 'qemu-img convert -f raw -O qcow2 vm.img'
     [ -s night.jsonl ]
     run xmllint --noout night.svg
     assert_success
+}
+
+@test "migration: the lock goes with the machine, and no third program gets the image" {
+    example migration
+    assert_success
+    assert_line --regexp 'cannot .*: locked exclusively by qemu-system-x86 \(pid '
+    refute_output --partial 'No such file'
 }
 
 @test "make run wraps the command that it is given" {

@@ -218,3 +218,19 @@ rename: ENOENT'
     assert_success
     assert_silent
 }
+
+@test "beside a holder, who blocks the operation is told as well, and why" {
+    new_image
+    hold disk.qcow2 write
+    mkfifo ready
+    "$IMGLOCK" hold --no-lock --block unlink,rename,resize,truncate --reason 'nightly backup' disk.qcow2 -- \
+        sh -c 'echo ready; exec sleep 100' >ready 3>&- &
+    HOLDERS+=("$!")
+    read -r _ <ready
+    for command in 'rm -f disk.qcow2' 'mv disk.qcow2 away' ': >disk.qcow2' \
+        "python3 -c 'import os; os.truncate(\"disk.qcow2\", 0)'"; do
+        run wrapped sh -c "$command"
+        assert_output --regexp "disk.qcow2: cannot .*: locked exclusively by holder .*; blocked by .*: nightly backup"
+    done
+    [ -s disk.qcow2 ]
+}

@@ -67,3 +67,26 @@ setup() {
     run "$HELPERS/probe" "$LOCK_FILE"
     assert_output free
 }
+
+@test "sixteen threads are refused: one line, one write" {
+    truncate -s 1M disk.img
+    hold disk.img write
+    run --separate-stderr strace -f -o trace -e trace=write,writev,pwrite64,pwritev -E LD_PRELOAD="$SHIM" python3 -c '
+import os, threading
+start = threading.Barrier(16)
+refused = []
+def attempt():
+    start.wait()
+    try:
+        os.open("disk.img", os.O_RDWR)
+    except OSError as error:
+        refused.append(error.errno)
+threads = [threading.Thread(target=attempt) for _ in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(refused))'
+    assert_success
+    assert_output 16
+    assert_equal "$(grep -c 'imglock: ' trace)" 1
+    assert_equal "$stderr" "$(grep '^imglock: ' <<<"$stderr")"
+}

@@ -123,7 +123,7 @@ static void tell_conflict(const struct claim *claim, const struct audit_image *a
         message_blocked(claim->settings, claim->path, action, about->lock_descriptor,
                         (enum operation)(problem->blocked - 1));
     else
-        message_conflict(claim->settings, claim->path, action, about->lock_descriptor, wanted);
+        message_conflict(claim->settings, claim->path, action, about->lock_descriptor, wanted, operations_of(claim));
     audit_conflict(claim->settings, about, claim->flags, wanted, error);
 }
 

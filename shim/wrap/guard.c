@@ -25,15 +25,16 @@ static const char *action_of(enum operation operation)
 enum { GO_ON = -1, REFUSED = -2 }; /* beside descriptors */
 
 /* Tells of a conflict.  GO_ON or REFUSED. */
-static int refuse(const struct settings *settings, enum operation operation, const struct audit_image *about,
-                  int blocked)
+static int refuse(const struct settings *settings, enum operation operation, unsigned operations,
+                  const struct audit_image *about, int blocked)
 {
     bool allowed = settings->on_conflict == CONFLICT_WARN;
     if (blocked)
         message_blocked(settings, about->path, action_of(operation), about->lock_descriptor,
                         (enum operation)(blocked - 1));
     else
-        message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE);
+        message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
+                         operations);
     audit_guard(settings, about, policy_operation_name(operation), allowed ? 0 : EBUSY);
     return allowed ? GO_ON : REFUSED;
 }
@@ -52,7 +53,7 @@ static int begin_operations(const struct settings *settings, enum operation oper
     int result = opened;
     if (blocked) {
         about->lock_descriptor = blocks_itself ? own->descriptor : opened;
-        result = refuse(settings, operation, about, blocked);
+        result = refuse(settings, operation, operations, about, blocked);
     }
     if (result != opened) lock_end_guard(opened);
     return result;
@@ -108,7 +109,7 @@ static int guard_real_path(const struct settings *settings, enum operation opera
         sys_close(opened);
         about.lock_descriptor = other;
         int blocked = blocker_begin_operation(other, operations);
-        return blocked ? refuse(settings, operation, &about, blocked) : GO_ON;
+        return blocked ? refuse(settings, operation, operations, &about, blocked) : GO_ON;
     }
     enum lock_result result = LOCK_TAKEN;
     if (guarded && is_own)
@@ -120,13 +121,13 @@ static int guard_real_path(const struct settings *settings, enum operation opera
     int refused = GO_ON;
     if (result == LOCK_BUSY) {
         if (!is_own) about.lock_descriptor = opened;
-        refused = refuse(settings, operation, &about, 0);
+        refused = refuse(settings, operation, operations, &about, 0);
     } else {
         /* A lock file that this user may not lock says nothing of a holder: a look has to do. */
         opened = lock_open_existing(settings->directory, &name, &problem);
         about.lock_descriptor = opened;
         if (opened >= 0 && lock_in_the_way(opened, LOCK_EXCLUSIVE) == 1)
-            refused = refuse(settings, operation, &about, 0);
+            refused = refuse(settings, operation, operations, &about, 0);
     }
     if (opened >= 0) sys_close(opened);
     return refused;

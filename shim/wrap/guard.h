@@ -1,4 +1,4 @@
-/* guard.h: operations that take an image away from its holder, or change it under him: DESIGN sections 4 and 6.
+/* guard.h: operations that take an image away from its holder, or change it under him.
  *
  * Truncate, unlink and rename count as writing (IMGLOCK_GUARD): the name is locked for the time of the operation where
  * its lock file exists.  And whoever holds the image may block operations: their bytes are held as long. */
