@@ -1,5 +1,6 @@
 #include "image.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
@@ -307,23 +308,59 @@ static bool floppy_sized(const struct probe *probe)
 
 enum { OTHER_EXTENSION = -1, NO_EXTENSION = -2 };
 
-/* The row whose extension ends this path, or one of the above.  Packs as extension_pack does, on the way back from the
- * end: this runs at every open. */
-static int row_by_extension(const char *path)
+static int row_of(uint64_t packed, size_t length)
 {
-    size_t length = strlen(path);
+    const struct extension *slot = &extensions[extension_hash(packed, EXTENSION_MULTIPLIER)];
+    return slot->packed == packed && slot->length == length && length > 0 ? slot->row : OTHER_EXTENSION;
+}
+
+/* Packs as extension_pack does, on the way back from the end. */
+static int row_by_walking(const char *path, size_t length)
+{
     size_t longest = length < EXTENSION_MAX + 1 ? length : EXTENSION_MAX + 1;
     uint64_t packed = 0;
     for (size_t i = 0; i < longest; i++) {
         unsigned char byte = (unsigned char)path[length - 1 - i];
         if (byte == '/') return NO_EXTENSION;
-        if (byte == '.') {
-            const struct extension *slot = &extensions[extension_hash(packed, EXTENSION_MULTIPLIER)];
-            return slot->packed == packed && slot->length == i && i > 0 ? slot->row : OTHER_EXTENSION;
-        }
+        if (byte == '.') return row_of(packed, i);
         if (i < 8) packed |= (uint64_t)extension_byte(byte) << 8 * i;
     }
     return NO_EXTENSION;
+}
+
+/* Eight bytes at once, each in a byte of a word. */
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* 0x80 in each byte of the word that is this one. */
+static uint64_t bytes_equal(uint64_t word, unsigned char byte)
+{
+    uint64_t other = word ^ EACH(byte);
+    return ~((((other & EACH(0x7f)) + EACH(0x7f)) | other) | EACH(0x7f));
+}
+
+/* As extension_byte, for eight. */
+static uint64_t bytes_small(uint64_t word)
+{
+    uint64_t low = word & EACH(0x7f);
+    uint64_t capital = (low + EACH(0x80 - 'A')) & ~(low + EACH(0x7f - 'Z')) & ~word & EACH(0x80);
+    return word | capital >> 2;
+}
+
+/* The row whose extension ends this path, or one of the above.  This runs at every open: extensions of up to seven
+ * letters are found in the last eight bytes without a loop. */
+static int row_by_extension(const char *path)
+{
+    size_t length = strlen(path);
+    uint64_t end;
+    if (length < sizeof end) return row_by_walking(path, length);
+    memcpy(&end, path + length - sizeof end, sizeof end);
+    end = be64toh(end); /* the last byte lowest */
+    uint64_t dots = bytes_equal(end, '.');
+    uint64_t slashes = bytes_equal(end, '/');
+    if (!dots && !slashes) return row_by_walking(path, length);
+    if ((slashes & -slashes) - 1 < (dots & -dots) - 1) return NO_EXTENSION; /* the lowest; none is the highest */
+    int bits = __builtin_ctzll(dots) - 7;
+    return row_of(bytes_small(end & ((UINT64_C(1) << bits) - 1)), (size_t)bits / 8);
 }
 
 /* A sparse bundle is a directory; what gets opened are its bands, which have no extension. */

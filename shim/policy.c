@@ -419,13 +419,11 @@ bool policy_parse(char *const *environment, struct settings *settings, bool copy
 
 /* ---- the process's settings ----------------------------------------------------------------------------- */
 
-enum { UNREAD, READING, READ };
-static struct settings process_settings;
-static _Atomic int state = UNREAD;
+struct settings policy_process;
+_Atomic int policy_state = POLICY_UNREAD;
 
-const struct settings *policy_settings(void)
+const struct settings *policy_read(void)
 {
-    if (__builtin_expect(atomic_load_explicit(&state, memory_order_acquire) == READ, 1)) return &process_settings;
     /* Before libc has initialised itself there is no environment yet; only a library that is linked with -z initfirst
      * can open a file then.  It gets the defaults, and the next call asks again. */
     static struct settings defaults;
@@ -436,16 +434,16 @@ const struct settings *policy_settings(void)
     /* Two threads, or a thread and its signal handler, may both come here first.  Each parses on its own
      * stack; one publishes.  A handler that interrupts the publisher must not wait for it, so it returns its
      * own parse: equal content, in storage that is never freed. */
-    int expected = UNREAD;
-    if (atomic_compare_exchange_strong(&state, &expected, READING)) {
-        policy_parse(environ, &process_settings, true);
-        process_settings.force_share = arguments_force_share();
-        atomic_store(&state, READ);
-        return &process_settings;
+    int expected = POLICY_UNREAD;
+    if (atomic_compare_exchange_strong(&policy_state, &expected, POLICY_READING)) {
+        policy_parse(environ, &policy_process, true);
+        policy_process.force_share = arguments_force_share();
+        atomic_store(&policy_state, POLICY_READ);
+        return &policy_process;
     }
-    if (expected == READ) return &process_settings;
+    if (expected == POLICY_READ) return &policy_process;
     struct settings *own = sys_mmap(sizeof *own);
-    if (!own) return &process_settings;
+    if (!own) return &policy_process;
     policy_parse(environ, own, true);
     own->force_share = arguments_force_share();
     return own;

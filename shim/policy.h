@@ -5,6 +5,7 @@
 #ifndef IMGLOCK_POLICY_H
 #define IMGLOCK_POLICY_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -65,8 +66,19 @@ struct settings {
     const char *bad_expects;
 };
 
+/* For policy_settings alone, which every open calls. */
+enum { POLICY_UNREAD, POLICY_READING, POLICY_READ };
+extern struct settings policy_process;
+extern _Atomic int policy_state;
+const struct settings *policy_read(void);
+
 /* The process's settings, read from environ at the first call.  Never NULL.  Async-signal-safe. */
-const struct settings *policy_settings(void);
+static inline const struct settings *policy_settings(void)
+{
+    return __builtin_expect(atomic_load_explicit(&policy_state, memory_order_acquire) == POLICY_READ, 1)
+               ? &policy_process
+               : policy_read();
+}
 
 /* Parses the given environment into *settings.  Strings point into storage that is mapped once and never
  * freed (or into environment when copy is false).  Returns false when a value made no sense; settings->bad_*

@@ -154,12 +154,12 @@ deleted() {
 
 @test "the instructions of an open and close where names alone decide" {
     SETTINGS=(IMGLOCK_MAGIC=off)
-    assert_instructions_at_most 293 open notes.txt
+    assert_instructions_at_most 215 open notes.txt
 }
 
 @test "the instructions of a look at a header" {
     SETTINGS=()
-    assert_instructions_at_most 786 open notes.txt
+    assert_instructions_at_most 755 open notes.txt
 }
 
 @test "the instructions of dup and close, and of fcntl" {
@@ -170,5 +170,5 @@ deleted() {
 
 @test "the instructions of an image's open and close" {
     SETTINGS=()
-    assert_instructions_at_most 4318 open-write disk.qcow2
+    assert_instructions_at_most 4230 open-write disk.qcow2
 }

@@ -288,12 +288,6 @@ int admit_descriptor(const struct open_call *call, int descriptor)
 
 enum { REOPENS = 16 }; /* a name that is replaced that often between open and lock is not replaced by chance */
 
-/* Names decide alone where IMGLOCK_MAGIC is off and IMGLOCK_IMAGES is not set. */
-static bool only_names_decide(const struct settings *settings)
-{
-    return !settings->magic && !settings->images;
-}
-
 bool admit_reads_instead(const struct open_call *call)
 {
     const struct settings *settings = policy_settings();
@@ -332,18 +326,12 @@ static int open_for_reading(const struct open_call *call, bool through_link, int
     return descriptor;
 }
 
-/* Opens without creating or truncating, and judges. */
-static int open_and_judge(const struct open_call *call, int flags, bool through_link)
+/* Judges what an open gave; opens it anew as long as it is replaced meanwhile.  errno is what it was before the open.
+ */
+static int judge_opened(const struct open_call *call, int flags, bool through_link, int descriptor)
 {
     int saved = errno;
     for (int reopens = 0;; reopens++) {
-        int descriptor = call->invoke(call, flags);
-        if (descriptor < 0) return admit_reads_instead(call) ? open_for_reading(call, through_link, saved) : descriptor;
-        track_opened(descriptor);
-        /* The kernel has read the path, so we may. */
-        if (call->path && !through_link && !(call->flags & O_TRUNC) && only_names_decide(policy_settings()) &&
-            !image_by_extension(call->path))
-            return descriptor;
         int error = judge(call, descriptor, through_link, reopens == REOPENS);
         if (!error) return descriptor;
         sys_close(descriptor);
@@ -352,7 +340,29 @@ static int open_and_judge(const struct open_call *call, int flags, bool through_
             errno = error;
             return -1;
         }
+        descriptor = call->invoke(call, flags);
+        if (descriptor < 0) return descriptor;
+        track_opened(descriptor);
     }
+}
+
+int admit_opened(const struct open_call *call, int descriptor)
+{
+    return judge_opened(call, call->flags, false, descriptor);
+}
+
+/* Opens without creating or truncating, and judges. */
+static int open_and_judge(const struct open_call *call, int flags, bool through_link)
+{
+    int saved = errno;
+    int descriptor = call->invoke(call, flags);
+    if (descriptor < 0) return admit_reads_instead(call) ? open_for_reading(call, through_link, saved) : descriptor;
+    track_opened(descriptor);
+    /* The kernel has read the path, so we may. */
+    if (call->path && !through_link && !(call->flags & O_TRUNC) && admit_by_name(policy_settings()) &&
+        !image_by_extension(call->path))
+        return descriptor;
+    return judge_opened(call, flags, through_link, descriptor);
 }
 
 static int open_plainly(const struct open_call *call)
@@ -394,7 +404,7 @@ static int open_creating(const struct open_call *call)
     ssize_t link = sys_readlinkat(call->directory, call->path, &byte, 1);
     bool exclusive = call->flags & O_EXCL;
     if (link == -EINVAL && !exclusive) {
-        if (only_names_decide(settings) && !image_by_extension(call->path)) return open_plainly(call);
+        if (admit_by_name(settings) && !image_by_extension(call->path)) return open_plainly(call);
         return open_and_judge(call, call->flags & ~O_TRUNC, false);
     }
     if (link >= 0 && !exclusive) {
@@ -407,7 +417,7 @@ static int open_creating(const struct open_call *call)
     if (link == -ENOENT) {
         if (image_by_extension(call->path) || settings->images) return create_image(call);
         /* Not known to be new unless O_EXCL says so: it may have come into being this moment. */
-        if (exclusive || only_names_decide(settings)) return open_plainly(call);
+        if (exclusive || admit_by_name(settings)) return open_plainly(call);
         return open_and_judge(call, call->flags & ~O_TRUNC, false);
     }
     return open_plainly(call); /* fails, and libc says how */

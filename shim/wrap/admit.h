@@ -6,10 +6,13 @@
 #ifndef IMGLOCK_ADMIT_H
 #define IMGLOCK_ADMIT_H
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include "../image.h"
+#include "../policy.h"
 #include "../track.h"
 
 /* One call of the open family.  invoke does the real call with the flags given, which differ from the call's own
@@ -27,6 +30,31 @@ struct open_call {
 /* Does the call, with the lock taken where the file is an image.  Returns what the program gets: a descriptor, or
  * -1 and errno. */
 int admit_open(const struct open_call *call);
+
+/* Opens that neither create nor destroy, most of them, need no struct open_call before they are done. */
+static inline bool admit_is_simple(int flags)
+{
+    return !(flags & (O_CREAT | O_TRUNC | O_PATH | O_DIRECTORY)) &&
+           policy_settings()->on_conflict != CONFLICT_READ_ONLY;
+}
+
+/* Names decide alone where IMGLOCK_MAGIC is off and IMGLOCK_IMAGES is not set. */
+static inline bool admit_by_name(const struct settings *settings)
+{
+    return !settings->magic && !settings->images;
+}
+
+/* Is what a simple open gave certainly no image?  Else it is for admit_opened.  The kernel has read the path, so we
+ * may. */
+static inline bool admit_is_clear(const char *path, int descriptor)
+{
+    if (descriptor < 0) return true;
+    track_opened(descriptor);
+    return admit_by_name(policy_settings()) && !image_by_extension(path);
+}
+
+/* admit_open from there on. */
+int admit_opened(const struct open_call *call, int descriptor);
 
 /* Judges a descriptor that the program's call has just opened without destroying anything.  0: it may have it.
  * -1: errno says why not; the caller closes the descriptor by the means that opened it. */

@@ -52,8 +52,11 @@ static mode_t mode_argument(int flags, va_list arguments)
         va_start(arguments, flags);                                                                            \
         mode_t mode = mode_argument(flags, arguments);                                                         \
         va_end(arguments);                                                                                     \
+        bool simple = admit_is_simple(flags);                                                                  \
+        int descriptor = simple ? REAL(name)(path, flags, mode) : -1;                                          \
+        if (simple && admit_is_clear(path, descriptor)) return descriptor;                                     \
         const struct open_call call = {invoke_open, AT_FDCWD, path, flags, mode, (const void *)REAL(name), 0}; \
-        return admit_open(&call);                                                                              \
+        return simple ? admit_opened(&call, descriptor) : admit_open(&call);                                   \
     }
 
 #define WRAP_OPENAT(name)                                                                                         \
@@ -63,8 +66,11 @@ static mode_t mode_argument(int flags, va_list arguments)
         va_start(arguments, flags);                                                                               \
         mode_t mode = mode_argument(flags, arguments);                                                            \
         va_end(arguments);                                                                                        \
+        bool simple = admit_is_simple(flags);                                                                     \
+        int descriptor = simple ? REAL(name)(directory, path, flags, mode) : -1;                                  \
+        if (simple && admit_is_clear(path, descriptor)) return descriptor;                                        \
         const struct open_call call = {invoke_openat, directory, path, flags, mode, (const void *)REAL(name), 0}; \
-        return admit_open(&call);                                                                                 \
+        return simple ? admit_opened(&call, descriptor) : admit_open(&call);                                      \
     }
 
 /* The fortified ones have no mode, and end the program when flags ask for one: libc is left to do that. */
