@@ -7,26 +7,19 @@
 
 #include <stdatomic.h>
 
-#define REAL_SYMBOLS(X)                                                                                                \
-    X(open)                                                                                                            \
-    X(open64)                                                                                                          \
-    X(__open)                                                                                                          \
-    X(__open64)                                                                                                        \
-    X(__open_2)                                                                                                        \
-    X(__open64_2)                                                                                                      \
-    X(openat)                                                                                                          \
-    X(openat64)                                                                                                        \
-    X(__openat_2)                                                                                                      \
-    X(__openat64_2)                                                                                                    \
-    X(creat) X(creat64) X(open_by_handle_at) X(fopen) X(fopen64) X(_IO_fopen) X(freopen) X(freopen64) X(fclose)        \
-        X(_IO_fclose) X(pclose) X(mkstemp) X(mkstemp64) X(mkostemp) X(mkostemp64) X(mkstemps) X(mkstemps64)            \
-            X(mkostemps) X(mkostemps64) X(close) X(__close) X(close_range) X(closefrom) X(dup) X(dup2) X(__dup2)       \
-                X(dup3) X(fcntl) X(fcntl64) X(__fcntl) X(ioctl) X(lockf) X(lockf64) X(syscall) X(truncate)             \
-                    X(truncate64) X(unlink) X(unlinkat) X(rename) X(renameat) X(renameat2) X(remove) X(_Fork) X(clone) \
-                        X(__clone) X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(_IO_popen) X(daemon)            \
-                            X(login_tty) X(forkpty) X(execve) X(execveat) X(fexecve) X(execv) X(execvp) X(execvpe)     \
-                                X(readdir) X(readdir64) X(readdir_r) X(readdir64_r) X(ftruncate) X(ftruncate64)        \
-                                    X(fallocate) X(fallocate64) X(posix_fallocate) X(posix_fallocate64)
+/* clang-format off */
+#define REAL_SYMBOLS(X) \
+    X(open) X(open64) X(__open) X(__open64) X(__open_2) X(__open64_2) X(openat) X(openat64) X(__openat_2) \
+    X(__openat64_2) X(creat) X(creat64) X(open_by_handle_at) X(fopen) X(fopen64) X(_IO_fopen) X(freopen) \
+    X(freopen64) X(fclose) X(_IO_fclose) X(pclose) X(mkstemp) X(mkstemp64) X(mkostemp) X(mkostemp64) \
+    X(mkstemps) X(mkstemps64) X(mkostemps) X(mkostemps64) X(close) X(__close) X(close_range) X(closefrom) \
+    X(dup) X(dup2) X(__dup2) X(dup3) X(fcntl) X(fcntl64) X(__fcntl) X(ioctl) X(lockf) X(lockf64) X(syscall) \
+    X(truncate) X(truncate64) X(unlink) X(unlinkat) X(rename) X(renameat) X(renameat2) X(remove) X(_Fork) \
+    X(clone) X(__clone) X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(_IO_popen) X(daemon) X(login_tty) \
+    X(forkpty) X(execve) X(execveat) X(fexecve) X(execv) X(execvp) X(execvpe) X(readdir) X(readdir64) \
+    X(readdir_r) X(readdir64_r) X(ftruncate) X(ftruncate64) X(fallocate) X(fallocate64) X(posix_fallocate) \
+    X(posix_fallocate64)
+/* clang-format on */
 
 enum real_symbol {
 #define X(name) REAL_##name,
