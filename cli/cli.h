@@ -70,6 +70,10 @@ struct given {
 /* Notes that an option gives a setting.  False, after a complaint, when another gave a different value. */
 bool setting_give(struct given *given, const char *option, const char *value);
 
+/* Does the library take the value, if one was given, for this variable?  False, after a complaint that names the
+ * option. command: "hold: ", or nothing. */
+bool setting_makes_sense(const char *command, const struct given *given, const char *variable);
+
 /* Does the library read a variable of this name? */
 bool setting_is_known(const char *name);
 
@@ -122,6 +126,9 @@ struct target {
 int target_look(const char *command, char *const *arguments, struct target *target);
 
 /* ---- name.c ------------------------------------------------------------------------------------------------- */
+
+/* An image's name for messages, in which an empty one would not be seen. */
+const char *image_shown(const char *name);
 
 /* The real path of an image as the library has it, of one that does not exist yet too.  *exists: then *status is its
  * status.  Returns 0 or an errno. */

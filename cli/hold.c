@@ -202,7 +202,8 @@ static int take_all(struct hold *hold, int conflict_status)
             }
             lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, left, waiting.inotify);
         }
-        if (!noted && hold->deadline != 0 && monotonic_now() - start > NOTE_AFTER_NS) {
+        /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
+        if (!noted && !problem.blocked && hold->deadline != 0 && monotonic_now() - start > NOTE_AFTER_NS) {
             message_waiting(&hold->settings, blocked->image, waiting.opened, hold->mode);
             noted = true;
         }

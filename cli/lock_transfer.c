@@ -490,8 +490,7 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
     *transfer = (struct transfer){.action = action, .source = nobody, .target = nobody};
     if (!settings_read(&transfer->settings)) return STATUS_FAILED;
     int error = image_real_path(image, transfer->path, &exists, &status);
-    if (error)
-        return complain("%s: %s: cannot tell its lock's path: %s", image_shown(image), action, strerror(error));
+    if (error) return complain("%s: %s: cannot tell its lock's path: %s", image_shown(image), action, strerror(error));
     message_start();
     lock_name_of_path(transfer->path, &name);
     int failed = open_lock(transfer, &name);

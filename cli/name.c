@@ -6,10 +6,16 @@
 #include "cli.h"
 #include "realpath.h"
 
+const char *image_shown(const char *name)
+{
+    return *name ? name : "''";
+}
+
 int image_real_path(const char *name, char *path, bool *exists, struct stat *status)
 {
     bool deleted = false;
     ssize_t length;
+    if (!*name) return ENOENT;
     /* As the library does: the kernel's own word for a file that exists; /dev/fd/3 has one, too. */
     int descriptor = open(name, O_PATH | O_CLOEXEC);
     *exists = descriptor >= 0;

@@ -23,7 +23,7 @@ static bool print_locks_of(const struct settings *settings, const char *image, c
     struct lock_name name;
     int error = image_real_path(image, path, &exists, &status);
     if (error) {
-        complain("%s: cannot tell its lock's path: %s", image, strerror(error));
+        complain("%s: cannot tell its lock's path: %s", image_shown(image), strerror(error));
         return false;
     }
     lock_name_of_path(path, &name);

@@ -50,6 +50,8 @@ int run_command(char **command)
     int status = target_look(command[0], command, &target);
     if (status) {
         complain("%s%s%s", target.reason, target.next_step ? "; " : "", target.next_step ? target.next_step : "");
+        if (status == STATUS_NOT_FOUND && (strcmp(command[0], "help") == 0 || strcmp(command[0], "version") == 0))
+            point_to_help();
         return status;
     }
     const char *library = library_path();
@@ -121,6 +123,9 @@ int run_main(int argc, char **argv)
                               argv[optind]);
     for (size_t i = 0; i < preset_count; i++)
         if (!preset_apply(presets[i])) return STATUS_FAILED;
+    if (!setting_makes_sense("", &options.mode, "IMGLOCK_MODE") ||
+        !setting_makes_sense("", &options.wait, "IMGLOCK_WAIT"))
+        return STATUS_FAILED;
     if (!put_settings(&options)) return STATUS_FAILED;
     return run_command(argv + optind);
 }

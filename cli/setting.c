@@ -53,6 +53,14 @@ const char *setting_refusal(const char *name, const char *value)
     return refusal;
 }
 
+bool setting_makes_sense(const char *command, const struct given *given, const char *variable)
+{
+    const char *refusal = given->value ? setting_refusal(variable, given->value) : NULL;
+    if (!refusal) return true;
+    complain("%s%s '%s' makes no sense; it takes %s", command, given->option, given->value, refusal);
+    return false;
+}
+
 bool setting_is_known(const char *name)
 {
     for (const char *const *known = setting_names; *known; known++)

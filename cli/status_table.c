@@ -51,7 +51,7 @@ static const struct {
     [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID"},
     [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process"},
     [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command"},
-    [COLUMN_SINCE] = {"SINCE", 5, 0, false, "when the lock was taken, short"},
+    [COLUMN_SINCE] = {"SINCE", 5, 0, false, "when the lock was taken, short; in JSON as LOCKED-SINCE"},
     [COLUMN_UID] = {"UID", 4, SCOLS_FL_RIGHT, true, "user ID of the process"},
     [COLUMN_HOST] = {"HOST", 6, 0, false, "host that the process runs on"},
     [COLUMN_FD] = {"FD", 4, SCOLS_FL_RIGHT, true, "descriptor of the lock file, or of an image open without a lock"},
@@ -191,7 +191,7 @@ static void append_operations(struct text *cell, unsigned operations)
     }
 }
 
-static void append_cell(struct text *cell, int column, const struct usage *usage, const struct settings *settings)
+static void append_cell(struct text *cell, int column, const struct usage *usage, const struct table_options *options)
 {
     char path[PATH_MAX];
     struct timespec now;
@@ -221,7 +221,9 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         break;
     case COLUMN_SINCE:
     case COLUMN_LOCKED_SINCE:
-        if (usage->since_ms) append_time(cell, usage->since_ms, column == COLUMN_LOCKED_SINCE);
+        /* A program that reads JSON is to know the day. */
+        if (usage->since_ms)
+            append_time(cell, usage->since_ms, column == COLUMN_LOCKED_SINCE || options->format == TABLE_JSON);
         break;
     case COLUMN_UID:
         if (usage->uid_known) text_append_number(cell, usage->uid);
@@ -233,7 +235,7 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         if (usage->descriptor >= 0) text_append_number(cell, usage->descriptor);
         break;
     case COLUMN_LOCKFILE:
-        lock_path(settings->directory, usage->name, path);
+        lock_path(options->settings->directory, usage->name, path);
         append_string(cell, path);
         break;
     case COLUMN_BOOT:
@@ -280,7 +282,7 @@ static int add_line(struct libscols_table *table, const struct table_options *op
     if (!line) return -ENOMEM;
     for (size_t i = 0; i < options->column_count; i++) {
         struct text cell = text_in(bytes, sizeof bytes);
-        append_cell(&cell, options->columns[i], usage, options->settings);
+        append_cell(&cell, options->columns[i], usage, options);
         /* A field that is empty would shift those behind it. */
         if (!cell.length && options->format == TABLE_RAW) text_append(&cell, "-");
         int error = cell.length ? scols_line_set_data(line, i, cell.bytes) : 0;

@@ -506,6 +506,16 @@ static void join_record(struct joining *joining, const struct looked_lock *lock,
     if (holder->recorded) tell_note(usage, lock, holder);
 }
 
+/* Is the slot, by its record, another's than the process's that the finding is of? */
+static bool is_slot_of_another(const struct joining *joining, const struct looked_slot *slot,
+                               const struct finding *finding)
+{
+    const struct holder *holder = &slot->holder;
+    struct process process;
+    return holder->recorded && (holder->boot != joining->self->boot || !process_look_up(finding->pid, &process) ||
+                                process.start != holder->start || process.inner_pid != holder->pid);
+}
+
 static void join_slot(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot)
 {
     size_t count;
@@ -513,8 +523,12 @@ static void join_slot(struct joining *joining, const struct looked_lock *lock, c
     bool found = false;
     for (size_t i = 0; i < count; i++) {
         if (findings[i].slot != slot->holder.slot) continue;
-        if (mode_of(&findings[i]) == LOCK_NONE && !says_unlocked(&slot->holder)) continue;
+        bool stale = mode_of(&findings[i]) == LOCK_NONE && !says_unlocked(&slot->holder);
+        if (stale && is_slot_of_another(joining, slot, &findings[i])) continue;
         found = true;
+        /* It has given the lock away, in a hand-over that was killed before it wrote so: one that has the image open,
+         * unless it blocks operations still. */
+        if (stale && !(slot->holder.recorded && slot->holder.block & lock->blocked)) continue;
         /* A process may have several descriptors of one lock. */
         if (i > 0 && findings[i - 1].pid == findings[i].pid && findings[i - 1].slot == findings[i].slot) continue;
         join_finding(joining, lock, slot, &findings[i]);

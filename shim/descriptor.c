@@ -47,11 +47,13 @@ int descriptor_move_high(int descriptor, bool through_exec)
 
 void descriptor_start(void)
 {
-    /* Any open descriptor will do; a program that starts with none grows its table later. */
-    for (int descriptor = 0; descriptor < 3; descriptor++) {
-        int high = descriptor_copy_above(descriptor, base_for_limit());
-        if (high < 0) continue;
-        sys_close(high);
-        return;
-    }
+    /* Any open descriptor will do but one of a file that can be locked: to close its copy drops F_SETLK locks that came
+     * through exec.  Where there is no other, a handle is made for it. */
+    struct stat status;
+    int any = 0;
+    while (any < 3 && (sys_fstat(any, &status) < 0 || S_ISREG(status.st_mode) || S_ISBLK(status.st_mode))) any++;
+    int made = any == 3 ? sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0) : -1;
+    int high = descriptor_copy_above(any == 3 ? made : any, base_for_limit());
+    if (high >= 0) sys_close(high);
+    if (made >= 0) sys_close(made);
 }

@@ -85,10 +85,6 @@ static void append_word(struct text *text, const char *word, size_t longest)
     }
 }
 
-/* The first words of this process's records, which do not change. */
-static char own_words[128];
-static size_t own_words_length;
-
 static void append_process(struct text *text, const struct holder *holder)
 {
     text_append(text, "sum=........ pid=");
@@ -104,23 +100,24 @@ static void append_process(struct text *text, const struct holder *holder)
 
 static const struct holder *self_of(pid_t pid)
 {
+    /* The guard comes here outside the track's section: what is filled in by two threads at once is the same, and the
+     * pid, which says that it is there, comes last. */
     static struct holder self;
-    if (self.pid == pid) return &self;
+    if (__atomic_load_n(&self.pid, __ATOMIC_ACQUIRE) == pid) return &self;
+    struct holder found = {0};
     char command[17] = "";
     pid_t parent;
-    if (!holders_look_up(pid, &self.start, &parent, command)) self.start = 0;
-    self.boot = read_boot_id();
+    if (!holders_look_up(pid, &found.start, &parent, command)) found.start = 0;
+    found.boot = read_boot_id();
     struct stat status;
-    self.pid_space = sys_fstatat(AT_FDCWD, "/proc/self/ns/pid", &status, 0) == 0 ? status.st_ino : 0;
+    found.pid_space = sys_fstatat(AT_FDCWD, "/proc/self/ns/pid", &status, 0) == 0 ? status.st_ino : 0;
     struct utsname names;
-    struct text host = text_in(self.host, sizeof self.host);
+    struct text host = text_in(found.host, sizeof found.host);
     if (sys_call(SYS_uname, (long)&names, 0, 0, 0, 0, 0) == 0) append_word(&host, names.nodename, 32);
-    struct text word = text_in(self.command, sizeof self.command);
+    struct text word = text_in(found.command, sizeof found.command);
     append_word(&word, command, 48);
-    self.pid = pid;
-    struct text words = text_in(own_words, sizeof own_words);
-    append_process(&words, &self);
-    own_words_length = words.length;
+    self = found;
+    __atomic_store_n(&self.pid, pid, __ATOMIC_RELEASE);
     return &self;
 }
 
@@ -182,7 +179,7 @@ static void append_reason(struct text *text, const char *reason)
         text_append_bytes(text, whole.bytes, whole.length);
         return;
     }
-    size_t kept = room - (sizeof cut - 1);
+    size_t kept = room < sizeof cut ? 0 : room - (sizeof cut - 1);
     while (kept && (whole.bytes[kept] & 0xc0) == 0x80) kept--;
     text_append_bytes(text, whole.bytes, kept);
     text_append(text, cut);
@@ -204,13 +201,10 @@ static void put_checksum(char *record)
 }
 
 /* Builds a record, HOLDERS_RECORD_SIZE bytes and a NUL, but for its checksum; returns where its since= is. */
-static size_t build_record(char *record, const struct holder *holder, bool own, const char *reason)
+static size_t build_record(char *record, const struct holder *holder, const char *reason)
 {
     struct text text = text_in(record, HOLDERS_RECORD_SIZE + 1);
-    if (own)
-        text_append_bytes(&text, own_words, own_words_length);
-    else
-        append_process(&text, holder);
+    append_process(&text, holder);
     text_append_number(&text, holder->uid);
     text_append(&text, " mode=");
     text_append(&text, policy_mode_name(holder->mode));
@@ -259,7 +253,9 @@ int64_t holders_now(void)
 
 static struct holder describe_self(int lock_descriptor, uid_t uid, const struct holder_note *note)
 {
-    struct holder self = *self_of(note->process ? note->process : sys_getpid());
+    pid_t pid = note->process ? note->process : sys_getpid();
+    struct holder self = *self_of(pid);
+    self.pid = pid; /* another thread may be filling in the same */
     self.uid = uid;
     self.mode = note->mode;
     self.family = note->family;
@@ -296,13 +292,13 @@ static void write_own_record(int lock_descriptor, int slot, const struct holder_
     uid_t uid = sys_geteuid();
     if (!note->process) {
         const struct holder self = describe_self(lock_descriptor, uid, note);
-        build_record(record, &self, true, note->reason);
+        build_record(record, &self, note->reason);
         write_record(lock_descriptor, slot, record, false);
         return;
     }
     if (!says_the_same(lock_descriptor, uid, note)) {
         const struct holder self = describe_self(lock_descriptor, uid, note);
-        last.since = build_record(last.record, &self, true, note->reason);
+        last.since = build_record(last.record, &self, note->reason);
         last.process = note->process;
         last.uid = uid;
         last.descriptor = lock_descriptor;
@@ -443,7 +439,7 @@ int holders_claim(int lock_descriptor, const struct holder_note *note)
 {
     pid_t pid = 0; /* asked for when slot 0 is not to be had */
     struct flock range;
-    for (int try = 0; try < FIRST_TRIES + HOLDERS_SLOTS;) {
+    for (int try = 0; try < FIRST_TRIES + HOLDERS_SLOTS; try++) {
         if (try == 2) pid = note->process ? note->process : sys_getpid();
         int slot = slot_to_try(pid, try);
         int result = lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
@@ -456,14 +452,10 @@ int holders_claim(int lock_descriptor, const struct holder_note *note)
             return slot;
         }
         if (result != -EAGAIN && result != -EACCES) return -1; /* a read-only descriptor, no memory */
-        /* Step over the whole range that is in the way: one byte for a slot, everything for flock(1). */
-        int step = 1;
-        if (try >= FIRST_TRIES)
-            if (lock_slots(lock_descriptor, F_OFD_GETLK, F_WRLCK, slot, 1, &range) == 0 && range.l_type != F_UNLCK) {
-                off_t end = range.l_len ? range.l_start + range.l_len : HOLDERS_SLOT_BYTE + HOLDERS_SLOTS;
-                if (end > HOLDERS_SLOT_BYTE + slot + 1) step = (int)(end - HOLDERS_SLOT_BYTE - slot);
-            }
-        try += step;
+        /* flock --fcntl has all of them. */
+        if (try == FIRST_TRIES && lock_slots(lock_descriptor, F_OFD_GETLK, F_WRLCK, slot, 1, &range) == 0 &&
+            range.l_type != F_UNLCK && range.l_start <= HOLDERS_SLOT_BYTE && range.l_len == 0)
+            return -1;
     }
     return -1;
 }
@@ -485,7 +477,7 @@ void holders_rewrite_for(int lock_descriptor, const struct holder *holder, enum 
     changed.since_ms = holders_now();
     lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, holder->slot, 1, &range);
     char record[HOLDERS_RECORD_SIZE + 1];
-    build_record(record, &changed, false, *holder->reason ? holder->reason : NULL);
+    build_record(record, &changed, *holder->reason ? holder->reason : NULL);
     write_record(lock_descriptor, holder->slot, record, false);
     lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, holder->slot, 1, &range);
 }

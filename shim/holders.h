@@ -43,7 +43,7 @@ struct holder_note {
     enum lock_mode mode;
     int family;
     unsigned block;
-    const char *reason; /* or NULL; cut to what fits, 50 bytes at least */
+    const char *reason; /* or NULL; cut to what fits, some 40 bytes at the least, mostly 100 */
     int64_t since_ms;   /* wall clock, milliseconds since 1970; 0: now */
     pid_t process;      /* this process, where the caller knows it and has blocked all signals; else 0 */
 };
@@ -52,7 +52,7 @@ struct holder_note {
 int64_t holders_now(void);
 
 /* This process, as its records tell of it.  Reads /proc at the first call in a process; where there is no /proc
- * the fields stay 0.  The caller must hold the track's lock, or be single-threaded. */
+ * the fields stay 0.  From any thread. */
 const struct holder *holders_self(void);
 
 /* Claims a free slot of the lock file for this process and writes its record.  Returns the slot, or -1 when

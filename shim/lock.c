@@ -85,7 +85,7 @@ void lock_name_of_inode(dev_t device, ino_t inode, struct lock_name *name)
 
 void lock_path(const char *directory, const struct lock_name *name, char *path)
 {
-    struct text text = text_in(path, PATH_MAX);
+    struct text text = text_in(path, LOCK_PATH_SIZE(directory));
     text_append(&text, directory);
     while (text.length > 1 && path[text.length - 1] == '/') path[--text.length] = '\0';
     text_append(&text, text.length == 1 ? ".qemu-" : "/.qemu-");
@@ -193,11 +193,6 @@ int lock_in_the_way(int lock_descriptor, enum lock_mode mode)
     return held ? held : held_by_others(lock_descriptor, mode, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES);
 }
 
-bool lock_is_elsewhere(int lock_descriptor)
-{
-    return held_by_others(lock_descriptor, LOCK_EXCLUSIVE, LOCK_BYTE, LOCK_BYTES) > 0;
-}
-
 /* Does a writer wait for this lock? */
 static bool gate_is_closed(int descriptor)
 {
@@ -216,6 +211,11 @@ static void unlock_fresh(int descriptor, int start)
 static int pair_start(int family)
 {
     return family ? LOCK_FAMILY_BYTE + (family - 1) * LOCK_BYTES : LOCK_BYTE;
+}
+
+bool lock_is_elsewhere(int lock_descriptor, int family)
+{
+    return held_by_others(lock_descriptor, LOCK_EXCLUSIVE, pair_start(family), LOCK_BYTES) > 0;
 }
 
 /* Locks bytes 0-1; or, where relatives hold those, the first pair of the descendants' bytes that is free.  Only with
@@ -328,7 +328,7 @@ static void record(struct lock *lock, const struct lock_request *request, const 
 enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
                            struct lock_problem *problem)
 {
-    char path[PATH_MAX];
+    char path[LOCK_PATH_SIZE(request->directory)];
     lock_path(request->directory, request->name, path);
     *lock = (struct lock){.descriptor = -1, .slot = -1};
     problem->blocked = 0;
@@ -414,8 +414,24 @@ bool lock_says_inactive(const struct lock *lock)
     return lock->slot >= 0 && holders_read(lock->descriptor, lock->slot, &holder) && holder.mode == LOCK_INACTIVE;
 }
 
+/* From a record alone to a lock: nothing is held yet, so it is taken as a new one is. */
+static enum lock_result lock_recorded(struct lock *lock, const struct lock_request *request,
+                                      struct lock_problem *problem)
+{
+    int family;
+    int result = take_requested(lock->descriptor, request, &family, problem);
+    if (result < 0) return problem->blocked ? LOCK_BUSY : lock_error(result, problem);
+    lock->family = family;
+    lock->block = request->block;
+    lock->mode = request->mode;
+    const struct holder_note note = note_of(lock);
+    holders_rewrite(lock->descriptor, lock->slot, &note);
+    return LOCK_TAKEN;
+}
+
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem)
 {
+    if (lock->mode < LOCK_SHARED && request->mode >= LOCK_SHARED) return lock_recorded(lock, request, problem);
     problem->blocked = blocker_find(lock->descriptor, request->operations);
     if (problem->blocked) return LOCK_BUSY;
     int result = try_lock(lock->descriptor, request->mode, pair_start(lock->family));
@@ -423,10 +439,7 @@ enum lock_result lock_convert(struct lock *lock, const struct lock_request *requ
     /* Up: those on the other pairs of bytes have not seen this mode yet. */
     if (request->mode > lock->mode && lock_in_the_way(lock->descriptor, request->mode) != 0 &&
         !family_holds(lock->descriptor, request->mode, request->family, 1)) {
-        if (lock->mode < LOCK_SHARED)
-            unlock_fresh(lock->descriptor, pair_start(lock->family));
-        else
-            try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
+        try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
         return LOCK_BUSY;
     }
     lock->mode = request->mode;
@@ -472,7 +485,7 @@ void lock_release(struct lock *lock)
 
 int lock_open_existing(const char *directory, const struct lock_name *name, struct lock_problem *problem)
 {
-    char path[PATH_MAX];
+    char path[LOCK_PATH_SIZE(directory)];
     struct stat status;
     lock_path(directory, name, path);
     int descriptor = open_or_create(path, false, problem);

@@ -57,7 +57,8 @@ void lock_name_of_path(const char *real_path, struct lock_name *name);
 /* sha1 of "inode:MAJOR:MINOR:INODE", decimal numbers. */
 void lock_name_of_inode(dev_t device, ino_t inode, struct lock_name *name);
 
-/* The lock file's path into path[PATH_MAX]. */
+/* The lock file's path into path[LOCK_PATH_SIZE(directory)]. */
+#define LOCK_PATH_SIZE(directory) (strlen(directory) + sizeof "/.qemu-.lock" + 40)
 void lock_path(const char *directory, const struct lock_name *name, char *path);
 
 struct lock_request {
@@ -120,8 +121,9 @@ int lock_open_existing(const char *directory, const struct lock_name *name, stru
  * open file description are not seen. */
 int lock_in_the_way(int lock_descriptor, enum lock_mode mode);
 
-/* Do others hold bytes 0-1?  Never while this open file description has them exclusively: then they were passed on. */
-bool lock_is_elsewhere(int lock_descriptor);
+/* Do others hold bytes 0-1, or the family's pair?  Never while this open file description has them exclusively: then
+ * they were passed on. */
+bool lock_is_elsewhere(int lock_descriptor, int family);
 
 /* ---- waiting (lock_wait.c) -------------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
  * to acquisition: 27 us median against 22 us for F_OFD_SETLKW, which cannot be used: it knows no time limit, and
  * two holders that wait for an upgrade of the same lock hang for ever. */
 #include <errno.h>
+#include <string.h>
 #include <sys/inotify.h>
 
 #include "lock.h"
@@ -26,7 +27,7 @@ static int64_t monotonic_now(void)
 static bool watch_lock_file(struct lock_waiter *waiter)
 {
     int before = waiter->watch;
-    char path[PATH_MAX];
+    char path[LOCK_PATH_SIZE(waiter->directory)];
     lock_path(waiter->directory, waiter->name, path);
     if (waiter->inotify < 0) return false;
     waiter->watch = (int)sys_call(SYS_inotify_add_watch, waiter->inotify, (long)path,

@@ -95,11 +95,14 @@ static ssize_t resolve_by_walking(const char *name, char *path)
 }
 
 /* The real path of the open directory that this thread asked for last.  rm -r deletes thousands of names in one, and to
- * ask /proc for its path is half of what the guard costs.  Good for one tick of the clock, 1 to 10 ms: who moves the
- * directory in that moment might as well have done so between our question and the deletion.  generation is odd while
+ * ask /proc for its path is half of what the guard costs.  Good for one tick of the clock, 1 to 10 ms, and until this
+ * process renames anything: another that moves the directory in that moment might as well have done so between our
+ * question and the deletion.  generation is odd while
  * the entry changes, so that a signal handler in between leaves it alone. */
+static _Atomic unsigned renames;
 static _Thread_local struct {
     volatile unsigned generation;
+    unsigned renames;
     int descriptor;
     dev_t device;
     ino_t inode;
@@ -107,6 +110,11 @@ static _Thread_local struct {
     ssize_t length; /* 0: empty */
     char path[256];
 } last_directory;
+
+void realpath_forget(void)
+{
+    atomic_fetch_add(&renames, 1);
+}
 
 static ssize_t read_directory_link(int directory, char *path)
 {
@@ -121,11 +129,13 @@ static ssize_t path_of_open_directory(int directory, char *path)
     struct timespec tick;
     if (sys_fstat(directory, &status) < 0 || clock_gettime(CLOCK_MONOTONIC_COARSE, &tick) < 0)
         return read_directory_link(directory, path);
+    const unsigned renamed = atomic_load(&renames);
     unsigned generation = last_directory.generation;
     atomic_signal_fence(memory_order_seq_cst);
-    if (generation % 2 == 0 && last_directory.length && last_directory.descriptor == directory &&
-        last_directory.device == status.st_dev && last_directory.inode == status.st_ino &&
-        last_directory.tick.tv_sec == tick.tv_sec && last_directory.tick.tv_nsec == tick.tv_nsec) {
+    if (generation % 2 == 0 && last_directory.length && last_directory.renames == renamed &&
+        last_directory.descriptor == directory && last_directory.device == status.st_dev &&
+        last_directory.inode == status.st_ino && last_directory.tick.tv_sec == tick.tv_sec &&
+        last_directory.tick.tv_nsec == tick.tv_nsec) {
         ssize_t length = last_directory.length;
         memcpy(path, last_directory.path, (size_t)length);
         atomic_signal_fence(memory_order_seq_cst);
@@ -135,6 +145,7 @@ static ssize_t path_of_open_directory(int directory, char *path)
     if (length <= 0 || (size_t)length > sizeof last_directory.path || last_directory.generation % 2) return length;
     last_directory.generation++;
     atomic_signal_fence(memory_order_seq_cst);
+    last_directory.renames = renamed;
     last_directory.descriptor = directory;
     last_directory.device = status.st_dev;
     last_directory.inode = status.st_ino;

@@ -25,4 +25,7 @@ ssize_t realpath_of_descriptor(int descriptor, char *path, bool *deleted);
  * searched, -EISDIR when name ends in a slash or a dot. */
 ssize_t realpath_of_name(int directory, const char *name, bool follow, char *path);
 
+/* Directories have been renamed: paths that were remembered count no longer. */
+void realpath_forget(void);
+
 #endif

@@ -235,6 +235,17 @@ static struct section *section_page(void)
 static int watcher = -1;
 static int watcher_watch = -1; /* what it watches still */
 
+/* Is it still ours?  The program may have closed the number by a system call of its own, and what it opened there since
+ * must not be read from. */
+static bool is_inotify(int descriptor)
+{
+    static const char expected[] = "anon_inode:inotify";
+    char link[32], kind[sizeof expected];
+    realpath_descriptor_link(descriptor, link);
+    return sys_readlinkat(AT_FDCWD, link, kind, sizeof kind) == (ssize_t)sizeof expected - 1 &&
+           memcmp(kind, expected, sizeof expected - 1) == 0;
+}
+
 /* Until then its events pile up.  When nobody waits for us: it takes 16 us. */
 static void unwatch(void)
 {
@@ -249,7 +260,7 @@ static void adopt_after_fork(void)
     /* The parent's: two who read from one instance take each other's events. */
     if (watcher < 0) return;
     set_entry(watcher, 0);
-    sys_close(watcher);
+    if (is_inotify(watcher)) sys_close(watcher);
     watcher = -1;
 }
 
@@ -353,6 +364,12 @@ static void after_fork_in_child(void)
 
 void track_start(void)
 {
+    /* Claimed here: a vfork child that came first would take it for its own. */
+    struct section *page = section_page();
+    if (!page->process) {
+        page->process = sys_getpid();
+        claimed_once = true;
+    }
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
@@ -452,17 +469,6 @@ static void uncount_hold(uint32_t number, enum lock_mode mode, bool inheritable)
 }
 
 /* ---- the parked inotify instance ------------------------------------------------------------------------ */
-
-/* Is it still ours?  The program may have closed the number by a system call of its own, and what it opened there since
- * must not be read from. */
-static bool is_inotify(int descriptor)
-{
-    static const char expected[] = "anon_inode:inotify";
-    char link[32], kind[sizeof expected];
-    realpath_descriptor_link(descriptor, link);
-    return sys_readlinkat(AT_FDCWD, link, kind, sizeof kind) == (ssize_t)sizeof expected - 1 &&
-           memcmp(kind, expected, sizeof expected - 1) == 0;
-}
 
 int track_take_watcher(void)
 {
@@ -963,7 +969,8 @@ static bool tell_own(uint32_t number, struct track_own *own)
 {
     if (!number || image_at(number)->lock.descriptor < 0) return false;
     const struct image *image = image_at(number);
-    *own = (struct track_own){image->name, image->lock.descriptor, image->lock.mode, image->lock.block};
+    *own = (struct track_own){image->name, image->lock.descriptor, image->lock.mode, image->lock.family,
+                              image->lock.block};
     return true;
 }
 
@@ -1008,7 +1015,7 @@ void track_adopt_lock(const struct lock_name *name, int descriptor)
 void track_release_unused(void)
 {
     sys_signals before;
-    if (!atomic_load(&section)) return;
+    if (images_used == 1) return;
     if (enter(&before))
         for (uint32_t number = 1; number < images_used; number++) {
             struct image *image = image_at(number);

@@ -2,8 +2,9 @@
  *
  * The table maps a descriptor to a tracked image, and a tracked image counts the descriptors that need it
  * shared and exclusive.  The table is read without a lock, so a descriptor that is no image costs one load.
- * Everything else happens in a critical section with all signals blocked, so it can neither be interrupted by a
- * handler that comes here too nor be cancelled; no call of the program is made inside.
+ * A close takes its entry out by one exchange.  Everything else happens in a critical section with all signals blocked,
+ * so it can neither be interrupted by a handler that comes here too nor be cancelled; no call of the program is made
+ * inside.
  *
  * The unit of exchange is the hold: one claim on one image, which is either attached to a descriptor or in the
  * hands of a wrapper between two steps.  An open takes a hold and attaches it; a close detaches the hold, closes,
@@ -128,6 +129,7 @@ struct track_own {
     struct lock_name name;
     int descriptor; /* private */
     enum lock_mode mode;
+    int family;     /* which pair of the descendants' bytes has it, or 0 */
     unsigned block; /* operations that it forbids others */
 };
 

@@ -34,7 +34,7 @@ background() {
 # block OPERATIONS IMAGE [REASON]: somebody blocks these operations, and holds no lock.
 block() {
     background "$IMGLOCK" hold --no-lock --block "$1" --reason "${3:-$REASON}" "$2" -- sh -c 'echo ready; exec sleep 1000'
-    BLOCKER=imglock
+    BLOCKER=hold:sh
 }
 
 # block_wrapped OPERATIONS IMAGE: a program under the library does, which has the image open and a shared lock.  From
@@ -219,10 +219,10 @@ block_resize() {
     before=$(fingerprint disk.img | grep -o 'size [0-9]*')
     run block_resize "${machine[@]}"
     assert_line --partial '"desc": "Could not resize file: Device or resource busy"'
-    assert_one_line "$PWD/disk.img: cannot resize: blocked by imglock (pid $HOLDER, user root) for " ": $REASON"
+    assert_one_line "$PWD/disk.img: cannot resize: blocked by hold:sh (pid $HOLDER, user root) for " ": $REASON"
     run block_resize "${daemon[@]}"
     assert_line --partial '"desc": "Could not resize file: Device or resource busy"'
-    assert_one_line "$PWD/disk.img: cannot resize: blocked by imglock (pid $HOLDER, user root) for " ": $REASON"
+    assert_one_line "$PWD/disk.img: cannot resize: blocked by hold:sh (pid $HOLDER, user root) for " ": $REASON"
     assert_equal "$(fingerprint disk.img | grep -o 'size [0-9]*')" "$before"
     unblock
     run block_resize "${machine[@]}"
@@ -246,7 +246,7 @@ block_resize() {
     timeout 20 sh -c 'tail -f answers | grep -q -m 1 error'
     answer=$(grep error answers)
     assert_regex "$answer" 'Could not resize file: Device or resource busy'
-    assert_regex "$(cat errors)" "cannot resize: blocked by imglock \(pid $HOLDER, user root\) for .*: $REASON"
+    assert_regex "$(cat errors)" "cannot resize: blocked by hold:sh \(pid $HOLDER, user root\) for .*: $REASON"
     unblock
     echo '{"execute":"block_resize","arguments":{"node-name":"disk","size":2097152}} {"execute":"quit"}' >&8
     exec 8>&-
@@ -307,7 +307,7 @@ block_resize() {
     block write disk.img
     IMGLOCK_WAIT=0.3 run wrapped dd if=other of=disk.img conv=notrunc status=none
     assert_failure
-    assert_one_line "blocked by imglock (pid $HOLDER"
+    assert_one_line "blocked by hold:sh (pid $HOLDER"
     IMGLOCK_WAIT=20 LD_PRELOAD=$SHIM dd if=other of=disk.img conv=notrunc status=none 3>&- &
     local waiter=$!
     HOLDERS+=("$waiter")
@@ -385,7 +385,7 @@ cat 0
 @test "a program below imglock hold is blocked as everybody is" {
     run "$IMGLOCK" hold --block resize --reason "$REASON" disk.img -- "$IMGLOCK" truncate -s 0 disk.img
     assert_failure
-    assert_one_line "$PWD/disk.img: cannot resize: blocked by imglock (pid " ": $REASON"
+    assert_one_line "$PWD/disk.img: cannot resize: blocked by hold:imglock (pid " ": $REASON"
     assert_equal "$(stat -c %s disk.img)" 1048576
     run "$IMGLOCK" hold --block resize disk.img -- "$IMGLOCK" dd if=other of=disk.img conv=notrunc status=none
     assert_success
@@ -396,10 +396,10 @@ cat 0
     local first=$HOLDER
     block unlink,resize disk.img 'a backup'
     run wrapped rm disk.img
-    assert_one_line "cannot delete: blocked by imglock (pid $HOLDER, user root) for " ': a backup'
+    assert_one_line "cannot delete: blocked by hold:sh (pid $HOLDER, user root) for " ': a backup'
     run wrapped truncate -s 0 disk.img
     assert_failure
-    assert_one_line "cannot resize: blocked by imglock (pid "
+    assert_one_line "cannot resize: blocked by hold:sh (pid "
     assert_output --regexp ': a (snapshot|backup)'
     # One of them goes, and the other still blocks.
     unblock
@@ -407,7 +407,7 @@ cat 0
     mv moved.img disk.img
     run wrapped truncate -s 0 disk.img
     assert_failure
-    assert_one_line "cannot resize: blocked by imglock (pid $first, user root) for " ': a snapshot'
+    assert_one_line "cannot resize: blocked by hold:sh (pid $first, user root) for " ': a snapshot'
 }
 
 @test "IMGLOCK_GUARD=none does not lift a blocker" {
@@ -424,7 +424,7 @@ cat 0
     block $ALL disk.img
     run wrapped truncate -s 2M disk.img
     assert_success
-    assert_line --partial "blocked by imglock (pid $HOLDER, user root) for "
+    assert_line --partial "blocked by hold:sh (pid $HOLDER, user root) for "
     assert_equal "$(stat -c %s disk.img)" 2097152
     run wrapped dd if=other of=disk.img status=none
     assert_success
@@ -432,11 +432,11 @@ cat 0
     assert_equal "$(cat disk.img)" other
     run wrapped mv disk.img elsewhere
     assert_success
-    assert_one_line "cannot rename: blocked by imglock" ": $REASON"
+    assert_one_line "cannot rename: blocked by hold:sh" ": $REASON"
     mv elsewhere disk.img
     run wrapped rm disk.img
     assert_success
-    assert_one_line "cannot delete: blocked by imglock" ": $REASON"
+    assert_one_line "cannot delete: blocked by hold:sh" ": $REASON"
     [ ! -e disk.img ]
 }
 
@@ -542,7 +542,7 @@ rename: 0'
     background "$IMGLOCK" hold --block resize --reason "$REASON" disk.img -- sh -c 'echo ready; exec sleep 1000'
     assert_equal "$(locks disk.img | grep -v 1024)" $'write 0-1\nread 18-18'
     run wrapped cat disk.img
-    assert_one_line "cannot open for reading: locked exclusively by imglock (pid $HOLDER, user root) for " ": $REASON"
+    assert_one_line "cannot open for reading: locked exclusively by hold:sh (pid $HOLDER, user root) for " ": $REASON"
     unblock
     background "$IMGLOCK" hold -s --block rename,unlink disk.img -- sh -c 'echo ready; exec sleep 1000'
     assert_equal "$(locks disk.img | grep -v 1024)" $'read 0-1\nread 19-20'
@@ -558,9 +558,9 @@ rename: 0'
 @test "hold: the reason without a blocker is in the line of a refusal, too" {
     background "$IMGLOCK" hold --reason "$REASON" disk.img -- sh -c 'echo ready; exec sleep 1000'
     run wrapped cat disk.img
-    assert_one_line "locked exclusively by imglock (pid $HOLDER, user root) for " ": $REASON"
+    assert_one_line "locked exclusively by hold:sh (pid $HOLDER, user root) for " ": $REASON"
     run "$IMGLOCK" hold -s disk.img -- echo ran
-    assert_one_line "cannot hold shared: locked exclusively by imglock (pid $HOLDER, user root) for " ": $REASON"
+    assert_one_line "cannot hold shared: locked exclusively by hold:sh (pid $HOLDER, user root) for " ": $REASON"
 }
 
 @test "hold: IMGLOCK_BLOCK and IMGLOCK_REASON are the defaults, and the command's environment stays as it is" {
@@ -586,7 +586,7 @@ rename: 0'
     for image in disk.img disk.qcow2; do
         run wrapped rm $image
         assert_failure
-        assert_one_line "$PWD/$image: cannot delete: blocked by imglock"
+        assert_one_line "$PWD/$image: cannot delete: blocked by hold:sh"
     done
     passes bash -c 'echo >new.img'
     run wrapped rm new.img
@@ -622,7 +622,7 @@ one_safe_line() {
         assert_output 'unlink: EBUSY'
         output=$stderr
         one_safe_line
-        assert_output --partial "cannot delete: blocked by imglock (pid $HOLDER, user root) for "
+        assert_output --partial "cannot delete: blocked by hold:sh (pid $HOLDER, user root) for "
         run --separate-stderr "$IMGLOCK" status -rn -o MODE,PID,BLOCKS,KIND,UID disk.img
         assert_line "none $HOLDER unlink blocker 0"
         run --separate-stderr "$IMGLOCK" status -n -o PID,REASON disk.img

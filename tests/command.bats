@@ -211,8 +211,12 @@ END
     IMGLOCK_GUARD=everything IMGLOCK_KEY=name failed_125 "makes no sense" "$HELPERS/cli_open"
     assert_line "imglock: IMGLOCK_GUARD=everything makes no sense; it takes none, or any of truncate,unlink,rename"
     assert_line "imglock: IMGLOCK_KEY=name makes no sense; it takes path or inode"
-    failed_125 "IMGLOCK_WAIT=soon makes no sense; it takes seconds" -w soon "$HELPERS/cli_open"
-    failed_125 "IMGLOCK_MODE=rw makes no sense; it takes auto" --mode rw "$HELPERS/cli_open"
+    IMGLOCK_WAIT=soon failed_125 "IMGLOCK_WAIT=soon makes no sense; it takes seconds" "$HELPERS/cli_open"
+    # An option is named as it was typed.
+    failed_125 "imglock: -w '-1' makes no sense; it takes seconds" -w -1 "$HELPERS/cli_open"
+    failed_125 "imglock: --mode 'rw' makes no sense; it takes auto" --mode rw "$HELPERS/cli_open"
+    IMGLOCK_WAIT=soon run "$IMGLOCK" -w 1 "$HELPERS/cli_open" disk.img
+    assert_output opened
     IMGLOCK_DIR=relative failed_125 "IMGLOCK_DIR=relative makes no sense" "$HELPERS/cli_open"
     IMGLOCK_BLOCK=read failed_125 "IMGLOCK_BLOCK=read makes no sense" "$HELPERS/cli_open"
 }
@@ -259,13 +263,37 @@ END
     assert_output ""
 }
 
+@test "--help, the man page and the completion name the modes that --mode takes" {
+    run "$IMGLOCK" --mode bogus true
+    local modes=${output##*it takes }
+    assert_equal "$(wc -w <<<"$modes")" 7
+    "$IMGLOCK" --help >help
+    assert_equal "$(sed -n 's/^ *--mode <mode> *//p' help)" "$modes"
+    assert_equal "$(groff -mdoc -Tascii -P-c -rLL=500n "$TOP/man/imglock.1" | col -b |
+        sed -n 's/.*One of \(.*\); see IMGLOCK_MODE in.*/\1/p' | sed 's/ and / or /')" "$modes"
+    # shellcheck disable=SC1091,SC2034 # bash-completion's own names
+    offered=$(
+        source "$TOP/cli/completion/imglock.bash"
+        COMP_WORDS=("$IMGLOCK" --mode '') COMP_CWORD=2 COMPREPLY=()
+        _imglock
+        echo "${COMPREPLY[*]}"
+    )
+    assert_equal "$offered" "$(sed 's/,//g; s/ or / /' <<<"$modes")"
+}
+
 # ---- finding the command ---------------------------------------------------------------------------------------------
 
 @test "a command that is not there: 127; that cannot be executed: 126" {
     run -127 "$IMGLOCK" no-such-command
     assert_output "imglock: no-such-command: No such file or directory"
     run -127 "$IMGLOCK" ./no-such-command
+    assert_equal "${#lines[@]}" 1
     run -127 "$IMGLOCK" ''
+    for word in help version; do
+        run -127 env PATH=/nonexistent "$IMGLOCK" "$word"
+        assert_line --index 0 "imglock: $word: No such file or directory"
+        assert_line --index 1 --partial "Try 'imglock --help'"
+    done
     run "$IMGLOCK" ./disk.img
     assert_equal "$status" 126
     assert_output "imglock: ./disk.img: Permission denied"
@@ -441,7 +469,7 @@ not_run_with() {
     background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 60'
     run wrapped "$HELPERS/cli_open" disk.img
     assert_failure
-    assert_output --partial "locked exclusively by imglock (pid $BACKGROUND, user "
+    assert_output --partial "locked exclusively by hold:sh (pid $BACKGROUND, user "
     run wrapped cat disk.img
     assert_failure
     kill "$BACKGROUND"
@@ -493,6 +521,56 @@ not_run_with() {
     release
     wait "$waiter"
     assert_equal "$(cat result)" ran
+}
+
+# hold_on_terminal ARGUMENT...: imglock hold, standard error being a terminal.  Prints what comes there.
+hold_on_terminal() {
+    python3 - "$IMGLOCK" hold "$@" <<'SCRIPT'
+import os, pty, subprocess, sys
+master, slave = pty.openpty()
+hold = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=slave)
+os.close(slave)
+said = b""
+try:
+    while more := os.read(master, 4096):
+        said += more
+except OSError:
+    pass
+print(said.decode().replace("\r", ""), end="")
+sys.exit(hold.wait())
+SCRIPT
+}
+
+@test "hold -w: on a terminal, and with IMGLOCK_LOG=debug, it says after a second whom it waits for, once" {
+    hold disk.img
+    run hold_on_terminal -w 1.7 disk.img -- echo ran
+    assert_equal "$status" 1
+    assert_equal "${#lines[@]}" 2
+    assert_line --index 0 --partial "imglock: $PWD/disk.img: waiting; locked exclusively by holder (pid $HOLDER, user "
+    assert_line --index 1 --partial "imglock: $PWD/disk.img: cannot hold exclusively: locked exclusively by holder (pid $HOLDER, user "
+    run hold_on_terminal -w 0.5 disk.img -- echo ran
+    assert_equal "${#lines[@]}" 1
+    refute_output --partial waiting
+    IMGLOCK_LOG=debug run "$IMGLOCK" hold -w 1.3 disk.img -- echo ran
+    assert_equal "$(grep -c ': waiting; locked exclusively by holder ' <<<"$output")" 1
+    run "$IMGLOCK" hold -w 1.3 disk.img -- echo ran
+    assert_equal "$status" 1
+    refute_output --partial waiting
+}
+
+@test "hold: records, messages and status name it by the command" {
+    background "$IMGLOCK" hold disk.img -- /bin/sh -c 'echo "$$"; cat /proc/$$/comm >comm; exec sleep 60'
+    eventually [ -s comm ]
+    assert_equal "$(cat "/proc/$BACKGROUND/comm") $(cat comm)" "hold:sh sh"
+    grep -aq "pid=$BACKGROUND .* cmd=hold:sh " "$(lock_file disk.img)"
+    assert_equal "$("$IMGLOCK" status -rn -o PID,KIND,COMMAND disk.img | head -n 1)" "$BACKGROUND holder hold:sh"
+    run "$IMGLOCK" hold disk.img -- true
+    assert_output --partial "locked exclusively by hold:sh (pid $BACKGROUND, user "
+    # A name that is too long is cut.
+    printf '#!/bin/sh\necho ready\nexec sleep 60\n' >nightly-backup.sh
+    chmod +x nightly-backup.sh
+    background "$IMGLOCK" hold other.img -- ./nightly-backup.sh
+    assert_equal "$(cat "/proc/$BACKGROUND/comm")" "hold:nightly-ba"
 }
 
 @test "hold: IMGLOCK_WAIT counts, options come first, and neither is left in the command's environment" {
@@ -631,7 +709,7 @@ not_run_with() {
     assert_equal "$status" 1
     IMGLOCK_FAMILY=off run "$IMGLOCK" hold disk.img -- "$IMGLOCK" "$HELPERS/cli_open" disk.img
     assert_failure
-    assert_output --partial "locked exclusively by imglock"
+    assert_output --partial "locked exclusively by hold:imglock (pid "
 }
 
 @test "hold: IMGLOCK_ON_CONFLICT=warn and IMGLOCK_ON_ERROR=allow let the command run, with the line" {
@@ -663,6 +741,7 @@ not_run_with() {
     failed_125 "hold: -w 'soon' makes no sense; it takes seconds" hold -w soon disk.img -- echo ran
     failed_125 "it is neither a regular file nor a block device" hold / -- echo ran
     failed_125 "cannot tell its lock's path: No such file or directory" hold /no/such/disk.img -- echo ran
+    failed_125 "imglock: '': cannot tell its lock's path: No such file or directory" hold "" -- echo ran
     IMGLOCK_KEY=x failed_125 "IMGLOCK_KEY=x makes no sense" hold disk.img -- echo ran
 }
 
@@ -899,6 +978,13 @@ not_run_with() {
     assert_output -- --mode
     run offers "$IMGLOCK" --mode s
     assert_output shared
+    run offers "$IMGLOCK" audit --v
+    assert_output -- --version
+    compopt() { :; }
+    run offers "$IMGLOCK" hold --block write,re
+    assert_output $'write,resize\nwrite,rename'
+    run offers "$IMGLOCK" hold --block resize,write,re
+    assert_output resize,write,rename
     run offers "$IMGLOCK" docto
     assert_output doctor
     run offers "$IMGLOCK" hold --conf
@@ -909,6 +995,14 @@ not_run_with() {
     "$IMGLOCK" --help | grep -oE -- '--[a-z-]+' | sort -u | grep -vx -- -- >helped
     grep -oE -- "--[a-z][a-z-]+" "$TOP/cli/completion/imglock.bash" | sort -u >offered
     run comm -3 helped offered
+    assert_output ""
+}
+
+@test "the synopsis of the man page has every line of --help's usage" {
+    "$IMGLOCK" --help | sed -n 's/^ imglock \([a-z]*\) .*/\1/p' | sort >helped
+    awk '/^\.Sh/ {on = /SYNOPSIS/} on && /^\.Cm/ {print $2}' "$TOP/man/imglock.1" | sort >explained
+    [ "$(wc -l <helped)" -ge 10 ]
+    run diff helped explained
     assert_output ""
 }
 

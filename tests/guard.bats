@@ -234,3 +234,45 @@ rename: ENOENT'
     done
     [ -s disk.qcow2 ]
 }
+
+@test "a holder's helper that has the image open may truncate and rename it as its holder may" {
+    new_image
+    run wrapped python3 -c '
+import os, subprocess, sys
+os.open("disk.qcow2", os.O_RDWR)
+sys.exit(subprocess.run(["python3", "-c", """
+import os
+os.open("disk.qcow2", os.O_RDWR)
+os.truncate("disk.qcow2", 4096)
+os.rename("disk.qcow2", "away.qcow2")
+"""]).returncode)'
+    assert_success
+    assert_output ''
+}
+
+@test "a directory that the program has just renamed is not taken for the one it was" {
+    mkdir here
+    cp "$BATS_FILE_TMPDIR/disk.qcow2" here/disk.qcow2
+    hold here/disk.qcow2 read
+    # Many times, since the clock may tick in between.
+    run wrapped python3 -c '
+import os
+here = os.open("here", os.O_RDONLY)
+for i in range(200):
+    os.rename("here", "there")
+    try:
+        os.unlink("nothing", dir_fd=here)
+    except FileNotFoundError:
+        pass
+    open("there/nothing", "w").close()
+    os.unlink("nothing", dir_fd=here)
+    os.rename("there", "here")
+    try:
+        os.unlink("disk.qcow2", dir_fd=here)
+        print("deleted")
+        break
+    except OSError:
+        pass'
+    refute_line deleted
+    [ -e here/disk.qcow2 ]
+}

@@ -261,6 +261,24 @@ unrecognized option '--to'|inactivate disk.img --to 1
 END
 }
 
+@test "an image, or a lock directory, that is not there" {
+    for arguments in "handoff %s --to $$" "activate %s --to $$" "inactivate %s"; do
+        # shellcheck disable=SC2059 # the image
+        read -ra words < <(printf "$arguments\n" none.img)
+        run "$IMGLOCK" "${words[@]}"
+        assert_equal "$status" 125
+        assert_output --regexp "^imglock: $PWD/none.img: cannot .*: the image does not exist\$"
+        # shellcheck disable=SC2059 # the image
+        read -ra words < <(printf "$arguments\n" disk.img)
+        IMGLOCK_DIR=$PWD/nowhere run "$IMGLOCK" "${words[@]}"
+        assert_equal "$status" 125
+        assert_output --regexp "^imglock: $IMAGE: cannot .*: the lock directory $PWD/nowhere does not exist\$"
+    done
+    run "$IMGLOCK" inactivate ''
+    assert_equal "$status" 125
+    assert_output --partial "imglock: '': cannot inactivate: "
+}
+
 @test "an image that nobody ever locked, and one that nobody holds" {
     for arguments in "handoff disk.img --to $$" "activate disk.img --to $$" "inactivate disk.img"; do
         # shellcheck disable=SC2086 # words
@@ -334,6 +352,41 @@ time.sleep(100)' >thread 3>&- &
     owner_is "$SOURCE"
 }
 
+@test "shared holders of another user: one is out of reach, two are several" {
+    chmod 666 disk.img
+    hold disk.img read
+    SOURCE=$HOLDER
+    user_holds "$HELPERS/holder" inactive
+    TARGET=$!
+    local unreachable="holder (pid $SOURCE) runs as another user: this needs root or the same user; holder (pid $SOURCE) holds the lock shared"
+    for arguments in "handoff disk.img --to $TARGET" "inactivate disk.img"; do
+        # shellcheck disable=SC2086 # words
+        run "${NOBODY[@]}" "$IMGLOCK" $arguments
+        assert_equal "$status" 125
+        assert_output --partial "$unreachable"
+    done
+    # One that is out of reach and one that is not.
+    IMGLOCK_MODE=shared user_holds "$HELPERS/holder" shared
+    run "${NOBODY[@]}" "$IMGLOCK" inactivate disk.img
+    assert_equal "$status" 1
+    assert_output --partial "several programs hold it shared; "
+    finish "$!"
+    hold disk.img read
+    run "${NOBODY[@]}" "$IMGLOCK" inactivate disk.img
+    assert_equal "$status" 1
+    assert_output --partial "several programs hold it shared; "
+}
+
+@test "a shared lock that another program than imglock's has" {
+    hold disk.img read
+    finish "$HOLDER"
+    "$HELPERS/status_lock" "$(lock_file disk.img)" r:0:2 >ready 3>&- &
+    HOLDERS+=("$!")
+    eventually [ -s ready ]
+    fails 1 "a program that left no record of itself holds the lock; a program that left no record of itself holds the lock shared" \
+        inactivate disk.img
+}
+
 @test "a source that is no program of imglock's" {
     IMGLOCK_MODE=inactive hold disk.img write
     TARGET=$HOLDER
@@ -355,7 +408,7 @@ time.sleep(100)' >thread 3>&- &
     HOLDERS+=("$helper")
     IMGLOCK_MODE=inactive hold disk.img write
     TARGET=$HOLDER
-    fails 1 "a descendant of the holder was let past the lock and uses the image; let it end; imglock (pid $SOURCE) holds" \
+    fails 1 "a descendant of the holder was let past the lock and uses the image; let it end; hold:env (pid $SOURCE) holds" \
         handoff disk.img --to "$TARGET"
     fails 1 "a descendant of the holder was let past" handoff disk.img --from "$SOURCE" --to "$TARGET"
     assert_equal "$(owned_bytes "$SOURCE")" 01
@@ -515,6 +568,9 @@ owner_by_rule() {
         if ((step <= 4)); then owner=$SOURCE; else owner=$TARGET; fi
         assert_equal "$step: $(owner_by_rule)" "$step: $owner"
         assert_equal "$step: $(status_owner)" "$step: $owner"
+        # A record that was not written anew is no user without a pid.
+        assert_equal "$step: $("$IMGLOCK" status -rn -o PID "$IMAGE" | sort -n | xargs)" \
+            "$step: $(printf '%s\n' "$SOURCE" "$TARGET" | sort -n | xargs)"
         run third_party
         assert_failure
         assert_output --partial "cannot open for writing: locked"

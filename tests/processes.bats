@@ -308,3 +308,21 @@ END
     wait "$HOLDER" || true
     lock_is free
 }
+
+@test "a vfork child that opens an image before its parent does leaves the parent's locks the parent's" {
+    truncate -s 1M disk.img other.img
+    mkfifo go said
+    LD_PRELOAD=$SHIM "$HELPERS/vfork_first" other.img disk.img <go >said 3>&- &
+    HOLDERS+=("$!")
+    exec {GO}>go {SAID}<said
+    read -r line <&"$SAID"
+    assert_equal "$line" open
+    run wrapped sh -c 'exec 5<>disk.img'
+    assert_failure
+    printf x >&"$GO"
+    read -r line <&"$SAID"
+    assert_equal "$line" closed
+    run wrapped sh -c 'exec 5<>disk.img'
+    assert_success
+    exec {GO}>&- {SAID}<&-
+}

@@ -263,3 +263,21 @@ END
     run unshare -m sh -c 'mount --bind other/disk.img disk.img && LD_PRELOAD=$SHIM exec wc -c disk.img'
     assert_output "1048576 disk.img"
 }
+
+@test "a lock by F_SETLK that came through exec on standard input is still there" {
+    echo data >data.txt
+    mkfifo ready
+    LIBRARY=$SHIM python3 -c '
+import fcntl, os
+data = os.open("data.txt", os.O_RDWR)
+os.dup2(data, 0)
+os.close(data)
+fcntl.lockf(0, fcntl.LOCK_EX)
+os.environ["LD_PRELOAD"] = os.environ["LIBRARY"]
+os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
+    HOLDERS+=("$!")
+    read -r _ <ready
+    run python3 -c 'import fcntl; fcntl.lockf(open("data.txt", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)'
+    assert_failure
+    assert_output --partial BlockingIOError
+}

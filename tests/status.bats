@@ -137,6 +137,10 @@ assert_no_control_bytes() {
     assert_equal "$(jq -r '.locks[0] | .pid, .image, .mode, (.uid|type), (.held|type), (.start|type), (.boot|type)' <<<"$output" | xargs)" \
         "${HOLDERS[0]} $PWD/disk.img exclusive number number number string"
     assert_equal "$(jq -r '.locks[1] | .pid, .since, .held' <<<"$output" | xargs)" "$HOLDER null null"
+    # A time has its date, with and without the other columns.
+    assert_equal "$(jq -r '.locks[0].since' <<<"$output")" "$(jq -r '.locks[0]."locked-since"' <<<"$output")"
+    assert_equal "$(date -d "$("$IMGLOCK" status -J disk.img | jq -r '.locks[0].since')" +%F)" "$(date +%F)"
+    [[ $("$IMGLOCK" status -J disk.img | jq -r '.locks[0].since') == 20*-*T*:* ]]
     run --separate-stderr "$IMGLOCK" status -J "$(mktemp -p . XXXXXX.img)"
     assert_equal "$status" 1
     assert_equal "$(jq -c . <<<"$output")" '{"locks":[]}'
@@ -234,7 +238,7 @@ assert_no_control_bytes() {
 @test "a child that inherited the image is found after its parent's death" {
     background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 1000'
     rows PID,KIND,COMMAND
-    assert_line "$HOLDER holder imglock"
+    assert_line "$HOLDER holder hold:sh"
     local child
     child=$(pgrep -P "$HOLDER")
     HOLDERS+=("$child")
@@ -295,6 +299,17 @@ assert_no_control_bytes() {
     run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status
     assert_equal "$status" 1
     assert_output ""
+}
+
+@test "a holder is told to a user who cannot look into it, though a process of that user shares its slot" {
+    hold disk.img
+    local holder=$HOLDER file slot
+    file=$(lock_file disk.img)
+    slot=$(sed -n "s/^lock:.*OFDLCK.* READ .* \(1[0-9]*\) \1\$/\1/p" "/proc/$holder/fdinfo/"*)
+    background "${NOBODY[@]}" "$HELPERS/status_lock" "$file" "s:$slot:1"
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND disk.img
+    assert_line "$holder exclusive holder"
+    refute_line --partial "$HOLDER "
 }
 
 @test "a holder in another pid namespace is told by the pid that it has here" {
@@ -556,10 +571,10 @@ reasoned() {
     reasoned -s --block unlink,resize --reason 'a reason'
     run "$IMGLOCK" status
     assert_equal "$(head -n 1 <<<"$output" | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE BLOCKS REASON"
-    assert_line --regexp "shared +holder +$HOLDER +root +imglock +[0-9:]{8} +resize,unlink +a reason\$"
+    assert_line --regexp "shared +holder +$HOLDER +root +hold:sh +[0-9:]{8} +resize,unlink +a reason\$"
     # To every user; and the program that was started has the same blockers.
     run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status
-    assert_line --regexp "shared +holder +$HOLDER +root +imglock +[0-9:]{8} +resize,unlink +a reason\$"
+    assert_line --regexp "shared +holder +$HOLDER +root +hold:sh +[0-9:]{8} +resize,unlink +a reason\$"
     rows PID,BLOCKS,REASON
     assert_line "$HOLDER resize,unlink a\\x20reason"
     assert_line "$(pgrep -P "$HOLDER") resize,unlink a\\x20reason"

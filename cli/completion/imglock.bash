@@ -36,10 +36,13 @@ _imglock_hold() {
     -w | --wait) mapfile -t COMPREPLY < <(compgen -W 'forever' -- "$cur") && return ;;
     -E | --conflict-exit-code | --reason) return ;;
     --block)
-        local before=
+        local before="" operation left=""
         [[ $cur == *,* ]] && before=${cur%,*},
+        for operation in write truncate resize rename unlink; do
+            [[ ,$before == *",$operation,"* ]] || left+=" $operation"
+        done
         compopt -o nospace
-        mapfile -t COMPREPLY < <(compgen -P "$before" -W 'write truncate resize rename unlink' -- "${cur##*,}")
+        mapfile -t COMPREPLY < <(compgen -P "$before" -W "$left" -- "${cur##*,}")
         return
         ;;
     esac
@@ -67,7 +70,7 @@ _imglock_audit() {
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     elif [[ $cur == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W '-o --output --help --' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W '-o --output --help --version --' -- "$cur")
     else
         mapfile -t COMPREPLY < <(compgen -c -- "$cur")
     fi
@@ -173,7 +176,7 @@ _imglock() {
         esac
     fi
     case $prev in
-    --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shared exclusive nolock' -- "$cur") && return ;;
+    --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shared exclusive nolock force-share inactive' -- "$cur") && return ;;
     -w | --wait) mapfile -t COMPREPLY < <(compgen -W 'forever' -- "$cur") && return ;;
     --audit)
         compopt -o filenames

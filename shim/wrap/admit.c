@@ -190,6 +190,9 @@ static int reopen_for_reading(const struct open_call *call, int descriptor)
     if (reading < 0) return -reading;
     bool same = sys_fstat(descriptor, &was) == 0 && sys_fstat(reading, &is) == 0 && was.st_dev == is.st_dev &&
                 was.st_ino == is.st_ino;
+    /* One that came through exec may have been read from already. */
+    long position = sys_call(SYS_lseek, descriptor, 0, SEEK_CUR, 0, 0, 0);
+    if (position > 0) sys_call(SYS_lseek, reading, position, SEEK_SET, 0, 0, 0);
     long result = same ? sys_call(SYS_dup3, reading, descriptor, call->flags & O_CLOEXEC, 0, 0, 0) : -ESTALE;
     sys_close(reading);
     return result < 0 ? (int)-result : 0;
@@ -288,6 +291,17 @@ int admit_descriptor(const struct open_call *call, int descriptor)
 
 enum { REOPENS = 16 }; /* a name that is replaced that often between open and lock is not replaced by chance */
 
+/* Does the mode of this image leave reading as a way out?  Apart, for the sake of its 4 KiB. */
+static __attribute__((noinline)) bool mode_lets_read(const struct settings *settings, const struct open_call *call,
+                                                     int handle)
+{
+    char path[PATH_MAX];
+    bool deleted;
+    if (realpath_of_descriptor(handle, path, &deleted) < 0) return false;
+    const struct policy_decision decision = policy_decide(settings, path, call->flags, true);
+    return decision.locked && !decision.refusal && !decision.insists && decision.mode >= LOCK_SHARED;
+}
+
 bool admit_reads_instead(const struct open_call *call)
 {
     const struct settings *settings = policy_settings();
@@ -298,7 +312,8 @@ bool admit_reads_instead(const struct open_call *call)
     look.flags |= O_PATH;
     int handle = sys_openat(call->directory, call->path, O_PATH | O_CLOEXEC, 0);
     bool image = handle >= 0 && sys_fstat(handle, &status) == 0 && image_possible(&status) &&
-                 is_image(settings, &look, handle, &status, true) && !settings->bad_variable;
+                 is_image(settings, &look, handle, &status, true) && !settings->bad_variable &&
+                 mode_lets_read(settings, call, handle);
     if (handle >= 0) sys_close(handle);
     return image;
 }

@@ -5,6 +5,7 @@
 
 #include "../audit.h"
 #include "../blocker.h"
+#include "../family.h"
 #include "../message.h"
 #include "../realpath.h"
 #include "../sys.h"
@@ -85,8 +86,9 @@ static bool is_same_file(int a, int b)
  * its helpers are beside it. */
 static bool is_in_the_way(const struct track_own *own)
 {
-    return own->mode == LOCK_EXCLUSIVE ? lock_is_elsewhere(own->descriptor)
-                                       : lock_in_the_way(own->descriptor, LOCK_EXCLUSIVE) != 0;
+    if (own->mode == LOCK_EXCLUSIVE) return lock_is_elsewhere(own->descriptor, own->family);
+    return lock_in_the_way(own->descriptor, LOCK_EXCLUSIVE) != 0 &&
+           !(own->family && family_holds(own->descriptor, LOCK_EXCLUSIVE, true, 1));
 }
 
 /* The guard on one image by its real path, if anybody ever locked it.  operations: what may be blocked.  guarded: it

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "../realpath.h"
 #include "guard.h"
 #include "real.h"
 
@@ -54,6 +55,7 @@ EXPORT int rename(const char *from, const char *to)
     struct guard guard;
     if (guard_both(&guard, AT_FDCWD, from, AT_FDCWD, to) < 0) return -1;
     int result = REAL(rename)(from, to);
+    realpath_forget();
     guard_end(&guard);
     return result;
 }
@@ -63,6 +65,7 @@ EXPORT int renameat(int from_directory, const char *from, int to_directory, cons
     struct guard guard;
     if (guard_both(&guard, from_directory, from, to_directory, to) < 0) return -1;
     int result = REAL(renameat)(from_directory, from, to_directory, to);
+    realpath_forget();
     guard_end(&guard);
     return result;
 }
@@ -72,6 +75,7 @@ EXPORT int renameat2(int from_directory, const char *from, int to_directory, con
     struct guard guard;
     if (guard_both(&guard, from_directory, from, to_directory, to) < 0) return -1;
     int result = REAL(renameat2)(from_directory, from, to_directory, to, flags);
+    realpath_forget();
     guard_end(&guard);
     return result;
 }
