@@ -1,6 +1,6 @@
-/* block_resize.c: block_resize IMAGE SIZE: opens it for writing and makes every call there is that gives an image another
- * size; prints a line for each: "ftruncate: 0", "ftruncate: EBUSY".  For posix_fallocate, which returns its error and
- * leaves errno alone, the line says so if it does not.  Then the calls that leave the size as it is. */
+/* block_resize.c: block_resize IMAGE SIZE: opens it for writing and makes every call there is that gives an image
+ * another size; prints a line for each: "ftruncate: 0", "ftruncate: EBUSY".  For posix_fallocate, which returns its
+ * error and leaves errno alone, the line says so if it does not.  Then the calls that leave the size as it is. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
