@@ -25,7 +25,8 @@ def table(result: dict) -> str:
              f"{about['libc']}, {about['file_system']}: medians of runs in turn.", "",
              "| what | beside | cost | at most | |", "|---|---|---|---|---|"]
     for row in result["rows"]:
-        subject = "" if row["subject"]["name"] == "imglock" else f" ({row['subject']['name']})"
+        name = row["subject"]["name"]
+        subject = "" if name.startswith("imglock") or name in row["what"] else f" ({name})"
         lines.append(f"| {row['what']}{subject} | {row['floor']['name']} | {figure(row)} | {limit(row)} | "
                      f"{'' if row['verdict'] == 'peer' else row['verdict']} |")
     return "\n".join(lines)

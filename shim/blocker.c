@@ -58,7 +58,7 @@ int blocker_set(int lock_descriptor, unsigned operations)
 int blocker_find(int lock_descriptor, unsigned operations)
 {
     struct flock range;
-    for (int i = 0; i < OPERATIONS; i++)
+    for (int i = 0; operations >> i; i++)
         if (operations & 1u << i && lock_byte(lock_descriptor, F_OFD_GETLK, F_WRLCK, i, &range) == 0 &&
             range.l_type == F_RDLCK)
             return i + 1;

@@ -144,9 +144,15 @@ static void write_parts(int lock_descriptor, const struct iovec *parts, int coun
 static uint32_t checksum(const char *bytes, size_t length)
 {
     uint64_t sum = 14695981039346656037u;
-    for (; length; length -= length < 8 ? length : 8, bytes += 8) {
-        uint64_t word = 0;
-        memcpy(&word, bytes, length < 8 ? length : 8);
+    uint64_t word;
+    for (; length >= sizeof word; length -= sizeof word, bytes += sizeof word) {
+        memcpy(&word, bytes, sizeof word);
+        sum = (sum ^ le64toh(word)) * 1099511628211u;
+        sum ^= sum >> 32;
+    }
+    if (length) {
+        word = 0;
+        memcpy(&word, bytes, length);
         sum = (sum ^ le64toh(word)) * 1099511628211u;
         sum ^= sum >> 32;
     }
