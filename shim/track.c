@@ -785,40 +785,25 @@ static bool hold_of(int descriptor, struct track_hold *hold)
     return read_entry(track_entry(descriptor), hold);
 }
 
-/* A fork child that comes here first claims the table by entering. */
-static bool detach_in_section(int descriptor, struct track_hold *hold)
+bool track_detach(int descriptor, struct track_hold *hold)
 {
     sys_signals before;
     bool found = false;
-    if (enter(&before) && hold_of(descriptor, hold)) {
+    pid_t thread = sys_gettid();
+    /* With signals blocked: a handler that jumps away finds either the entry or the hold, whole.  One exchange without
+     * the section saved two system calls, and a jump between it and the writing of the hold left the lock behind for
+     * good. */
+    if (enter_as(thread, &before) && hold_of(descriptor, hold)) {
+        /* In a vfork child the descriptor goes and the parent's entry stays. */
         set_entry(descriptor, 0);
         hold->inheritable = !hold->close_on_exec;
+        hold->thread = thread;
         found = true;
     } else {
         *hold = (struct track_hold){0};
     }
     leave(&before);
     return found;
-}
-
-bool track_detach(int descriptor, struct track_hold *hold)
-{
-    *hold = (struct track_hold){0};
-    /* Without the section, whose four system calls every close would pay: the entry is taken out in one step, and what
-     * it counted goes with the hold.  In a vfork child the descriptor goes and the parent's entry stays. */
-    const struct section *page = atomic_load_explicit(&section, memory_order_acquire);
-    pid_t thread = sys_gettid();
-    if (!page || !is_own_process(page, thread)) return detach_in_section(descriptor, hold);
-    _Atomic uint32_t *slot = slot_for((unsigned)descriptor);
-    uint32_t entry = slot ? atomic_load_explicit(slot, memory_order_relaxed) : 0;
-    /* Written down first: a handler that jumps away in between leaves the entry there, or the hold here. */
-    while (read_entry(entry, hold)) {
-        hold->inheritable = !hold->close_on_exec;
-        hold->thread = thread;
-        if (atomic_compare_exchange_weak_explicit(slot, &entry, 0, memory_order_acq_rel, memory_order_relaxed))
-            return true;
-    }
-    return false;
 }
 
 bool track_copy(int descriptor, struct track_hold *hold)
@@ -892,9 +877,8 @@ void track_set_close_on_exec(int descriptor, bool close_on_exec)
     uint32_t entry = track_entry(descriptor);
     bool is_image = entry_kind(entry) == ENTRY_SHARED || entry_kind(entry) == ENTRY_EXCLUSIVE;
     if (is_image && ours && !(entry & ENTRY_CLOSE_ON_EXEC) != !close_on_exec) {
-        /* A close in another thread takes the entry out without the section. */
-        if (atomic_compare_exchange_strong(slot_for((unsigned)descriptor), &entry, entry ^ ENTRY_CLOSE_ON_EXEC))
-            count_inheritable(entry_image(entry), close_on_exec ? -1 : 1);
+        count_inheritable(entry_image(entry), close_on_exec ? -1 : 1);
+        set_entry(descriptor, entry ^ ENTRY_CLOSE_ON_EXEC);
     } else if (is_image && !ours && !close_on_exec) {
         sys_fcntl(image_at(entry_image(entry))->lock.descriptor, F_SETFD, 0);
     }

@@ -2,8 +2,8 @@
  *
  * The table maps a descriptor to a tracked image, and a tracked image counts the descriptors that need it
  * shared and exclusive.  The table is read without a lock, so a descriptor that is no image costs one load.
- * A close takes its entry out by one exchange.  Everything else happens in a critical section with all signals blocked,
- * so it can neither be interrupted by a handler that comes here too nor be cancelled; no call of the program is made
+ * Everything else happens in a critical section with all signals blocked, so it can neither be interrupted by a
+ * handler that comes here too nor be cancelled; no call of the program is made
  * inside.
  *
  * The unit of exchange is the hold: one claim on one image, which is either attached to a descriptor or in the
