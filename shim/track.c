@@ -768,21 +768,16 @@ int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec)
     return result;
 }
 
-/* What an entry of the table stands for.  The image stays as long as the entry is counted. */
-static bool read_entry(uint32_t entry, struct track_hold *hold)
+/* Reads a descriptor's hold out of the table; in the section. */
+static bool hold_of(int descriptor, struct track_hold *hold)
 {
+    uint32_t entry = track_entry(descriptor);
     *hold = (struct track_hold){0};
     if (entry_kind(entry) == ENTRY_NONE || entry_kind(entry) == ENTRY_PRIVATE) return false;
     hold->image = entry_image(entry);
     hold->mode = entry_kind(entry) == ENTRY_EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED;
     hold->close_on_exec = entry & ENTRY_CLOSE_ON_EXEC;
     return true;
-}
-
-/* Reads a descriptor's hold out of the table; in the section. */
-static bool hold_of(int descriptor, struct track_hold *hold)
-{
-    return read_entry(track_entry(descriptor), hold);
 }
 
 bool track_detach(int descriptor, struct track_hold *hold)

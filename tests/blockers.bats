@@ -19,18 +19,6 @@ setup() {
     echo other >other
 }
 
-# background COMMAND...: starts a command that writes a line when it is ready.  Sets HOLDER to its pid.
-background() {
-    local ready=$BATS_TEST_TMPDIR/background.$RANDOM.$RANDOM line=
-    mkfifo "$ready"
-    "$@" >"$ready" 2>"$BATS_TEST_TMPDIR/background.err" 3>&- </dev/null &
-    HOLDER=$!
-    HOLDERS+=("$HOLDER")
-    read -r line <"$ready" || true
-    rm -f "$ready"
-    [ "$line" = ready ] || fail "not ready: $(cat "$BATS_TEST_TMPDIR/background.err")"
-}
-
 # block OPERATIONS IMAGE [REASON]: somebody blocks these operations, and holds no lock.
 block() {
     background "$IMGLOCK" hold --no-lock --block "$1" --reason "${3:-$REASON}" "$2" -- sh -c 'echo ready; exec sleep 1000'

@@ -33,6 +33,18 @@ common_teardown() {
 setup() { common_setup; }
 teardown() { common_teardown; }
 
+# background COMMAND...: starts a command that writes a line when it is ready.  Sets HOLDER to its pid.
+background() {
+    local ready=$BATS_TEST_TMPDIR/background.$RANDOM.$RANDOM line=
+    mkfifo "$ready"
+    "$@" >"$ready" 2>"$BATS_TEST_TMPDIR/background.err" 3>&- </dev/null &
+    HOLDER=$!
+    HOLDERS+=("$HOLDER")
+    read -r line <"$ready" || true
+    rm -f "$ready"
+    [ "$line" = ready ] || fail "not ready: $(cat "$BATS_TEST_TMPDIR/background.err")"
+}
+
 # wrapped COMMAND...: runs a command with the library, as "LD_PRELOAD=libimglock.so COMMAND" does for a user.
 wrapped() {
     LD_PRELOAD=$SHIM "$@"

@@ -13,18 +13,6 @@ setup() {
     GC=()
 }
 
-# background COMMAND...: starts a command that writes a line when it is ready.  Sets HOLDER to its pid.
-background() {
-    local ready=$BATS_TEST_TMPDIR/background.$RANDOM.$RANDOM line=
-    mkfifo "$ready"
-    "$@" >"$ready" 2>"$BATS_TEST_TMPDIR/background.err" 3>&- </dev/null &
-    HOLDER=$!
-    HOLDERS+=("$HOLDER")
-    read -r line <"$ready" || true
-    rm -f "$ready"
-    [ "$line" = ready ] || fail "not ready: $(cat "$BATS_TEST_TMPDIR/background.err")"
-}
-
 # idle IMAGE...: leaves a lock file that nobody uses.
 idle() {
     local image

@@ -19,18 +19,6 @@ teardown() {
     umount "$BATS_TEST_TMPDIR/mounted" 2>/dev/null || true
 }
 
-# background COMMAND...: starts a command that writes a line when it is ready.  Sets HOLDER to its pid.
-background() {
-    local ready=$BATS_TEST_TMPDIR/background.$RANDOM.$RANDOM line=
-    mkfifo "$ready"
-    "$@" >"$ready" 2>"$BATS_TEST_TMPDIR/background.err" 3>&- </dev/null &
-    HOLDER=$!
-    HOLDERS+=("$HOLDER")
-    read -r line <"$ready" || true
-    rm -f "$ready"
-    [ "$line" = ready ] || fail "not ready: $(cat "$BATS_TEST_TMPDIR/background.err")"
-}
-
 # rows COLUMNS [ARGUMENT...]: status prints these columns, raw and without a heading, into $output.
 rows() {
     local columns=$1

@@ -151,26 +151,12 @@ static void *wait_for_lock(void *argument)
     return NULL;
 }
 
-static int descriptors_in_proc(void)
-{
-    int count = 0, watchers = 0;
-    for (int number = 0; number < 8192; number++) {
-        char link[64], path[32] = "";
-        snprintf(link, sizeof link, "/proc/self/fd/%d", number);
-        if (readlink(link, path, sizeof path - 1) < 0) continue;
-        /* One, out of the program's way, is kept for the next wait. */
-        if (strcmp(path, "anon_inode:inotify") == 0 && number >= 64 && watchers++ == 0) continue;
-        count++;
-    }
-    return count;
-}
-
 /* Another process holds the image, and IMGLOCK_WAIT says to wait. */
 static void while_waiting(void)
 {
     for (int i = 0; i < 4; i++) {
         pthread_t thread;
-        int before = descriptors_in_proc();
+        int before = open_descriptors();
         started = false;
         pthread_create(&thread, NULL, wait_for_lock, &(int){i % 2 ? O_RDWR : O_RDONLY});
         while (!started) usleep(100);
@@ -178,7 +164,7 @@ static void while_waiting(void)
         pthread_cancel(thread);
         cancelled(thread);
         check(descriptor == -1, "the image is open");
-        check(descriptors_in_proc() == before, "%d descriptors, and %d before", descriptors_in_proc(), before);
+        check(open_descriptors() == before, "%d descriptors, and %d before", open_descriptors(), before);
         check(strcmp(lock_state_at(getenv("LOCK_FILE"), 2), "free") == 0, "the gate is closed");
     }
 }

@@ -139,21 +139,6 @@ static void out_of_calls(void)
     check(private_descriptor() < 0, "a private descriptor is left");
 }
 
-/* All of them, imglock's among them. */
-__attribute__((noinline)) static int open_descriptors(void)
-{
-    int count = 0, watchers = 0;
-    for (int number = 0; number < 8192; number++) {
-        char link[64], path[32] = "";
-        snprintf(link, sizeof link, "/proc/self/fd/%d", number);
-        if (readlink(link, path, sizeof path - 1) < 0) continue;
-        /* One, out of the program's way, is kept for the next wait. */
-        if (strcmp(path, "anon_inode:inotify") == 0 && number >= 64 && watchers++ == 0) continue;
-        count++;
-    }
-    return count;
-}
-
 /* Another process holds the image, and IMGLOCK_WAIT says to wait. */
 static void out_of_waiting(void)
 {
