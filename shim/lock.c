@@ -429,17 +429,27 @@ static enum lock_result lock_recorded(struct lock *lock, const struct lock_reque
     return LOCK_TAKEN;
 }
 
+/* Is anybody but relatives in the way of a lock that is held already? */
+static bool is_barred(const struct lock *lock, const struct lock_request *request)
+{
+    return lock_in_the_way(lock->descriptor, request->mode) != 0 &&
+           !family_holds(lock->descriptor, request->mode, request->family, 1);
+}
+
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem)
 {
     if (lock->mode < LOCK_SHARED && request->mode >= LOCK_SHARED) return lock_recorded(lock, request, problem);
     problem->blocked = blocker_find(lock->descriptor, request->operations);
     if (problem->blocked) return LOCK_BUSY;
+    /* Up: those on the other pairs of bytes have not seen this mode yet.  To take it back would weaken the lock for
+     * whoever has this description, too, and has raised it: then the question comes first, and what turns up after the
+     * answer leaves the lock stronger than it need be. */
+    bool up = request->mode > lock->mode;
+    if (up && request->shared_description && is_barred(lock, request)) return LOCK_BUSY;
     int result = try_lock(lock->descriptor, request->mode, pair_start(lock->family));
     if (result < 0) return lock_error(result, problem);
-    /* Up: those on the other pairs of bytes have not seen this mode yet. */
-    if (request->mode > lock->mode && lock_in_the_way(lock->descriptor, request->mode) != 0 &&
-        !family_holds(lock->descriptor, request->mode, request->family, 1)) {
-        try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
+    if (up && is_barred(lock, request)) {
+        if (!request->shared_description) try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
         return LOCK_BUSY;
     }
     lock->mode = request->mode;

@@ -66,13 +66,14 @@ struct lock_request {
     const char *directory;
     const char *image_path; /* for a new lock file's header */
     enum lock_mode mode;
-    bool family;         /* an ancestor's lock lets us past */
-    bool patient;        /* may wait: a reader then queues behind a writer that holds the gate */
-    unsigned operations; /* 1 << enum operation, each: what is about to be done, which a holder may block */
-    unsigned block;      /* what the lock is to forbid others */
-    const char *reason;  /* for the record, or NULL */
-    bool through_exec;   /* the private descriptor is not to be close-on-exec */
-    pid_t process;       /* this process, where the caller knows it and has blocked all signals; else 0 */
+    bool family;             /* an ancestor's lock lets us past */
+    bool patient;            /* may wait: a reader then queues behind a writer that holds the gate */
+    unsigned operations;     /* 1 << enum operation, each: what is about to be done, which a holder may block */
+    unsigned block;          /* what the lock is to forbid others */
+    const char *reason;      /* for the record, or NULL */
+    bool through_exec;       /* the private descriptor is not to be close-on-exec */
+    bool shared_description; /* lock_convert: another process may have this open file description, too */
+    pid_t process;           /* this process, where the caller knows it and has blocked all signals; else 0 */
 };
 
 /* Takes the lock, without waiting; of a mode below LOCK_SHARED, which excludes nobody, only the record is made.
@@ -97,7 +98,8 @@ bool lock_confirm(const struct lock *lock);
 bool lock_says_inactive(const struct lock *lock);
 
 /* Raises or lowers the mode of a lock that is held; atomically, the old mode stays when the new one is not to
- * be had.  problem as above. */
+ * be had.  A description that another process may have, too, is never weakened: it may have raised it.  problem as
+ * above. */
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem);
 
 /* Fills *lock for a descriptor that came through exec with its lock, from the record that goes with it; without one the

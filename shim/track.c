@@ -548,6 +548,12 @@ static bool was_given_up(const struct lock *lock)
     return lock->mode == LOCK_EXCLUSIVE && lock_says_inactive(lock);
 }
 
+static enum lock_result no_memory(struct lock_problem *problem, const char *what)
+{
+    *problem = (struct lock_problem){.error = ENOMEM, .what = what, .owner = (uid_t)-1};
+    return LOCK_FAILED;
+}
+
 enum { HAND_OVER_TRIES = 50, HAND_OVER_PAUSE_NS = 200 * 1000 };
 
 /* Does this process still have the lock?  In the middle of a hand-over it has not, and its record does not say so yet:
@@ -564,6 +570,31 @@ static bool has_lock(const struct lock *lock, bool *inactive)
     }
 }
 
+/* The lock on an open file description of its own, for an image that has none, or that shares it with other processes.
+ */
+static enum lock_result take_anew(uint32_t number, const struct lock_request *request, int *opened,
+                                  struct lock_problem *problem)
+{
+    struct image *image = image_at(number);
+    struct lock_request inheritable = *request;
+    struct lock fresh;
+    inheritable.through_exec = image->inheritable;
+    enum lock_result result = lock_take(&inheritable, &fresh, opened, problem);
+    if (result != LOCK_TAKEN) return result;
+    if (!slot_for((unsigned)fresh.descriptor)) {
+        lock_release(&fresh);
+        return no_memory(problem, "no memory for another descriptor");
+    }
+    if (image->lock.descriptor >= 0) set_entry(image->lock.descriptor, 0);
+    lock_release(&image->lock);
+    image->lock = fresh;
+    image->through_exec = image->inheritable;
+    image->forks = atomic_load(&fork_count);
+    image->shared_lock = false;
+    set_entry(fresh.descriptor, make_entry(ENTRY_PRIVATE, true, number));
+    return LOCK_TAKEN;
+}
+
 /* What this process has of the lock already is looked at before it is built upon: the program may have closed the
  * private descriptor by a system call of its own, and imglock handoff may have passed the lock on. */
 static enum lock_result use_held(uint32_t number, const struct lock_request *request, int *opened,
@@ -575,15 +606,18 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
         if (image->lock.descriptor < 0) {
             struct lock_request stronger = *request;
             if (image->writers) stronger.mode = LOCK_EXCLUSIVE;
-            stronger.through_exec = image->inheritable;
-            enum lock_result result = lock_take(&stronger, &image->lock, opened, problem);
-            if (result != LOCK_TAKEN) return result;
-            set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
-            image->through_exec = image->inheritable;
-            return result;
+            return take_anew(number, &stronger, opened, problem);
         }
     }
-    if (image->lock.mode < request->mode) return lock_convert(&image->lock, request, problem);
+    if (image->lock.mode < request->mode) {
+        struct lock_request raised = *request;
+        raised.shared_description = !may_be_weakened(image);
+        /* From a record to a lock on a description that a child or parent may lock, too: what fails could not be undone
+         * without unlocking it for both. */
+        if (image->lock.mode < LOCK_SHARED && raised.shared_description)
+            return take_anew(number, request, opened, problem);
+        return lock_convert(&image->lock, &raised, problem);
+    }
     bool inactive;
     if (has_lock(&image->lock, &inactive)) {
         problem->blocked = blocker_find(image->lock.descriptor, request->operations);
@@ -606,10 +640,7 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
         return use_held(*number, request, opened, problem);
     }
     *number = add_image(request->name);
-    if (!*number) {
-        *problem = (struct lock_problem){.error = ENOMEM, .what = "no memory for another image", .owner = (uid_t)-1};
-        return LOCK_FAILED;
-    }
+    if (!*number) return no_memory(problem, "no memory for another image");
     struct image *image = image_at(*number);
     image->through_exec = request->through_exec;
     enum lock_result result = lock_take(request, &image->lock, opened, problem);
@@ -617,9 +648,7 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
     if (watch) lock_watch(&image->lock, request, opened);
     if ((result == LOCK_TAKEN || watch) && !slot_for((unsigned)image->lock.descriptor)) {
         lock_release(&image->lock);
-        *problem =
-            (struct lock_problem){.error = ENOMEM, .what = "no memory for another descriptor", .owner = (uid_t)-1};
-        result = LOCK_FAILED;
+        result = no_memory(problem, "no memory for another descriptor");
     }
     if (result == LOCK_TAKEN || (watch && result == LOCK_BUSY)) {
         image->forks = atomic_load(&fork_count);

@@ -275,6 +275,13 @@ END
     lock_is free
 }
 
+@test "a lock that a relative has raised is not lowered by another's refused open" {
+    processes raised-by-sibling
+    assert_success
+    refute_output --partial wrong
+    lock_is free
+}
+
 @test "descendants are strangers with IMGLOCK_FAMILY=off" {
     IMGLOCK_FAMILY=off processes no-family
     assert_success

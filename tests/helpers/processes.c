@@ -623,13 +623,57 @@ static bool start_opener(struct helper *helper, const char *mode)
     return read(helper->answers, &answer, 1) == 1 && answer == 'y';
 }
 
+static void raiser(void);
+
 static void opener(void)
 {
+    if (strcmp(command[0], "raise") == 0) raiser();
     int descriptor = open(image, strcmp(command[0], "read") == 0 ? O_RDONLY : O_RDWR);
     char byte = descriptor >= 0 ? 'y' : 'n';
     if (write(1, &byte, 1) == 1)
         while (read(0, &byte, 1) == 1) continue;
     exit(0);
+}
+
+/* The child raises the lock that it shares with its parent, and tells so; told by a byte, the parent tries the same. */
+static void raiser(void)
+{
+    char byte;
+    int reading = open(image, O_RDONLY);
+    pid_t child = fork();
+    if (child == 0) {
+        byte = reading >= 0 && open(image, O_RDWR) >= 0 ? 'y' : 'n';
+        if (write(1, &byte, 1) == 1) pause();
+    }
+    if (read(0, &byte, 1) == 1) {
+        byte = open(image, O_RDWR) >= 0 ? 'y' : 'n';
+        if (write(1, &byte, 1) == 1) check(read(0, &byte, 1) == 0, "a second order");
+    }
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    exit(checked());
+}
+
+/* Two processes have one open file description, and one of them has raised the lock: the other's try to do so, which
+ * meets somebody, does not lower it. */
+static void raised_by_sibling(void)
+{
+    struct helper helper;
+    char answer;
+    int descriptor = open_image(O_RDWR | O_CLOEXEC);
+    check(start_opener(&helper, "raise"), "a descendant may not write");
+    /* The ancestor goes, and one who knows nothing of families and leaves no record comes. */
+    close(descriptor);
+    struct flock range = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 2};
+    int stranger = open(getenv("LOCK_FILE"), O_RDWR | O_CLOEXEC);
+    check(fcntl(stranger, F_OFD_SETLK, &range) == 0, "bytes 0-1 are not free");
+    check(write(helper.orders, "", 1) == 1 && read(helper.answers, &answer, 1) == 1 && answer == 'n',
+          "a second writer beside a stranger who reads");
+    const char *state = lock_state_at(getenv("LOCK_FILE"), 4);
+    check(strcmp(state, "exclusive") == 0, "the descendants' lock is %s", state);
+    close(stranger);
+    end_helper(&helper);
+    check_lock("free", "the family has ended");
 }
 
 static void one_family(void)
@@ -709,6 +753,7 @@ int main(int argc, char **argv)
         {"after-exec", came_through_exec},
         {"opener", opener},
         {"family", one_family},
+        {"raised-by-sibling", raised_by_sibling},
         {"no-family", no_family},
         {"hold", hold_until_told},
     };
