@@ -16,10 +16,15 @@
 
 enum entry_kind { ENTRY_NONE, ENTRY_SHARED, ENTRY_EXCLUSIVE, ENTRY_PRIVATE };
 #define ENTRY_CLOSE_ON_EXEC 4u
+#define ENTRY_CLOSING 8u /* a call that closes the descriptor is on its way */
+
+/* From the lowest bit: the kind, the two flags, the image, and a number that tells an entry from the next one that the
+ * same descriptor gets for the same image. */
+enum { ENTRY_IMAGE_BIT = 4, ENTRY_IMAGE_BITS = 21, ENTRY_NUMBER_BIT = ENTRY_IMAGE_BIT + ENTRY_IMAGE_BITS };
 
 static uint32_t make_entry(enum entry_kind kind, bool close_on_exec, uint32_t image)
 {
-    return image << 3 | (close_on_exec ? ENTRY_CLOSE_ON_EXEC : 0) | kind;
+    return image << ENTRY_IMAGE_BIT | (close_on_exec ? ENTRY_CLOSE_ON_EXEC : 0) | kind;
 }
 
 static enum entry_kind entry_kind(uint32_t entry)
@@ -29,7 +34,18 @@ static enum entry_kind entry_kind(uint32_t entry)
 
 static uint32_t entry_image(uint32_t entry)
 {
-    return entry >> 3;
+    return entry >> ENTRY_IMAGE_BIT & ((1u << ENTRY_IMAGE_BITS) - 1);
+}
+
+/* Has this entry a hold? */
+static bool is_hold(uint32_t entry)
+{
+    return entry_kind(entry) == ENTRY_SHARED || entry_kind(entry) == ENTRY_EXCLUSIVE;
+}
+
+static enum lock_mode entry_mode(uint32_t entry)
+{
+    return entry_kind(entry) == ENTRY_EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED;
 }
 
 /* ---- the descriptor table: three levels of 1,024 -------------------------------------------------------- */
@@ -137,6 +153,7 @@ struct image {
 };
 
 enum { FIRST_IMAGES = 16, CHUNK_IMAGES = 256, CHUNKS = 4096, BUCKETS = 256 };
+_Static_assert(FIRST_IMAGES + CHUNK_IMAGES * CHUNKS < 1 << ENTRY_IMAGE_BITS, "an entry has room for every image");
 static struct image first_images[FIRST_IMAGES];
 static struct image *chunks[CHUNKS];
 static uint32_t images_used = 1; /* number 0 means none */
@@ -720,11 +737,11 @@ static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
         image->device = hold->device;
         image->inode = hold->inode;
     }
-    if (hold->inheritable != !close_on_exec) count_inheritable(hold->image, close_on_exec ? -1 : 1);
-    set_entry(descriptor,
-              make_entry(hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED, close_on_exec, hold->image));
+    if (!close_on_exec) count_inheritable(hold->image, 1);
+    static uint32_t bound;
+    enum entry_kind kind = hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED;
+    set_entry(descriptor, make_entry(kind, close_on_exec, hold->image) | bound++ << ENTRY_NUMBER_BIT);
     hold->image = 0;
-    hold->inheritable = false;
     return true;
 }
 
@@ -802,32 +819,10 @@ static bool hold_of(int descriptor, struct track_hold *hold)
 {
     uint32_t entry = track_entry(descriptor);
     *hold = (struct track_hold){0};
-    if (entry_kind(entry) == ENTRY_NONE || entry_kind(entry) == ENTRY_PRIVATE) return false;
+    if (!is_hold(entry) || entry & ENTRY_CLOSING) return false;
     hold->image = entry_image(entry);
-    hold->mode = entry_kind(entry) == ENTRY_EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED;
-    hold->close_on_exec = entry & ENTRY_CLOSE_ON_EXEC;
+    hold->mode = entry_mode(entry);
     return true;
-}
-
-bool track_detach(int descriptor, struct track_hold *hold)
-{
-    sys_signals before;
-    bool found = false;
-    pid_t thread = sys_gettid();
-    /* With signals blocked: a handler that jumps away finds either the entry or the hold, whole.  One exchange without
-     * the section saved two system calls, and a jump between it and the writing of the hold left the lock behind for
-     * good. */
-    if (enter_as(thread, &before) && hold_of(descriptor, hold)) {
-        /* In a vfork child the descriptor goes and the parent's entry stays. */
-        set_entry(descriptor, 0);
-        hold->inheritable = !hold->close_on_exec;
-        hold->thread = thread;
-        found = true;
-    } else {
-        *hold = (struct track_hold){0};
-    }
-    leave(&before);
-    return found;
 }
 
 bool track_copy(int descriptor, struct track_hold *hold)
@@ -850,48 +845,117 @@ void track_drop(struct track_hold *hold)
 {
     sys_signals before;
     if (hold->image) {
-        if (enter_as(hold->thread ? hold->thread : sys_gettid(), &before))
-            uncount_hold(hold->image, hold->mode, hold->inheritable);
+        if (enter(&before)) uncount_hold(hold->image, hold->mode, false);
         hold->image = 0; /* inside: after it a handler may jump away to a cleanup that drops it again */
         leave(&before);
     }
     *hold = (struct track_hold){0};
 }
 
-bool track_still_open(const struct track_hold *hold, int descriptor)
+static bool is_open_on(int descriptor, const struct image *image)
 {
     struct stat status;
+    return sys_fstat(descriptor, &status) == 0 && status.st_dev == image->device && status.st_ino == image->inode;
+}
+
+bool track_still_open(const struct track_hold *hold, int descriptor)
+{
     sys_signals before;
-    if (sys_fstat(descriptor, &status) < 0) return false;
     enter(&before);
-    const struct image *image = image_at(hold->image);
-    bool same = status.st_dev == image->device && status.st_ino == image->inode;
+    bool same = is_open_on(descriptor, image_at(hold->image));
     leave(&before);
     return same;
+}
+
+/* ---- closing -------------------------------------------------------------------------------------------- */
+
+/* Takes the entry out, and the hold with it.  In the section. */
+static void drop_entry(int descriptor, uint32_t entry)
+{
+    set_entry(descriptor, 0);
+    uncount_hold(entry_image(entry), entry_mode(entry), !(entry & ENTRY_CLOSE_ON_EXEC));
+}
+
+void track_begin_close(struct track_closing *closing, int descriptor)
+{
+    *closing = (struct track_closing){.descriptor = descriptor};
+    if (!is_hold(track_entry(descriptor))) return;
+    closing->thread = sys_gettid();
+    /* A fork child that comes here for the first time. */
+    if (section_page()->process == 0) {
+        sys_signals before;
+        enter(&before);
+        leave(&before);
+    }
+    /* In a vfork child the descriptor goes and the parent's entry stays. */
+    if (!is_own_process(section_page(), closing->thread)) return;
+    _Atomic uint32_t *slot = slot_for((unsigned)descriptor);
+    uint32_t entry = atomic_load_explicit(slot, memory_order_relaxed);
+    do {
+        if (!is_hold(entry)) {
+            closing->entry = 0;
+            return;
+        }
+        /* Before it stands in the table, so that it is found whoever jumps away when.  Where another call is closing
+         * the descriptor already, the first that comes back drops the hold: for both it is gone then. */
+        closing->mode = entry_mode(entry);
+        closing->entry = entry | ENTRY_CLOSING;
+        atomic_signal_fence(memory_order_seq_cst);
+    } while (!atomic_compare_exchange_weak(slot, &entry, closing->entry));
+}
+
+void track_end_close(struct track_closing *closing)
+{
+    sys_signals before;
+    if (!closing->entry) return;
+    if (enter_as(closing->thread, &before) && track_entry(closing->descriptor) == closing->entry)
+        drop_entry(closing->descriptor, closing->entry);
+    closing->entry = 0; /* inside, as in track_drop */
+    leave(&before);
+}
+
+bool track_closed_nothing(const struct track_closing *closing)
+{
+    sys_signals before;
+    if (!closing->entry) return false;
+    bool open = enter(&before) && track_entry(closing->descriptor) == closing->entry &&
+                is_open_on(closing->descriptor, image_at(entry_image(closing->entry)));
+    leave(&before);
+    return open;
+}
+
+void track_cancel_close(struct track_closing *closing)
+{
+    sys_signals before;
+    if (!closing->entry) return;
+    if (enter(&before) && track_entry(closing->descriptor) == closing->entry) {
+        if (is_open_on(closing->descriptor, image_at(entry_image(closing->entry))))
+            set_entry(closing->descriptor, closing->entry & ~ENTRY_CLOSING);
+        else
+            drop_entry(closing->descriptor, closing->entry);
+    }
+    closing->entry = 0;
+    leave(&before);
 }
 
 /* ---- events --------------------------------------------------------------------------------------------- */
 
 void track_forget_stale(int descriptor)
 {
-    struct track_hold hold;
     sys_signals before;
-    if (track_is_private(descriptor)) {
-        if (enter(&before)) {
-            uint32_t entry = track_entry(descriptor);
-            if (descriptor == watcher) {
-                set_entry(descriptor, 0);
-                watcher = -1;
-            } else if (entry_kind(entry) == ENTRY_PRIVATE &&
-                       image_at(entry_image(entry))->lock.descriptor == descriptor) {
-                set_entry(descriptor, 0);
-                renew_private(entry_image(entry));
-            }
+    if (enter(&before)) {
+        uint32_t entry = track_entry(descriptor);
+        if (descriptor == watcher) {
+            set_entry(descriptor, 0);
+            watcher = -1;
+        } else if (is_hold(entry)) {
+            drop_entry(descriptor, entry);
+        } else if (entry_kind(entry) == ENTRY_PRIVATE && image_at(entry_image(entry))->lock.descriptor == descriptor) {
+            set_entry(descriptor, 0);
+            renew_private(entry_image(entry));
         }
-        leave(&before);
-        return;
     }
-    if (track_detach(descriptor, &hold)) track_drop(&hold);
+    leave(&before);
 }
 
 void track_set_close_on_exec(int descriptor, bool close_on_exec)
@@ -899,10 +963,11 @@ void track_set_close_on_exec(int descriptor, bool close_on_exec)
     sys_signals before;
     bool ours = enter(&before);
     uint32_t entry = track_entry(descriptor);
-    bool is_image = entry_kind(entry) == ENTRY_SHARED || entry_kind(entry) == ENTRY_EXCLUSIVE;
+    bool is_image = is_hold(entry) && !(entry & ENTRY_CLOSING);
     if (is_image && ours && !(entry & ENTRY_CLOSE_ON_EXEC) != !close_on_exec) {
-        count_inheritable(entry_image(entry), close_on_exec ? -1 : 1);
-        set_entry(descriptor, entry ^ ENTRY_CLOSE_ON_EXEC);
+        /* Another thread may begin to close it at this moment. */
+        if (atomic_compare_exchange_strong(slot_for((unsigned)descriptor), &entry, entry ^ ENTRY_CLOSE_ON_EXEC))
+            count_inheritable(entry_image(entry), close_on_exec ? -1 : 1);
     } else if (is_image && !ours && !close_on_exec) {
         sys_fcntl(image_at(entry_image(entry))->lock.descriptor, F_SETFD, 0);
     }
@@ -966,7 +1031,7 @@ int track_privates(int descriptor, int privates[2])
     int count = 0;
     enter(&before);
     uint32_t entry = track_entry(descriptor);
-    bool is_image = entry_kind(entry) == ENTRY_SHARED || entry_kind(entry) == ENTRY_EXCLUSIVE;
+    bool is_image = is_hold(entry) && !(entry & ENTRY_CLOSING);
     for (uint32_t number = is_image ? entry_image(entry) : 0; number && count < 2; number = image_at(number)->companion)
         if (image_at(number)->lock.descriptor >= 0) privates[count++] = image_at(number)->lock.descriptor;
     leave(&before);

@@ -7,9 +7,9 @@
  * inside.
  *
  * The unit of exchange is the hold: one claim on one image, which is either attached to a descriptor or in the
- * hands of a wrapper between two steps.  An open takes a hold and attaches it; a close detaches the hold, closes,
- * and drops it; a dup copies the hold and attaches the copy.  So a lock is given back only after the last
- * descriptor is really gone, and a wrapper that is cancelled in the middle drops or re-attaches what it has.
+ * hands of a wrapper between two steps.  An open takes a hold and attaches it; a close marks the descriptor's hold,
+ * closes, and drops it; a dup copies the hold and attaches the copy.  So a lock is given back only after the last
+ * descriptor is really gone, and a wrapper that is cancelled in the middle drops what it has, or takes its mark back.
  *
  * Processes: after fork the child has the table, the locks are shared with the parent, and neither may weaken
  * them any more.  In a vfork child the table is the parent's memory but the descriptors are the child's: there
@@ -28,14 +28,11 @@ struct track_hold {
     uint32_t image; /* 0: none */
     enum lock_mode mode;
     enum lock_mode before; /* what this process had before the hold was taken; LOCK_NONE: the lock is new */
-    bool close_on_exec;
-    bool inheritable;    /* counts among those that exec passes on, which goes with it */
-    bool attached;       /* after track_take: the descriptor has it, and nothing is left here */
-    bool family;         /* let past a relative's lock */
-    pid_t thread;        /* whose hands it is in, where that is known */
-    bool foreign;        /* taken in a vfork child: not in the table */
-    int foreign_private; /* the lock's descriptor in that child */
-    dev_t device;        /* of the image, for the question whether a descriptor is still it */
+    bool attached;         /* after track_take: the descriptor has it, and nothing is left here */
+    bool family;           /* let past a relative's lock */
+    bool foreign;          /* taken in a vfork child: not in the table */
+    int foreign_private;   /* the lock's descriptor in that child */
+    dev_t device;          /* of the image, for the question whether a descriptor is still it */
     ino_t inode;
 };
 
@@ -85,9 +82,6 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
  * detached.  On -ENOMEM the caller still has it. */
 int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec);
 
-/* Takes the hold off a descriptor.  False when it has none. */
-bool track_detach(int descriptor, struct track_hold *hold);
-
 /* A further hold on the same image in the same mode.  False when the descriptor has none. */
 bool track_copy(int descriptor, struct track_hold *hold);
 
@@ -96,6 +90,31 @@ void track_drop(struct track_hold *hold);
 
 /* Is the descriptor still open on the hold's image? */
 bool track_still_open(const struct track_hold *hold, int descriptor);
+
+/* ---- closing -------------------------------------------------------------------------------------------- */
+
+/* A call of the program that closes a descriptor. */
+struct track_closing {
+    int descriptor;
+    uint32_t entry; /* what the table says of it meanwhile; 0: it has no hold */
+    enum lock_mode mode;
+    pid_t thread;
+};
+
+/* Before the call.  From now on the hold is not copied any more: between the call and its end another thread may
+ * already get the same number for another file.  An empty *closing has to be where a cleanup routine finds it before:
+ * a handler that jumps away may run at any point in here. */
+void track_begin_close(struct track_closing *closing, int descriptor);
+
+/* After it, when the descriptor is gone: drops its hold. */
+void track_end_close(struct track_closing *closing);
+
+/* After a call that closed nothing, or that did not come back: a descriptor that is still open on its image keeps its
+ * hold, one that is not has it dropped. */
+void track_cancel_close(struct track_closing *closing);
+
+/* Is the descriptor still open on its image? */
+bool track_closed_nothing(const struct track_closing *closing);
 
 /* ---- events that wrappers report ------------------------------------------------------------------------ */
 

@@ -46,7 +46,9 @@ static void audit_attached(const struct settings *settings, const struct open_ca
 /* Takes back what an open that fails after all has. */
 static void give_up(struct track_hold *hold, int descriptor)
 {
-    if (hold->attached) track_detach(descriptor, hold);
+    struct track_closing closing = {0};
+    if (hold->attached) track_begin_close(&closing, descriptor);
+    track_end_close(&closing);
     track_drop(hold);
 }
 

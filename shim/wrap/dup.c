@@ -59,9 +59,8 @@ EXPORT int dup(int descriptor)
 
 /* dup2 of an image, onto an image, or both. */
 struct replacement {
-    struct track_hold hold;     /* the copy's */
-    struct track_hold replaced; /* that of what is closed */
-    int descriptor;
+    struct track_hold hold;        /* the copy's */
+    struct track_closing replaced; /* what is closed */
     bool close_on_exec;
     struct _pthread_cleanup_buffer cleanup;
 };
@@ -71,13 +70,14 @@ struct replacement {
 static void replacement_interrupted(void *argument)
 {
     struct replacement *call = argument;
-    bool was = call->replaced.image && track_still_open(&call->replaced, call->descriptor);
-    bool is = call->hold.image && track_still_open(&call->hold, call->descriptor);
-    if (is && (!was || call->hold.mode > call->replaced.mode))
-        track_attach(&call->hold, call->descriptor, call->close_on_exec);
-    else if (was)
-        track_attach(&call->replaced, call->descriptor, call->replaced.close_on_exec);
-    track_drop(&call->replaced);
+    int descriptor = call->replaced.descriptor;
+    bool was = track_closed_nothing(&call->replaced);
+    bool is = call->hold.image && track_still_open(&call->hold, descriptor);
+    if (is && (!was || call->hold.mode > call->replaced.mode)) {
+        track_end_close(&call->replaced);
+        track_attach(&call->hold, descriptor, call->close_on_exec);
+    }
+    track_cancel_close(&call->replaced);
     track_drop(&call->hold);
 }
 
@@ -91,21 +91,23 @@ int duplicate_onto(const struct duplication *call, int old, int new, bool close_
         errno = EMFILE;
         return -1;
     }
-    struct replacement replacement = {.descriptor = new, .close_on_exec = close_on_exec};
+    struct replacement replacement = {.replaced.descriptor = new, .close_on_exec = close_on_exec};
     _pthread_cleanup_push(&replacement.cleanup, replacement_interrupted, &replacement);
     track_copy(old, &replacement.hold);
-    track_detach(new, &replacement.replaced);
+    track_begin_close(&replacement.replaced, new);
     int result = call->real(call, old, new);
     if (result < 0) {
         int saved = errno;
         replacement_interrupted(&replacement);
         errno = saved;
-    } else if (track_attach(&replacement.hold, result, close_on_exec) < 0) {
-        REAL(close)(result);
-        errno = ENOMEM;
-        result = -1;
+    } else {
+        track_end_close(&replacement.replaced);
+        if (track_attach(&replacement.hold, result, close_on_exec) < 0) {
+            REAL(close)(result);
+            errno = ENOMEM;
+            result = -1;
+        }
     }
-    track_drop(&replacement.replaced);
     track_drop(&replacement.hold);
     _pthread_cleanup_pop(&replacement.cleanup, 0);
     return result;

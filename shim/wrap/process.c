@@ -48,11 +48,10 @@ WRAP_CLONE(__clone)
  * is closed by it. */
 static void look_again_at_standard_descriptors(void)
 {
-    struct track_hold hold;
+    struct track_closing closing;
     for (int descriptor = 0; descriptor <= 2; descriptor++) {
-        if (!track_entry(descriptor) || !track_detach(descriptor, &hold)) continue;
-        if (!track_still_open(&hold, descriptor) || track_attach(&hold, descriptor, hold.close_on_exec) < 0)
-            track_drop(&hold);
+        track_begin_close(&closing, descriptor);
+        track_cancel_close(&closing);
     }
 }
 

@@ -1,8 +1,7 @@
 /* release.h: a call of the program is about to close a descriptor that has a hold.
  *
- * The entry goes before the call, the lock after it: in between another thread may already get the same number
- * for another file, and must not find the old entry.  If the call does not come back (close is a cancellation
- * point), the descriptor is looked at: still the image, then the hold is bound again; gone, then it is dropped. */
+ * The hold is marked before the call and dropped after it.  If the call does not come back (close is a cancellation
+ * point), the descriptor is looked at: still the image, then the mark is taken back; gone, then the hold is dropped. */
 #ifndef IMGLOCK_RELEASE_H
 #define IMGLOCK_RELEASE_H
 
@@ -18,33 +17,26 @@ typedef int close_range_function(unsigned first, unsigned last, int flags);
 int close_range_around(close_range_function *real, unsigned first, unsigned last, int flags);
 
 struct release {
-    struct track_hold hold;
-    int descriptor;
+    struct track_closing closing;
     struct _pthread_cleanup_buffer cleanup;
 };
 
-static inline void release_interrupted(void *argument)
+static inline void release_interrupted(void *closing)
 {
-    struct release *release = argument;
-    if (release->hold.image && track_still_open(&release->hold, release->descriptor) &&
-        track_attach(&release->hold, release->descriptor, release->hold.close_on_exec) == 0)
-        return;
-    track_drop(&release->hold);
+    track_cancel_close(closing);
 }
 
 static inline void release_begin(struct release *release, int descriptor)
 {
-    release->descriptor = descriptor;
-    release->hold = (struct track_hold){0};
-    /* First, since a handler that jumps away may run at the end of track_detach. */
-    _pthread_cleanup_push(&release->cleanup, release_interrupted, release);
-    track_detach(descriptor, &release->hold);
+    release->closing = (struct track_closing){0};
+    _pthread_cleanup_push(&release->cleanup, release_interrupted, &release->closing);
+    track_begin_close(&release->closing, descriptor);
 }
 
 /* The call came back; the descriptor is gone, whatever it returned: on Linux also after EINTR and EIO. */
 static inline void release_end(struct release *release)
 {
-    track_drop(&release->hold);
+    track_end_close(&release->closing);
     _pthread_cleanup_pop(&release->cleanup, 0);
 }
 
