@@ -34,6 +34,18 @@ setup() {
     assert_output ""
 }
 
+@test "another thread gets the number of an image that is being closed, for something else" {
+    LD_PRELOAD=$SHIM:$HELPERS/closing_hook run timeout 20 "$HELPERS/closing" copy-of-next disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "another thread gets the number of an image that is being closed, for the image, and closes that" {
+    LD_PRELOAD=$SHIM:$HELPERS/closing_hook run timeout 20 "$HELPERS/closing" closed-anew disk.img
+    assert_success
+    assert_output ""
+}
+
 @test "a signal ends the wait for a lock exactly when it would end a blocking open" {
     hold disk.img write
     IMGLOCK_WAIT=0.3 run wrapped timeout 20 "$HELPERS/signals" wait disk.img

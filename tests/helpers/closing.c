@@ -1,0 +1,81 @@
+/* closing.c: closing CASE IMAGE: what other threads do between the kernel's close of an image and the end of ours.
+ * A second preloaded library, closing_hook.c, calls on_close in there. */
+#include "check.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/eventfd.h>
+
+static const char *image;
+static void (**on_close)(int descriptor, bool closed);
+static int watched;
+static sem_t reopened, go_on;
+
+/* Another thread gets the number for something else, and copies that. */
+static void reuse_number(int descriptor, bool closed)
+{
+    if (descriptor != watched || !closed) return;
+    *on_close = NULL;
+    check(eventfd(0, 0) == descriptor, "the number is not free");
+    check(dup(descriptor) >= 0, "dup of what has the number now");
+}
+
+static void copy_of_next(void)
+{
+    watched = open(image, O_RDWR);
+    *on_close = reuse_number;
+    check(close(watched) == 0, "close");
+    check_lock("free", "the image is closed, and what got its number was copied");
+}
+
+/* Another thread opens the image anew, under the same number, and is about to close it. */
+static void stop_before_close(int descriptor, bool closed)
+{
+    if (descriptor != watched || closed) return;
+    sem_post(&reopened);
+    sem_wait(&go_on);
+}
+
+static void *open_and_close(void *unused)
+{
+    *on_close = stop_before_close;
+    check(open(image, O_RDWR) == watched, "the image has another number now");
+    check(close(watched) == 0, "the second close");
+    return unused;
+}
+
+static pthread_t second;
+
+static void start_second(int descriptor, bool closed)
+{
+    if (descriptor != watched || !closed) return;
+    pthread_create(&second, NULL, open_and_close, NULL);
+    sem_wait(&reopened);
+}
+
+static void closed_anew(void)
+{
+    sem_init(&reopened, 0, 0);
+    sem_init(&go_on, 0, 0);
+    watched = open(image, O_RDWR);
+    *on_close = start_second;
+    check(close(watched) == 0, "the first close");
+    *on_close = NULL;
+    check_lock("exclusive", "the second thread has not closed it yet");
+    sem_post(&go_on);
+    pthread_join(second, NULL);
+    check_lock("free", "both have closed");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test_case cases[] = {{"copy-of-next", copy_of_next}, {"closed-anew", closed_anew}};
+    if (argc != 3) return 2;
+    image = argv[2];
+    on_close = dlsym(RTLD_DEFAULT, "on_close");
+    if (!on_close) return 2;
+    closefrom(3);
+    run_case(cases, sizeof cases / sizeof *cases, argv[1]);
+    return checked();
+}
