@@ -130,33 +130,37 @@ const struct holder *holders_self(void)
 
 /* Writes where a limit on the size of files (RLIMIT_FSIZE) may be in force: the SIGXFSZ that it sends is not the
  * program's. */
-static void write_parts(int lock_descriptor, const struct iovec *parts, int count, off_t offset, bool masked)
+static void write_at(int lock_descriptor, const char *bytes, size_t length, off_t offset, bool masked)
 {
     const sys_signals too_large = (sys_signals)1 << (SIGXFSZ - 1);
     sys_signals before;
     if (!masked) sys_sigmask(SIG_BLOCK, &too_large, &before);
-    if (sys_call(SYS_pwritev, lock_descriptor, (long)parts, count, offset, 0, 0) == -EFBIG) sys_sigtake(&too_large);
+    if (sys_pwrite(lock_descriptor, bytes, length, offset) == -EFBIG) sys_sigtake(&too_large);
     if (!masked) sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* FNV-1a, eight bytes at a time: against torn and half-written records, not against forgers.  Byte by byte it took a
  * tenth of an image's open. */
-static uint32_t checksum(const char *bytes, size_t length)
+#define CHECKSUM_START 14695981039346656037u
+
+static uint64_t add_word(uint64_t sum, uint64_t word)
 {
-    uint64_t sum = 14695981039346656037u;
+    sum = (sum ^ le64toh(word)) * 1099511628211u;
+    return sum ^ sum >> 32;
+}
+
+/* All of a record's words, from one on. */
+static uint64_t add_words(uint64_t sum, const char *bytes, size_t length)
+{
     uint64_t word;
-    for (; length >= sizeof word; length -= sizeof word, bytes += sizeof word) {
+    for (; length >= sizeof word; bytes += sizeof word, length -= sizeof word) {
         memcpy(&word, bytes, sizeof word);
-        sum = (sum ^ le64toh(word)) * 1099511628211u;
-        sum ^= sum >> 32;
+        sum = add_word(sum, word);
     }
-    if (length) {
-        word = 0;
-        memcpy(&word, bytes, length);
-        sum = (sum ^ le64toh(word)) * 1099511628211u;
-        sum ^= sum >> 32;
-    }
-    return (uint32_t)sum;
+    if (length == 0) return sum;
+    word = 0;
+    memcpy(&word, bytes, length);
+    return add_word(sum, word);
 }
 
 enum { SUM_LENGTH = 4 + 8 + 1 }; /* "sum=xxxxxxxx " */
@@ -193,17 +197,25 @@ static void append_reason(struct text *text, const char *reason)
 
 enum { SINCE_DIGITS = 13 }; /* milliseconds, from 2001 to 2286 */
 
-static void put_since(char *at, int64_t since_ms)
+static void put_digits(char *at, int count, uint64_t number)
 {
-    for (int i = SINCE_DIGITS; i-- > 0; since_ms /= 10) at[i] = (char)('0' + since_ms % 10);
+    for (int i = count; i-- > 0; number /= 10) at[i] = (char)('0' + number % 10);
 }
 
-static void put_checksum(char *record)
+/* sum: that of what the record starts with, of so many bytes, a multiple of eight. */
+static uint32_t checksum_from(uint64_t sum, size_t summed, const char *record)
 {
-    char digits[9];
-    struct text sum = text_in(digits, sizeof digits);
-    text_append_hex(&sum, checksum(record + SUM_LENGTH, HOLDERS_RECORD_SIZE - SUM_LENGTH), 8);
-    memcpy(record + 4, digits, 8);
+    return (uint32_t)add_words(sum, record + SUM_LENGTH + summed, HOLDERS_RECORD_SIZE - SUM_LENGTH - summed);
+}
+
+static uint32_t checksum(const char *record)
+{
+    return checksum_from(CHECKSUM_START, 0, record);
+}
+
+static void put_checksum(char *record, uint32_t sum)
+{
+    for (int i = 8; i-- > 0; sum >>= 4) record[4 + i] = "0123456789abcdef"[sum & 15];
 }
 
 /* Builds a record, HOLDERS_RECORD_SIZE bytes and a NUL, but for its checksum; returns where its since= is. */
@@ -221,7 +233,7 @@ static size_t build_record(char *record, const struct holder *holder, const char
     text_append(&text, " since=");
     size_t since = text.length;
     char digits[SINCE_DIGITS];
-    put_since(digits, holder->since_ms);
+    put_digits(digits, SINCE_DIGITS, (uint64_t)holder->since_ms);
     text_append_bytes(&text, digits, sizeof digits);
     text_append(&text, " fd=");
     text_append_number(&text, holder->descriptor);
@@ -242,11 +254,10 @@ static size_t build_record(char *record, const struct holder *holder, const char
     return since;
 }
 
-static void write_record(int lock_descriptor, int slot, char *record, bool masked)
+static void write_record(int lock_descriptor, int slot, const char *record, bool masked)
 {
-    put_checksum(record);
-    const struct iovec part = {record, HOLDERS_RECORD_SIZE};
-    write_parts(lock_descriptor, &part, 1, HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE, masked);
+    write_at(lock_descriptor, record, HOLDERS_RECORD_SIZE, HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE,
+             masked);
 }
 
 int64_t holders_now(void)
@@ -275,7 +286,10 @@ static struct holder describe_self(int lock_descriptor, uid_t uid, const struct 
  * the time.  Only with all signals blocked and in the track's section, which is when the caller knows the process. */
 static struct {
     char record[HOLDERS_RECORD_SIZE + 1];
-    size_t since;
+    size_t since;      /* where its time is */
+    uint64_t since_ms; /* its time */
+    size_t summed;     /* the words before the time, and their sum */
+    uint64_t sum;
     pid_t process; /* 0: none yet */
     uid_t uid;
     int descriptor;
@@ -292,29 +306,50 @@ static bool says_the_same(int lock_descriptor, uid_t uid, const struct holder_no
            last.reason == note->reason;
 }
 
+/* The record of last for this process, anew. */
+static void renew_last(int lock_descriptor, uid_t uid, const struct holder_note *note)
+{
+    const struct holder self = describe_self(lock_descriptor, uid, note);
+    last.since = build_record(last.record, &self, note->reason);
+    last.since_ms = (uint64_t)self.since_ms;
+    last.summed = (last.since - SUM_LENGTH) / sizeof(uint64_t) * sizeof(uint64_t);
+    last.sum = add_words(CHECKSUM_START, last.record + SUM_LENGTH, last.summed);
+    last.process = note->process;
+    last.uid = uid;
+    last.descriptor = lock_descriptor;
+    last.mode = note->mode;
+    last.family = note->family;
+    last.block = note->block;
+    last.reason = note->reason;
+}
+
+/* The time in last: where the second is the same, its last three digits. */
+static void set_last_since(uint64_t since_ms)
+{
+    enum { MILLISECONDS = 3 };
+    if (since_ms / 1000 == last.since_ms / 1000)
+        put_digits(last.record + last.since + SINCE_DIGITS - MILLISECONDS, MILLISECONDS, since_ms % 1000);
+    else
+        put_digits(last.record + last.since, SINCE_DIGITS, since_ms);
+    last.since_ms = since_ms;
+}
+
 static void write_own_record(int lock_descriptor, int slot, const struct holder_note *note)
 {
-    char record[HOLDERS_RECORD_SIZE + 1];
     uid_t uid = sys_geteuid();
     if (!note->process) {
+        char record[HOLDERS_RECORD_SIZE + 1];
         const struct holder self = describe_self(lock_descriptor, uid, note);
         build_record(record, &self, note->reason);
+        put_checksum(record, checksum(record));
         write_record(lock_descriptor, slot, record, false);
         return;
     }
-    if (!says_the_same(lock_descriptor, uid, note)) {
-        const struct holder self = describe_self(lock_descriptor, uid, note);
-        last.since = build_record(last.record, &self, note->reason);
-        last.process = note->process;
-        last.uid = uid;
-        last.descriptor = lock_descriptor;
-        last.mode = note->mode;
-        last.family = note->family;
-        last.block = note->block;
-        last.reason = note->reason;
-    } else {
-        put_since(last.record + last.since, note->since_ms ? note->since_ms : holders_now());
-    }
+    if (says_the_same(lock_descriptor, uid, note))
+        set_last_since((uint64_t)(note->since_ms ? note->since_ms : holders_now()));
+    else
+        renew_last(lock_descriptor, uid, note);
+    put_checksum(last.record, checksum_from(last.sum, last.summed, last.record));
     write_record(lock_descriptor, slot, last.record, true);
 }
 
@@ -379,7 +414,7 @@ static bool parse_record(char *record, struct holder *holder)
     char mode[16], boot[17], sum[9];
     char block[48] = "";
     struct text expected = text_in(sum, sizeof sum);
-    text_append_hex(&expected, checksum(record + SUM_LENGTH, HOLDERS_RECORD_SIZE - SUM_LENGTH), 8);
+    text_append_hex(&expected, checksum(record), 8);
     if (memcmp(record, "sum=", 4) != 0 || memcmp(record + 4, sum, 8) != 0) return false;
     take_reason(record, holder);
     if (!number_field(record, " pid=", &pid) || !number_field(record, " start=", &start) ||
@@ -484,6 +519,7 @@ void holders_rewrite_for(int lock_descriptor, const struct holder *holder, enum 
     lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, holder->slot, 1, &range);
     char record[HOLDERS_RECORD_SIZE + 1];
     build_record(record, &changed, *holder->reason ? holder->reason : NULL);
+    put_checksum(record, checksum(record));
     write_record(lock_descriptor, holder->slot, record, false);
     lock_slots(lock_descriptor, F_OFD_SETLK, F_RDLCK, holder->slot, 1, &range);
 }
@@ -546,12 +582,12 @@ bool holders_find_own(int lock_descriptor, struct holder *holder)
 void holders_write_header(int lock_descriptor, const char *image_path)
 {
     /* The path as it is, then a NUL: paths hold newlines.  The header ends where the records begin; the longest
-     * paths lose their end. */
+     * paths lose their end.  The start comes last, since it says that the rest is there. */
     size_t start = sizeof header_start - 1;
     size_t length = strlen(image_path) + 1;
     if (length > HOLDERS_RECORD_OFFSET - start) length = HOLDERS_RECORD_OFFSET - start;
-    struct iovec parts[2] = {{(void *)header_start, start}, {(void *)image_path, length}};
-    write_parts(lock_descriptor, parts, 2, 0, false);
+    write_at(lock_descriptor, image_path, length, (off_t)start, false);
+    write_at(lock_descriptor, header_start, start, 0, false);
 }
 
 bool holders_has_header(int lock_descriptor)

@@ -85,12 +85,15 @@ void lock_name_of_inode(dev_t device, ino_t inode, struct lock_name *name)
 
 void lock_path(const char *directory, const struct lock_name *name, char *path)
 {
-    struct text text = text_in(path, LOCK_PATH_SIZE(directory));
-    text_append(&text, directory);
-    while (text.length > 1 && path[text.length - 1] == '/') path[--text.length] = '\0';
-    text_append(&text, text.length == 1 ? ".qemu-" : "/.qemu-");
-    text_append(&text, name->hex);
-    text_append(&text, ".lock");
+    static const char prefix[] = "/.qemu-";
+    static const char suffix[] = ".lock";
+    const size_t hex = sizeof name->hex - 1;
+    size_t length = strlen(directory);
+    while (length > 0 && directory[length - 1] == '/') length--;
+    char *at = mempcpy(path, directory, length);
+    at = mempcpy(at, prefix, sizeof prefix - 1);
+    at = mempcpy(at, name->hex, hex);
+    memcpy(at, suffix, sizeof suffix);
 }
 
 /* ---- the lock file -------------------------------------------------------------------------------------- */
