@@ -299,6 +299,7 @@ static bool is_known(const struct stat *status)
 
 static void know(const struct stat *status)
 {
+    if (is_known(status)) return;
     known_device = status->st_dev;
     known_inode = status->st_ino;
 }

@@ -85,10 +85,12 @@ static _Atomic uint32_t *slot_for(unsigned number)
     return *leaf ? &(**leaf)[number & 1023] : NULL;
 }
 
-static void set_entry(int descriptor, uint32_t entry)
+/* False without memory. */
+static bool set_entry(int descriptor, uint32_t entry)
 {
     _Atomic uint32_t *slot = slot_for((unsigned)descriptor);
     if (slot) atomic_store_explicit(slot, entry, memory_order_release);
+    return slot;
 }
 
 bool track_is_private(int descriptor)
@@ -99,11 +101,12 @@ bool track_is_private(int descriptor)
 /* The numbers that private descriptors had last. */
 enum { REMEMBERED = 64 };
 static _Atomic int former_privates[REMEMBERED];
-static _Atomic unsigned former_count;
+static unsigned former_count;
 
+/* In the critical section. */
 static void remember_private(int descriptor)
 {
-    former_privates[atomic_fetch_add(&former_count, 1) % REMEMBERED] = descriptor;
+    atomic_store_explicit(&former_privates[former_count++ % REMEMBERED], descriptor, memory_order_relaxed);
 }
 
 bool track_was_private(int descriptor)
@@ -168,12 +171,15 @@ static struct image *image_at(uint32_t number)
     return &chunks[number / CHUNK_IMAGES][number % CHUNK_IMAGES];
 }
 
+static unsigned hex_digit(char digit)
+{
+    return (digit & 15u) + (digit >= 'a' ? 9 : 0);
+}
+
 static uint32_t *bucket_of(const struct lock_name *name)
 {
-    unsigned index = 0;
-    for (int i = 0; i < 2; i++)
-        index = index << 4 | (unsigned)(name->hex[i] <= '9' ? name->hex[i] - '0' : name->hex[i] - 'a' + 10);
-    return &buckets[index % BUCKETS];
+    _Static_assert(BUCKETS == 256, "two digits");
+    return &buckets[hex_digit(name->hex[0]) << 4 | hex_digit(name->hex[1])];
 }
 
 static uint32_t find_image(const struct lock_name *name)
@@ -598,7 +604,7 @@ static enum lock_result take_anew(uint32_t number, const struct lock_request *re
     inheritable.through_exec = image->inheritable;
     enum lock_result result = lock_take(&inheritable, &fresh, opened, problem);
     if (result != LOCK_TAKEN) return result;
-    if (!slot_for((unsigned)fresh.descriptor)) {
+    if (!set_entry(fresh.descriptor, make_entry(ENTRY_PRIVATE, true, number))) {
         lock_release(&fresh);
         return no_memory(problem, "no memory for another descriptor");
     }
@@ -608,7 +614,6 @@ static enum lock_result take_anew(uint32_t number, const struct lock_request *re
     image->through_exec = image->inheritable;
     image->forks = atomic_load(&fork_count);
     image->shared_lock = false;
-    set_entry(fresh.descriptor, make_entry(ENTRY_PRIVATE, true, number));
     return LOCK_TAKEN;
 }
 
@@ -663,14 +668,14 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
     enum lock_result result = lock_take(request, &image->lock, opened, problem);
     watch = watch && result == LOCK_BUSY;
     if (watch) lock_watch(&image->lock, request, opened);
-    if ((result == LOCK_TAKEN || watch) && !slot_for((unsigned)image->lock.descriptor)) {
+    if ((result == LOCK_TAKEN || watch) &&
+        !set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, *number))) {
         lock_release(&image->lock);
         result = no_memory(problem, "no memory for another descriptor");
     }
     if (result == LOCK_TAKEN || (watch && result == LOCK_BUSY)) {
         image->forks = atomic_load(&fork_count);
         if (policy_settings()->audit) image->since = audit_now();
-        set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, *number));
     } else {
         remove_image(*number);
         *number = 0;
@@ -731,16 +736,16 @@ static enum lock_result take_foreign(const struct track_request *request, struct
 /* Writes the hold into the table, where the descriptor has it from now on.  False without memory.  In the section. */
 static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
 {
-    if (!slot_for((unsigned)descriptor)) return false;
+    static uint32_t bound;
+    enum entry_kind kind = hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED;
+    if (!set_entry(descriptor, make_entry(kind, close_on_exec, hold->image) | bound++ << ENTRY_NUMBER_BIT))
+        return false;
     struct image *image = image_at(hold->image);
     if (hold->inode) {
         image->device = hold->device;
         image->inode = hold->inode;
     }
     if (!close_on_exec) count_inheritable(hold->image, 1);
-    static uint32_t bound;
-    enum entry_kind kind = hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED;
-    set_entry(descriptor, make_entry(kind, close_on_exec, hold->image) | bound++ << ENTRY_NUMBER_BIT);
     hold->image = 0;
     return true;
 }
