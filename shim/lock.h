@@ -114,6 +114,9 @@ void lock_release(struct lock *lock);
  * may have copied the descriptor, and that child has no use for the lock. */
 void lock_end_guard(int lock_descriptor);
 
+/* Is there a lock file of that name, as far as this process can see?  Cheaper than to open it. */
+bool lock_exists(const char *directory, const struct lock_name *name);
+
 /* Opens an existing lock file, never creating one, to ask about holders or to lock it for the time of one
  * operation.  Returns a descriptor at whatever number, -ENOENT when nobody ever locked, or -errno with
  * *problem. */

@@ -9,12 +9,15 @@
 #ifndef IMGLOCK_SYS_H
 #define IMGLOCK_SYS_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -130,6 +133,17 @@ static inline int sys_ftruncate(int descriptor, off_t size)
 static inline int sys_touch(int descriptor)
 {
     return (int)sys_call(SYS_utimensat, descriptor, 0, 0, 0, 0, 0);
+}
+
+/* May this string of the program's be read, and does it end within its page?  False: ask by a call that takes it as a
+ * path.  rt_sigprocmask copies eight bytes before it finds that it is not told what to do with them (kernel/signal.c),
+ * which takes a sixth of the time of the cheapest call on a path. */
+static inline bool sys_reads_string(const char *string)
+{
+    const uintptr_t address = (uintptr_t)string;
+    const uintptr_t page = 4096; /* or larger */
+    if (sys_call(SYS_rt_sigprocmask, -1, (long)(address & ~(uintptr_t)7), 0, 8, 0, 0) != -EINVAL) return false;
+    return memchr(string, 0, page - address % page) != NULL;
 }
 
 static inline void *sys_mmap(size_t size)

@@ -46,6 +46,18 @@ refused_all() {
     refused_all
 }
 
+@test "a name that is held and no longer there is missing, as bare libc says" {
+    new_image
+    hold disk.qcow2 read
+    command mv disk.qcow2 elsewhere
+    run calls unlink disk.qcow2
+    assert_output "unlink: ENOENT"
+    run calls truncate disk.qcow2 0
+    assert_output "truncate: ENOENT"
+    run calls rename disk.qcow2 moved
+    assert_output "rename: ENOENT"
+}
+
 @test "so with one that is known by its content alone" {
     IMAGE=known-by-content
     new_image "$IMAGE"

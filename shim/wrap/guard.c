@@ -137,13 +137,26 @@ static int guard_real_path(const struct settings *settings, enum operation opera
 
 /* ---- names and descriptors ------------------------------------------------------------------------------ */
 
-/* Apart, for the sake of its 4 KiB. */
+/* Is there anything under this name that an operation could take away? */
+static bool is_there(int directory, const char *path, bool may_be_new)
+{
+    char byte;
+    ssize_t link = sys_readlinkat(directory, path, &byte, 1);
+    return link >= 0 || link == -EINVAL || (may_be_new && link == -ENOENT);
+}
+
+/* Apart, for the sake of its 4 KiB.  looked: the name has been found to be there. */
 static __attribute__((noinline)) int guard_name(const struct settings *settings, enum operation operation,
                                                 unsigned operations, bool guarded, int other, int directory,
-                                                const char *path, bool follow)
+                                                const char *path, bool follow, bool looked)
 {
     char real[PATH_MAX];
+    struct lock_name name;
     if (realpath_of_name(directory, path, follow, real) < 0) return GO_ON;
+    /* What nobody ever locked, nearly everything, takes no look at the file itself. */
+    lock_name_of_path(real, &name);
+    if (!lock_exists(settings->directory, &name)) return GO_ON;
+    if (!looked && !is_there(directory, path, false)) return GO_ON;
     return guard_real_path(settings, operation, operations, guarded, other, real);
 }
 
@@ -164,14 +177,14 @@ static int guard_slot(struct guard *guard, int slot, enum operation operation, u
     enum operation counted = operation == OPERATION_RESIZE ? OPERATION_TRUNCATE : operation;
     bool guarded = settings->guard & 1u << counted;
     guard->descriptors[slot] = GO_ON;
-    /* The kernel has to read the path first: EFAULT is the program's. */
-    char byte;
-    ssize_t link = sys_readlinkat(directory, path, &byte, 1);
     /* A name that is not there yet may be locked already, by whoever is about to create it. */
-    bool new_target = slot == 1 && link == -ENOENT;
-    if (link < 0 && link != -EINVAL && !new_target) return 0;
+    bool new_target = slot == 1;
+    /* The kernel has to read the path first: EFAULT is the program's. */
+    bool looked = new_target || !sys_reads_string(path);
+    if (looked && !is_there(directory, path, new_target)) return 0;
     int other = slot ? guard->descriptors[0] : GO_ON;
-    return keep(guard, slot, guard_name(settings, counted, operations, guarded, other, directory, path, follow));
+    return keep(guard, slot,
+                guard_name(settings, counted, operations, guarded, other, directory, path, follow, looked));
 }
 
 int guard_begin(struct guard *guard, enum operation operation, int directory, const char *path, bool follow)

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 extern int __open(const char *path, int flags, ...);
@@ -355,6 +356,14 @@ static void failing_on_descriptors(void)
     SHOW(readdir64_r(directory, &entry64, &found64));
 }
 
+/* The first length bytes of the text, and behind them memory that is not there. */
+static const char *at_the_edge(const char *text, size_t length)
+{
+    char *memory = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    munmap(memory + 4096, 4096);
+    return memcpy(memory + 4096 - length, text, length);
+}
+
 static void failing_on_names(void)
 {
     static const char *const names[] = {"missing.img", "nowhere/x.img", "file.img/x", "dir.img", "", "loop.img", "."};
@@ -373,6 +382,24 @@ static void failing_on_names(void)
     }
     SHOW(remove("nowhere/x.img"));
     SHOW(remove("full"));
+    /* Names that end where memory ends, that do not end there, and that are none. */
+    const char *const odd[] = {at_the_edge("m", 2),
+                               at_the_edge("missing.img", 12),
+                               at_the_edge("nowhere/x.img", 14),
+                               at_the_edge("m", 1),
+                               at_the_edge("missing.img", 11),
+                               NULL,
+                               (const char *)4095,
+                               (const char *)-4096};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        printf("odd name %zu\n", i);
+        SHOW(truncate(odd[i], 10));
+        SHOW(unlink(odd[i]));
+        SHOW(unlinkat(77, odd[i], 0));
+        SHOW(remove(odd[i]));
+        SHOW(rename(odd[i], "y.img"));
+        SHOW(rename("file.img", odd[i]) + (i > 1 ? 0 : rename(odd[i], "file.img")));
+    }
 }
 
 static int in_clone(void *argument)
