@@ -437,7 +437,8 @@ static bool row_matches(const struct format *format, struct probe *probe)
 static const char *match_head(struct probe *probe)
 {
     for (const uint8_t *row = rows_by_first_byte + first_byte_rows[probe->head[0]]; *row != FORMATS; row++)
-        if (row_matches(&formats[*row], probe)) return formats[*row].name;
+        if (formats[*row].bytes[1] == (char)probe->head[1] && row_matches(&formats[*row], probe))
+            return formats[*row].name;
     /* One byte at each offset first: this is what every file that is no image costs. */
     if (any_further_in(probe->head))
         for (size_t i = 0; i < sizeof rows_further_in / sizeof *rows_further_in; i++)

@@ -89,12 +89,11 @@ void admit_note_posix_lock(void)
     posix_locks_used = true;
 }
 
-/* A descriptor for looking at the content: the program's own, or where that is for writing only a second one.
- * The program's open has been allowed already, so this follows no name anew. */
-static int reading_descriptor(const struct open_call *call, int descriptor)
+/* A second descriptor for looking at the content, where the program's own is for writing only.  The program's open has
+ * been allowed already, so this follows no name anew. */
+static int open_for_looking(const struct open_call *call, int descriptor)
 {
     char link[32];
-    if ((call->flags & O_ACCMODE) != O_WRONLY && !(call->flags & O_PATH)) return descriptor;
     if (posix_locks_used) return -EBUSY;
     realpath_descriptor_link(descriptor, link);
     int reading = sys_openat(AT_FDCWD, link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
@@ -104,10 +103,12 @@ static int reading_descriptor(const struct open_call *call, int descriptor)
     return reading;
 }
 
-static bool shows_image(const struct open_call *call, int descriptor, const struct stat *status)
+static inline __attribute__((always_inline)) bool shows_image(const struct open_call *call, int descriptor,
+                                                              const struct stat *status)
 {
     if (!image_may_be_read(descriptor, status)) return false;
-    int reading = reading_descriptor(call, descriptor);
+    bool reads = (call->flags & O_ACCMODE) != O_WRONLY && !(call->flags & O_PATH);
+    int reading = reads ? descriptor : open_for_looking(call, descriptor);
     if (reading < 0) return false;
     const char *format =
         image_by_content(call->path, reading, status, reading == descriptor ? call->flags : O_NONBLOCK);
@@ -129,9 +130,10 @@ static __attribute__((noinline)) bool real_name_shows_image(const struct setting
     return named ? named > 0 : shown || image_by_extension(path);
 }
 
-/* Is this open file an image? */
-static bool is_image(const struct settings *settings, const struct open_call *call, int descriptor,
-                     const struct stat *status, bool through_link)
+/* Is this open file an image?  Inlined for the sake of every open of what is none. */
+static inline __attribute__((always_inline)) bool is_image(const struct settings *settings,
+                                                           const struct open_call *call, int descriptor,
+                                                           const struct stat *status, bool through_link)
 {
     bool image = call->path && image_by_extension(call->path);
     if (!image && settings->magic) image = shows_image(call, descriptor, status);
@@ -261,7 +263,8 @@ static __attribute__((noinline)) int judge_image(const struct settings *settings
 
 /* Judges an open file; where it is an image, locks it, and does what O_TRUNC asks for.  0 or an errno.  ESTALE:
  * open it anew and judge again, unless last_attempt. */
-static int judge(const struct open_call *call, int descriptor, bool through_link, bool last_attempt)
+static inline __attribute__((always_inline)) int judge(const struct open_call *call, int descriptor, bool through_link,
+                                                       bool last_attempt)
 {
     const struct settings *settings = policy_settings();
     struct stat status;
