@@ -197,7 +197,7 @@ static void append_holders(struct line *line, int lock_descriptor)
         append_number(line, "pid", holder.pid);
         append_number(line, "start", (long long)holder.start);
         append_word(line, "comm", holder.command);
-        append_number(line, "uid", holder.uid);
+        append_number(line, "uid", holders_user(&holder));
         append_word(line, "mode", policy_mode_name(holder.mode));
         append_time(line, "since", holder.since_ms / 1000, holder.since_ms % 1000 * 1000);
         append_word(line, "host", holder.host);

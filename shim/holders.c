@@ -126,6 +126,27 @@ const struct holder *holders_self(void)
     return self_of(sys_getpid());
 }
 
+uid_t holders_user(const struct holder *holder)
+{
+    const struct holder *self = holders_self();
+    char path[32], status[512];
+    uint64_t start, uid;
+    pid_t parent;
+    if (holder->boot != self->boot || holder->pid_space != self->pid_space ||
+        !holders_look_up(holder->pid, &start, &parent, NULL) || start != holder->start)
+        return holder->uid;
+    struct text text = text_in(path, sizeof path);
+    text_append(&text, "/proc/");
+    text_append_number(&text, holder->pid);
+    text_append(&text, "/status");
+    if (read_file(path, status, sizeof status) <= 0) return holder->uid;
+    /* "Uid:\treal\teffective\t..."; the command, which comes first, has its newlines escaped. */
+    const char *at = strstr(status, "\nUid:\t");
+    if (at) at = strchr(at + sizeof "\nUid:\t" - 1, '\t');
+    if (!at++) return holder->uid;
+    return text_parse_number(&at, &uid) ? (uid_t)uid : holder->uid;
+}
+
 /* ---- records -------------------------------------------------------------------------------------------- */
 
 /* Writes where a limit on the size of files (RLIMIT_FSIZE) may be in force: the SIGXFSZ that it sends is not the
@@ -276,12 +297,12 @@ int64_t holders_now(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static struct holder describe_self(int lock_descriptor, uid_t uid, const struct holder_note *note)
+static struct holder describe_self(int lock_descriptor, const struct holder_note *note)
 {
     pid_t pid = note->process ? note->process : sys_getpid();
     struct holder self = *self_of(pid);
     self.pid = pid; /* another thread may be filling in the same */
-    self.uid = uid;
+    self.uid = sys_geteuid();
     self.mode = note->mode;
     self.family = note->family;
     self.block = note->block;
@@ -291,7 +312,8 @@ static struct holder describe_self(int lock_descriptor, uid_t uid, const struct 
 }
 
 /* The record that this process wrote last.  One that opens an image again and again says the same each time, but for
- * the time.  Only with all signals blocked and in the track's section, which is when the caller knows the process. */
+ * the time; whether it is still the same user is asked by who reads it, not by a call at each open.  Only with all
+ * signals blocked and in the track's section, which is when the caller knows the process. */
 static struct {
     char record[HOLDERS_RECORD_SIZE + 1];
     size_t since;      /* where its time is */
@@ -299,7 +321,6 @@ static struct {
     size_t summed;     /* the words before the time, and their sum */
     uint64_t sum;
     pid_t process; /* 0: none yet */
-    uid_t uid;
     int descriptor;
     enum lock_mode mode;
     int family;
@@ -307,23 +328,21 @@ static struct {
     const char *reason;
 } last;
 
-static bool says_the_same(int lock_descriptor, uid_t uid, const struct holder_note *note)
+static bool says_the_same(int lock_descriptor, const struct holder_note *note)
 {
-    return last.process == note->process && last.uid == uid && last.descriptor == lock_descriptor &&
-           last.mode == note->mode && last.family == note->family && last.block == note->block &&
-           last.reason == note->reason;
+    return last.process == note->process && last.descriptor == lock_descriptor && last.mode == note->mode &&
+           last.family == note->family && last.block == note->block && last.reason == note->reason;
 }
 
 /* The record of last for this process, anew. */
-static void renew_last(int lock_descriptor, uid_t uid, const struct holder_note *note)
+static void renew_last(int lock_descriptor, const struct holder_note *note)
 {
-    const struct holder self = describe_self(lock_descriptor, uid, note);
+    const struct holder self = describe_self(lock_descriptor, note);
     last.since = build_record(last.record, &self, note->reason);
     last.since_ms = (uint64_t)self.since_ms;
     last.summed = (last.since - SUM_LENGTH) / sizeof(uint64_t) * sizeof(uint64_t);
     last.sum = add_words(CHECKSUM_START, last.record + SUM_LENGTH, last.summed);
     last.process = note->process;
-    last.uid = uid;
     last.descriptor = lock_descriptor;
     last.mode = note->mode;
     last.family = note->family;
@@ -344,19 +363,18 @@ static void set_last_since(uint64_t since_ms)
 
 static void write_own_record(int lock_descriptor, int slot, const struct holder_note *note)
 {
-    uid_t uid = sys_geteuid();
     if (!note->process) {
         char record[HOLDERS_RECORD_SIZE + 1];
-        const struct holder self = describe_self(lock_descriptor, uid, note);
+        const struct holder self = describe_self(lock_descriptor, note);
         build_record(record, &self, note->reason);
         put_checksum(record, checksum(record));
         write_record(lock_descriptor, slot, record, false);
         return;
     }
-    if (says_the_same(lock_descriptor, uid, note))
+    if (says_the_same(lock_descriptor, note))
         set_last_since((uint64_t)(note->since_ms ? note->since_ms : holders_now()));
     else
-        renew_last(lock_descriptor, uid, note);
+        renew_last(lock_descriptor, note);
     put_checksum(last.record, checksum_from(last.sum, last.summed, last.record));
     write_record(lock_descriptor, slot, last.record, true);
 }

@@ -24,10 +24,10 @@ struct holder {
     int slot;
     bool recorded; /* the slot's record is whole; else all below is unknown */
     pid_t pid;
-    uint64_t start;     /* the process's start, clock ticks since boot, /proc/PID/stat field 22 */
-    uint64_t boot;      /* first 64 bits of the boot id */
-    uint64_t pid_space; /* inode of the pid namespace */
-    uid_t uid;
+    uint64_t start;      /* the process's start, clock ticks since boot, /proc/PID/stat field 22 */
+    uint64_t boot;       /* first 64 bits of the boot id */
+    uint64_t pid_space;  /* inode of the pid namespace */
+    uid_t uid;           /* that it had when it first wrote a record of these words: see holders_user */
     enum lock_mode mode; /* below LOCK_SHARED: has the image open, and no lock */
     int family;          /* 0, or which pair of the descendants' bytes it holds */
     int64_t since_ms;    /* wall clock, milliseconds since 1970 */
@@ -85,6 +85,10 @@ bool holders_has_header(int lock_descriptor);
 
 /* Reads the image's path from the header into path[PATH_MAX].  False when there is none. */
 bool holders_read_header(int lock_descriptor, char *path);
+
+/* The effective user of the holder's process, as it is now; of one that cannot be seen from here, what its record says.
+ */
+uid_t holders_user(const struct holder *holder);
 
 /* Start time and parent of a process from /proc/PID/stat; command may be NULL, else 17 bytes.  False when the
  * process is gone or /proc is not there. */

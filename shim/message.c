@@ -184,7 +184,7 @@ static void append_holder(struct text *line, const struct holder *holder, int ot
     sys_clock(CLOCK_REALTIME, &now);
     append_process(line, holder->command, holder->pid);
     text_append(line, ", user ");
-    append_user(line, holder->uid);
+    append_user(line, holders_user(holder));
     /* Beside a reason, a record has room for the host's first letters alone. */
     if (strncmp(holder->host, host, strlen(holder->host)) != 0) {
         text_append(line, ", host ");

@@ -58,6 +58,27 @@ assert_no_control_bytes() {
     assert_equal "${#lines[@]}" 2
 }
 
+@test "a holder that has become another user since its first open is told as who it is now" {
+    truncate -s 1M disk.img
+    mkfifo -m 666 go end
+    [ "$(id -u)" = 0 ] || skip "only root can become another user"
+    LD_PRELOAD=$SHIM python3 -c '
+import os
+os.close(os.open("disk.img", os.O_RDONLY))
+os.seteuid(65534)
+os.open("disk.img", os.O_RDONLY)
+open("go", "w").write("ready\n")
+os.read(0, 1)' 0<>end 3>&- &
+    HOLDERS+=($!)
+    read -r _ <go
+    rows PID,USER,UID
+    assert_output "$! nobody 65534"
+    run wrapped dd if=/dev/null of=disk.img conv=notrunc
+    assert_output --partial "locked shared by python3 (pid $!, user nobody)"
+    IMGLOCK_AUDIT=$PWD/log run wrapped dd if=/dev/null of=disk.img conv=notrunc
+    assert_equal "$(jq -r 'select(.event == "conflict").holders[] | "\(.pid) \(.uid)"' log)" "$! 65534"
+}
+
 @test "every column tells the truth" {
     local before after
     before=$(date +%s)
