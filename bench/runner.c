@@ -117,10 +117,15 @@ static long free_slot(int lock, long slot)
     return found;
 }
 
-/* An image's open and close with its lock, by hand: IMAGE LOCKFILE SLOT, the last where to look for a free one.  whole:
- * with what has to be asked about the image; else the lock's own calls alone. */
-static void image_by_hand(char **arguments, bool writing, bool whole)
+/* How much of it: the lock's own calls; with what has to be asked about the image; with the lock's descriptor at a high
+ * number, as the contract has it, so that the program's next open gets the number that it gets without us. */
+enum extent { LOCK_ALONE, LOW_NUMBER, WHOLE };
+
+/* An image's open and close with its lock, by hand: IMAGE LOCKFILE SLOT, the last where to look for a free one. */
+static void image_by_hand(char **arguments, bool writing, enum extent extent)
 {
+    enum { HIGH = 3072 };
+    const bool whole = extent != LOCK_ALONE;
     char link[32], path[PATH_MAX], record[256];
     struct stat image_status, lock_status, named;
     const short type = writing ? F_WRLCK : F_RDLCK;
@@ -146,6 +151,11 @@ static void image_by_hand(char **arguments, bool writing, bool whole)
     sys_fstat(lock, &lock_status);
     must(sys_fstatat(AT_FDCWD, arguments[1], &named, AT_SYMLINK_NOFOLLOW), arguments[1]);
     if (named.st_ino != lock_status.st_ino) die("the lock file was replaced");
+    if (extent == WHOLE) {
+        int low = lock;
+        lock = (int)must(sys_fcntl(low, F_DUPFD_CLOEXEC, HIGH), "a high number");
+        sys_close(low);
+    }
     /* Claimed exclusively, so that the old record does not count; the record; then shared: from here on it counts. */
     const long slot = free_slot(lock, atol(arguments[2]));
     lock_byte(lock, F_OFD_SETLK, F_WRLCK, 1024 + slot, 1);
@@ -166,17 +176,22 @@ static void image_by_hand(char **arguments, bool writing, bool whole)
 
 static void write_by_hand(char **arguments)
 {
-    image_by_hand(arguments, true, true);
+    image_by_hand(arguments, true, WHOLE);
+}
+
+static void write_by_hand_low(char **arguments)
+{
+    image_by_hand(arguments, true, LOW_NUMBER);
 }
 
 static void read_by_hand(char **arguments)
 {
-    image_by_hand(arguments, false, true);
+    image_by_hand(arguments, false, WHOLE);
 }
 
 static void write_lock_by_hand(char **arguments)
 {
-    image_by_hand(arguments, true, false);
+    image_by_hand(arguments, true, LOCK_ALONE);
 }
 
 /* ---- operations ----------------------------------------------------------------------------------------------- */
@@ -194,6 +209,7 @@ static const struct operation {
     {"start", 1, start_program},
     {"look-by-hand", 1, look_by_hand},
     {"write-by-hand", 3, write_by_hand},
+    {"write-by-hand-low", 3, write_by_hand_low},
     {"read-by-hand", 3, read_by_hand},
     {"write-lock-by-hand", 3, write_lock_by_hand},
 };

@@ -5,15 +5,20 @@
 #include <string.h>
 
 #include "sys.h"
-#include "text.h"
 
 enum { LINKS_MAX = 40 }; /* as many as the kernel follows, path_resolution(7) */
 
 void realpath_descriptor_link(int descriptor, char link[32])
 {
-    struct text text = text_in(link, 32);
-    text_append(&text, "/proc/self/fd/");
-    text_append_number(&text, descriptor);
+    static const char prefix[] = "/proc/self/fd/";
+    char *end = link + sizeof prefix - 1;
+    unsigned number = descriptor < 0 ? 0u - (unsigned)descriptor : (unsigned)descriptor;
+    memcpy(link, prefix, sizeof prefix - 1);
+    if (descriptor < 0) *end++ = '-';
+    for (unsigned rest = number; rest >= 10; rest /= 10) end++;
+    end[1] = '\0';
+    for (; number >= 10; number /= 10) *end-- = (char)('0' + number % 10);
+    *end = (char)('0' + number);
 }
 
 ssize_t realpath_of_descriptor(int descriptor, char *path, bool *deleted)

@@ -214,8 +214,9 @@ int claim_image(struct claim *claim, struct track_hold *hold)
         /* It would have locked nothing, and a record is a service. */
         *hold = (struct track_hold){0};
     } else if (hold->before == LOCK_NONE) {
-        message_debug(settings, claim->path, locked_as(decision.mode));
-        audit_acquire(settings, &about, decision.mode, waited, hold->family);
+        /* Asked here: mostly nobody wants to know, and every open of an image comes by. */
+        if (settings->log_level == LOG_DEBUG) message_debug(settings, claim->path, locked_as(decision.mode));
+        if (settings->audit) audit_acquire(settings, &about, decision.mode, waited, hold->family);
     } else if (hold->before < decision.mode) {
         audit_convert(settings, &about, hold->before, decision.mode);
     }
