@@ -99,8 +99,8 @@ assert_instructions_at_most() {
 
 @test "the system calls of an image's open and close" {
     SETTINGS=()
-    assert_total_at_most 23 "$(added open-write disk.qcow2)"
-    assert_total_at_most 23 "$(added open disk.qcow2)"
+    assert_total_at_most 20 "$(added open-write disk.qcow2)"
+    assert_total_at_most 20 "$(added open disk.qcow2)"
 }
 
 @test "a shared open beside other holders takes a try more for each slot that is taken" {
@@ -115,7 +115,7 @@ assert_instructions_at_most() {
     assert_equal "$line" ready
     local lines
     lines=$(added open disk.qcow2)
-    assert_total_at_most 18 "$(grep -v '^fcntl ' <<<"$lines")"
+    assert_total_at_most 15 "$(grep -v '^fcntl ' <<<"$lines")"
     # Five, and a try for each slot that is taken: at most six before the search.
     assert_total_at_most 11 "$(grep '^fcntl ' <<<"$lines")"
     exec {GO}>&-
@@ -131,7 +131,7 @@ start_calls() {
 @test "the system calls of a program's start" {
     start_calls "$EMPTY" >bare
     start_calls "$SHIM" >with
-    assert_total_at_most 18 "$(awk '{n[$1] += FILENAME == "with" ? 1 : -1} END {for (i in n) if (n[i]) print i, n[i]}' bare with)"
+    assert_total_at_most 17 "$(awk '{n[$1] += FILENAME == "with" ? 1 : -1} END {for (i in n) if (n[i]) print i, n[i]}' bare with)"
 }
 
 # deleted COUNT LIBRARY: the system calls of rm on that many files.
@@ -159,7 +159,7 @@ deleted() {
 
 @test "the instructions of a look at a header" {
     SETTINGS=()
-    assert_instructions_at_most 755 open notes.txt
+    assert_instructions_at_most 640 open notes.txt
 }
 
 @test "the instructions of dup and close, and of fcntl" {
@@ -170,5 +170,5 @@ deleted() {
 
 @test "the instructions of an image's open and close" {
     SETTINGS=()
-    assert_instructions_at_most 4230 open-write disk.qcow2
+    assert_instructions_at_most 2970 open-write disk.qcow2
 }
