@@ -874,6 +874,14 @@ bool track_still_open(const struct track_hold *hold, int descriptor)
 
 /* ---- closing -------------------------------------------------------------------------------------------- */
 
+/* The entry that the call began with, whether or not it is still marked, or 0.  In the section. */
+static uint32_t entry_of(const struct track_closing *closing)
+{
+    const uint32_t flags = ENTRY_CLOSING | ENTRY_CLOSE_ON_EXEC;
+    uint32_t entry = track_entry(closing->descriptor);
+    return (entry | flags) == (closing->entry | flags) ? entry : 0;
+}
+
 /* Takes the entry out, and the hold with it.  In the section. */
 static void drop_entry(int descriptor, uint32_t entry)
 {
@@ -913,8 +921,10 @@ void track_end_close(struct track_closing *closing)
 {
     sys_signals before;
     if (!closing->entry) return;
-    if (enter_as(closing->thread, &before) && track_entry(closing->descriptor) == closing->entry)
-        drop_entry(closing->descriptor, closing->entry);
+    if (enter_as(closing->thread, &before)) {
+        uint32_t entry = entry_of(closing);
+        if (entry) drop_entry(closing->descriptor, entry);
+    }
     closing->entry = 0; /* inside, as in track_drop */
     leave(&before);
 }
@@ -923,8 +933,8 @@ bool track_closed_nothing(const struct track_closing *closing)
 {
     sys_signals before;
     if (!closing->entry) return false;
-    bool open = enter(&before) && track_entry(closing->descriptor) == closing->entry &&
-                is_open_on(closing->descriptor, image_at(entry_image(closing->entry)));
+    bool open =
+        enter(&before) && entry_of(closing) && is_open_on(closing->descriptor, image_at(entry_image(closing->entry)));
     leave(&before);
     return open;
 }
@@ -933,11 +943,12 @@ void track_cancel_close(struct track_closing *closing)
 {
     sys_signals before;
     if (!closing->entry) return;
-    if (enter(&before) && track_entry(closing->descriptor) == closing->entry) {
-        if (is_open_on(closing->descriptor, image_at(entry_image(closing->entry))))
-            set_entry(closing->descriptor, closing->entry & ~ENTRY_CLOSING);
-        else
-            drop_entry(closing->descriptor, closing->entry);
+    if (enter(&before)) {
+        uint32_t entry = entry_of(closing);
+        if (entry && is_open_on(closing->descriptor, image_at(entry_image(entry))))
+            set_entry(closing->descriptor, entry & ~ENTRY_CLOSING);
+        else if (entry)
+            drop_entry(closing->descriptor, entry);
     }
     closing->entry = 0;
     leave(&before);

@@ -46,6 +46,12 @@ setup() {
     assert_output ""
 }
 
+@test "another thread's dup2 onto an image that is being closed fails" {
+    LD_PRELOAD=$SHIM:$HELPERS/closing_hook run timeout 20 "$HELPERS/closing" failed-dup2 disk.img
+    assert_success
+    assert_output ""
+}
+
 @test "a signal ends the wait for a lock exactly when it would end a blocking open" {
     hold disk.img write
     IMGLOCK_WAIT=0.3 run wrapped timeout 20 "$HELPERS/signals" wait disk.img

@@ -68,9 +68,27 @@ static void closed_anew(void)
     check_lock("free", "both have closed");
 }
 
+/* A dup2 onto the number fails in the midst of the close, and takes its own mark back. */
+static void fail_onto(int descriptor, bool closed)
+{
+    if (descriptor != watched || closed) return;
+    *on_close = NULL;
+    check(dup2(1000, descriptor) == -1 && errno == EBADF, "dup2 of what is not open");
+}
+
+static void failed_dup2(void)
+{
+    watched = open(image, O_RDWR);
+    *on_close = fail_onto;
+    check(close(watched) == 0, "close");
+    eventfd(0, 0); /* an open that got the number would find the entry */
+    check_lock("free", "the image is closed, and a dup2 onto it had failed");
+}
+
 int main(int argc, char **argv)
 {
-    static const struct test_case cases[] = {{"copy-of-next", copy_of_next}, {"closed-anew", closed_anew}};
+    static const struct test_case cases[] = {
+        {"copy-of-next", copy_of_next}, {"closed-anew", closed_anew}, {"failed-dup2", failed_dup2}};
     if (argc != 3) return 2;
     image = argv[2];
     on_close = dlsym(RTLD_DEFAULT, "on_close");
