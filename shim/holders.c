@@ -149,15 +149,22 @@ uid_t holders_user(const struct holder *holder)
 
 /* ---- records -------------------------------------------------------------------------------------------- */
 
+static const sys_signals too_large = (sys_signals)1 << (SIGXFSZ - 1);
+
 /* Writes where a limit on the size of files (RLIMIT_FSIZE) may be in force: the SIGXFSZ that it sends is not the
  * program's. */
-static void write_at(int lock_descriptor, const char *bytes, size_t length, off_t offset, bool masked)
+static void write_parts(int lock_descriptor, const struct iovec *parts, int count, off_t offset)
 {
-    const sys_signals too_large = (sys_signals)1 << (SIGXFSZ - 1);
     sys_signals before;
-    if (!masked) sys_sigmask(SIG_BLOCK, &too_large, &before);
+    sys_sigmask(SIG_BLOCK, &too_large, &before);
+    if (sys_call(SYS_pwritev, lock_descriptor, (long)parts, count, offset, 0, 0) == -EFBIG) sys_sigtake(&too_large);
+    sys_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* The same for one part, with all signals blocked already. */
+static void write_masked(int lock_descriptor, const char *bytes, size_t length, off_t offset)
+{
     if (sys_pwrite(lock_descriptor, bytes, length, offset) == -EFBIG) sys_sigtake(&too_large);
-    if (!masked) sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* FNV-1a, eight bytes at a time: against torn and half-written records, not against forgers.  Byte by byte it took a
@@ -285,8 +292,12 @@ static size_t build_record(char *record, const struct holder *holder, const char
 
 static void write_record(int lock_descriptor, int slot, const char *record, bool masked)
 {
-    write_at(lock_descriptor, record, HOLDERS_RECORD_SIZE, HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE,
-             masked);
+    const off_t offset = HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE;
+    const struct iovec part = {(void *)record, HOLDERS_RECORD_SIZE};
+    if (masked)
+        write_masked(lock_descriptor, record, HOLDERS_RECORD_SIZE, offset);
+    else
+        write_parts(lock_descriptor, &part, 1, offset);
 }
 
 int64_t holders_now(void)
@@ -297,12 +308,12 @@ int64_t holders_now(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static struct holder describe_self(int lock_descriptor, const struct holder_note *note)
+static struct holder describe_self(int lock_descriptor, uid_t uid, const struct holder_note *note)
 {
     pid_t pid = note->process ? note->process : sys_getpid();
     struct holder self = *self_of(pid);
     self.pid = pid; /* another thread may be filling in the same */
-    self.uid = sys_geteuid();
+    self.uid = uid;
     self.mode = note->mode;
     self.family = note->family;
     self.block = note->block;
@@ -312,7 +323,7 @@ static struct holder describe_self(int lock_descriptor, const struct holder_note
 }
 
 /* The record that this process wrote last.  One that opens an image again and again says the same each time, but for
- * the time; whether it is still the same user is asked by who reads it, not by a call at each open.  Only with all
+ * the time.  Only with all
  * signals blocked and in the track's section, which is when the caller knows the process. */
 static struct {
     char record[HOLDERS_RECORD_SIZE + 1];
@@ -321,6 +332,7 @@ static struct {
     size_t summed;     /* the words before the time, and their sum */
     uint64_t sum;
     pid_t process; /* 0: none yet */
+    uid_t uid;
     int descriptor;
     enum lock_mode mode;
     int family;
@@ -328,21 +340,23 @@ static struct {
     const char *reason;
 } last;
 
-static bool says_the_same(int lock_descriptor, const struct holder_note *note)
+static bool says_the_same(int lock_descriptor, uid_t uid, const struct holder_note *note)
 {
-    return last.process == note->process && last.descriptor == lock_descriptor && last.mode == note->mode &&
-           last.family == note->family && last.block == note->block && last.reason == note->reason;
+    return last.process == note->process && last.uid == uid && last.descriptor == lock_descriptor &&
+           last.mode == note->mode && last.family == note->family && last.block == note->block &&
+           last.reason == note->reason;
 }
 
 /* The record of last for this process, anew. */
-static void renew_last(int lock_descriptor, const struct holder_note *note)
+static void renew_last(int lock_descriptor, uid_t uid, const struct holder_note *note)
 {
-    const struct holder self = describe_self(lock_descriptor, note);
+    const struct holder self = describe_self(lock_descriptor, uid, note);
     last.since = build_record(last.record, &self, note->reason);
     last.since_ms = (uint64_t)self.since_ms;
     last.summed = (last.since - SUM_LENGTH) / sizeof(uint64_t) * sizeof(uint64_t);
     last.sum = add_words(CHECKSUM_START, last.record + SUM_LENGTH, last.summed);
     last.process = note->process;
+    last.uid = uid;
     last.descriptor = lock_descriptor;
     last.mode = note->mode;
     last.family = note->family;
@@ -363,18 +377,19 @@ static void set_last_since(uint64_t since_ms)
 
 static void write_own_record(int lock_descriptor, int slot, const struct holder_note *note)
 {
+    uid_t uid = sys_geteuid();
     if (!note->process) {
         char record[HOLDERS_RECORD_SIZE + 1];
-        const struct holder self = describe_self(lock_descriptor, note);
+        const struct holder self = describe_self(lock_descriptor, uid, note);
         build_record(record, &self, note->reason);
         put_checksum(record, checksum(record));
         write_record(lock_descriptor, slot, record, false);
         return;
     }
-    if (says_the_same(lock_descriptor, note))
+    if (says_the_same(lock_descriptor, uid, note))
         set_last_since((uint64_t)(note->since_ms ? note->since_ms : holders_now()));
     else
-        renew_last(lock_descriptor, note);
+        renew_last(lock_descriptor, uid, note);
     put_checksum(last.record, checksum_from(last.sum, last.summed, last.record));
     write_record(lock_descriptor, slot, last.record, true);
 }
@@ -608,12 +623,12 @@ bool holders_find_own(int lock_descriptor, struct holder *holder)
 void holders_write_header(int lock_descriptor, const char *image_path)
 {
     /* The path as it is, then a NUL: paths hold newlines.  The header ends where the records begin; the longest
-     * paths lose their end.  The start comes last, since it says that the rest is there. */
+     * paths lose their end.  In one call: a file that has a size and no header yet is taken for somebody else's. */
     size_t start = sizeof header_start - 1;
     size_t length = strlen(image_path) + 1;
     if (length > HOLDERS_RECORD_OFFSET - start) length = HOLDERS_RECORD_OFFSET - start;
-    write_at(lock_descriptor, image_path, length, (off_t)start, false);
-    write_at(lock_descriptor, header_start, start, 0, false);
+    const struct iovec parts[2] = {{(void *)header_start, start}, {(void *)image_path, length}};
+    write_parts(lock_descriptor, parts, 2, 0);
 }
 
 bool holders_has_header(int lock_descriptor)

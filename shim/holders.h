@@ -27,7 +27,7 @@ struct holder {
     uint64_t start;      /* the process's start, clock ticks since boot, /proc/PID/stat field 22 */
     uint64_t boot;       /* first 64 bits of the boot id */
     uint64_t pid_space;  /* inode of the pid namespace */
-    uid_t uid;           /* that it had when it first wrote a record of these words: see holders_user */
+    uid_t uid;           /* that it had then: see holders_user */
     enum lock_mode mode; /* below LOCK_SHARED: has the image open, and no lock */
     int family;          /* 0, or which pair of the descendants' bytes it holds */
     int64_t since_ms;    /* wall clock, milliseconds since 1970 */

@@ -1,6 +1,7 @@
 #include "track.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -15,35 +16,35 @@
 /* ---- entries -------------------------------------------------------------------------------------------- */
 
 enum entry_kind { ENTRY_NONE, ENTRY_SHARED, ENTRY_EXCLUSIVE, ENTRY_PRIVATE };
-#define ENTRY_CLOSE_ON_EXEC 4u
-#define ENTRY_CLOSING 8u /* a call that closes the descriptor is on its way */
+#define ENTRY_CLOSE_ON_EXEC UINT64_C(4)
+#define ENTRY_CLOSING UINT64_C(8) /* a call that closes the descriptor is on its way */
 
 /* From the lowest bit: the kind, the two flags, the image, and a number that tells an entry from the next one that the
  * same descriptor gets for the same image. */
-enum { ENTRY_IMAGE_BIT = 4, ENTRY_IMAGE_BITS = 21, ENTRY_NUMBER_BIT = ENTRY_IMAGE_BIT + ENTRY_IMAGE_BITS };
+enum { ENTRY_IMAGE_BIT = 4, ENTRY_IMAGE_BITS = 28, ENTRY_NUMBER_BIT = ENTRY_IMAGE_BIT + ENTRY_IMAGE_BITS };
 
-static uint32_t make_entry(enum entry_kind kind, bool close_on_exec, uint32_t image)
+static uint64_t make_entry(enum entry_kind kind, bool close_on_exec, uint32_t image)
 {
-    return image << ENTRY_IMAGE_BIT | (close_on_exec ? ENTRY_CLOSE_ON_EXEC : 0) | kind;
+    return (uint64_t)image << ENTRY_IMAGE_BIT | (close_on_exec ? ENTRY_CLOSE_ON_EXEC : 0) | kind;
 }
 
-static enum entry_kind entry_kind(uint32_t entry)
+static enum entry_kind entry_kind(uint64_t entry)
 {
     return (enum entry_kind)(entry & 3);
 }
 
-static uint32_t entry_image(uint32_t entry)
+static uint32_t entry_image(uint64_t entry)
 {
-    return entry >> ENTRY_IMAGE_BIT & ((1u << ENTRY_IMAGE_BITS) - 1);
+    return (uint32_t)(entry >> ENTRY_IMAGE_BIT) & ((1u << ENTRY_IMAGE_BITS) - 1);
 }
 
 /* Has this entry a hold? */
-static bool is_hold(uint32_t entry)
+static bool is_hold(uint64_t entry)
 {
     return entry_kind(entry) == ENTRY_SHARED || entry_kind(entry) == ENTRY_EXCLUSIVE;
 }
 
-static enum lock_mode entry_mode(uint32_t entry)
+static enum lock_mode entry_mode(uint64_t entry)
 {
     return entry_kind(entry) == ENTRY_EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED;
 }
@@ -57,7 +58,7 @@ typedef _Atomic(track_leaf *) track_branch[TRACK_LEAF];
 track_leaf track_first_leaf;
 static _Atomic(track_branch *) branches[TRACK_LEAF];
 
-static _Atomic uint32_t *far_slot(unsigned number)
+static _Atomic uint64_t *far_slot(unsigned number)
 {
     if (number >= 1u << 30) return NULL;
     track_branch *branch = atomic_load_explicit(&branches[number >> 20], memory_order_acquire);
@@ -66,14 +67,15 @@ static _Atomic uint32_t *far_slot(unsigned number)
     return leaf ? &(*leaf)[number & 1023] : NULL;
 }
 
-uint32_t track_far_entry(unsigned number)
+uint64_t track_far_entry(unsigned number)
 {
-    _Atomic uint32_t *slot = far_slot(number);
+    _Atomic uint64_t *slot = far_slot(number);
     return slot ? atomic_load_explicit(slot, memory_order_relaxed) : 0;
 }
 
-/* The slot for a number, made if need be; NULL without memory.  In the critical section. */
-static _Atomic uint32_t *slot_for(unsigned number)
+/* The slot for a number, made if need be; NULL without memory.  In the critical section, or where it is there already.
+ */
+static _Atomic uint64_t *slot_for(unsigned number)
 {
     if (number < TRACK_LEAF) return &track_first_leaf[number];
     if (number >= 1u << 30) return NULL;
@@ -86,9 +88,9 @@ static _Atomic uint32_t *slot_for(unsigned number)
 }
 
 /* False without memory. */
-static bool set_entry(int descriptor, uint32_t entry)
+static bool set_entry(int descriptor, uint64_t entry)
 {
-    _Atomic uint32_t *slot = slot_for((unsigned)descriptor);
+    _Atomic uint64_t *slot = slot_for((unsigned)descriptor);
     if (slot) atomic_store_explicit(slot, entry, memory_order_release);
     return slot;
 }
@@ -276,10 +278,13 @@ static void unwatch(void)
     watcher_watch = -1;
 }
 
+static void end_marks(void);
+
 /* This process is a fork child that comes here for the first time: the locks are the parent's as well. */
 static void adopt_after_fork(void)
 {
     for (uint32_t number = 1; number < images_used; number++) image_at(number)->shared_lock = true;
+    end_marks();
     /* The parent's: two who read from one instance take each other's events. */
     if (watcher < 0) return;
     set_entry(watcher, 0);
@@ -498,7 +503,7 @@ int track_take_watcher(void)
     sys_signals before;
     int taken = -1;
     if (enter(&before) && watcher >= 0) {
-        uint32_t entry = track_entry(watcher);
+        uint64_t entry = track_entry(watcher);
         if (entry_kind(entry) == ENTRY_PRIVATE && entry_image(entry) == 0) {
             set_entry(watcher, 0);
             if (is_inotify(watcher)) {
@@ -608,7 +613,10 @@ static enum lock_result take_anew(uint32_t number, const struct lock_request *re
         lock_release(&fresh);
         return no_memory(problem, "no memory for another descriptor");
     }
-    if (image->lock.descriptor >= 0) set_entry(image->lock.descriptor, 0);
+    if (image->lock.descriptor >= 0) {
+        set_entry(image->lock.descriptor, 0);
+        remember_private(image->lock.descriptor);
+    }
     lock_release(&image->lock);
     image->lock = fresh;
     image->through_exec = image->inheritable;
@@ -736,7 +744,7 @@ static enum lock_result take_foreign(const struct track_request *request, struct
 /* Writes the hold into the table, where the descriptor has it from now on.  False without memory.  In the section. */
 static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
 {
-    static uint32_t bound;
+    static uint64_t bound;
     enum entry_kind kind = hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED;
     if (!set_entry(descriptor, make_entry(kind, close_on_exec, hold->image) | bound++ << ENTRY_NUMBER_BIT))
         return false;
@@ -819,12 +827,22 @@ int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec)
     return result;
 }
 
-/* Reads a descriptor's hold out of the table; in the section. */
+static bool is_open_on(int descriptor, const struct image *image)
+{
+    struct stat status;
+    int result = sys_fstat(descriptor, &status);
+    /* An error of another kind says nothing of whose number it is. */
+    if (result < 0) return result != -EBADF;
+    return status.st_dev == image->device && status.st_ino == image->inode;
+}
+
+/* Reads a descriptor's hold out of the table; in the section.  One that is being closed has it until it is gone. */
 static bool hold_of(int descriptor, struct track_hold *hold)
 {
-    uint32_t entry = track_entry(descriptor);
+    uint64_t entry = track_entry(descriptor);
     *hold = (struct track_hold){0};
-    if (!is_hold(entry) || entry & ENTRY_CLOSING) return false;
+    if (!is_hold(entry)) return false;
+    if (entry & ENTRY_CLOSING && !is_open_on(descriptor, image_at(entry_image(entry)))) return false;
     hold->image = entry_image(entry);
     hold->mode = entry_mode(entry);
     return true;
@@ -857,12 +875,6 @@ void track_drop(struct track_hold *hold)
     *hold = (struct track_hold){0};
 }
 
-static bool is_open_on(int descriptor, const struct image *image)
-{
-    struct stat status;
-    return sys_fstat(descriptor, &status) == 0 && status.st_dev == image->device && status.st_ino == image->inode;
-}
-
 bool track_still_open(const struct track_hold *hold, int descriptor)
 {
     sys_signals before;
@@ -875,18 +887,47 @@ bool track_still_open(const struct track_hold *hold, int descriptor)
 /* ---- closing -------------------------------------------------------------------------------------------- */
 
 /* The entry that the call began with, whether or not it is still marked, or 0.  In the section. */
-static uint32_t entry_of(const struct track_closing *closing)
+static uint64_t entry_of(const struct track_closing *closing)
 {
-    const uint32_t flags = ENTRY_CLOSING | ENTRY_CLOSE_ON_EXEC;
-    uint32_t entry = track_entry(closing->descriptor);
+    const uint64_t flags = ENTRY_CLOSING | ENTRY_CLOSE_ON_EXEC;
+    uint64_t entry = track_entry(closing->descriptor);
     return (entry | flags) == (closing->entry | flags) ? entry : 0;
 }
 
 /* Takes the entry out, and the hold with it.  In the section. */
-static void drop_entry(int descriptor, uint32_t entry)
+static void drop_entry(int descriptor, uint64_t entry)
 {
     set_entry(descriptor, 0);
     uncount_hold(entry_image(entry), entry_mode(entry), !(entry & ENTRY_CLOSE_ON_EXEC));
+}
+
+/* Takes the mark back.  What the call, or another, has made of FD_CLOEXEC meanwhile was not counted.  In the section.
+ */
+static void keep_entry(int descriptor, uint64_t entry)
+{
+    int flags = sys_fcntl(descriptor, F_GETFD, 0);
+    bool close_on_exec = flags >= 0 && flags & FD_CLOEXEC;
+    if (!(entry & ENTRY_CLOSE_ON_EXEC) != !close_on_exec) count_inheritable(entry_image(entry), close_on_exec ? -1 : 1);
+    entry &= ~(ENTRY_CLOSING | ENTRY_CLOSE_ON_EXEC);
+    set_entry(descriptor, entry | (close_on_exec ? ENTRY_CLOSE_ON_EXEC : 0));
+}
+
+static void keep_or_drop(int descriptor, uint64_t entry)
+{
+    if (is_open_on(descriptor, image_at(entry_image(entry))))
+        keep_entry(descriptor, entry);
+    else
+        drop_entry(descriptor, entry);
+}
+
+/* In a fork child: the thread that was closing these is not here.  A handler's, which was copied in the midst of its
+ * own close, goes on and knows its entry by the number. */
+static void end_marks(void)
+{
+    for (int64_t at = -1; (at = track_next((unsigned)(at + 1), INT_MAX)) >= 0;) {
+        uint64_t entry = track_entry((int)at);
+        if (is_hold(entry) && entry & ENTRY_CLOSING) keep_or_drop((int)at, entry);
+    }
 }
 
 void track_begin_close(struct track_closing *closing, int descriptor)
@@ -902,8 +943,8 @@ void track_begin_close(struct track_closing *closing, int descriptor)
     }
     /* In a vfork child the descriptor goes and the parent's entry stays. */
     if (!is_own_process(section_page(), closing->thread)) return;
-    _Atomic uint32_t *slot = slot_for((unsigned)descriptor);
-    uint32_t entry = atomic_load_explicit(slot, memory_order_relaxed);
+    _Atomic uint64_t *slot = slot_for((unsigned)descriptor);
+    uint64_t entry = atomic_load_explicit(slot, memory_order_relaxed);
     do {
         if (!is_hold(entry)) {
             closing->entry = 0;
@@ -922,7 +963,7 @@ void track_end_close(struct track_closing *closing)
     sys_signals before;
     if (!closing->entry) return;
     if (enter_as(closing->thread, &before)) {
-        uint32_t entry = entry_of(closing);
+        uint64_t entry = entry_of(closing);
         if (entry) drop_entry(closing->descriptor, entry);
     }
     closing->entry = 0; /* inside, as in track_drop */
@@ -944,11 +985,20 @@ void track_cancel_close(struct track_closing *closing)
     sys_signals before;
     if (!closing->entry) return;
     if (enter(&before)) {
-        uint32_t entry = entry_of(closing);
-        if (entry && is_open_on(closing->descriptor, image_at(entry_image(entry))))
-            set_entry(closing->descriptor, entry & ~ENTRY_CLOSING);
-        else if (entry)
-            drop_entry(closing->descriptor, entry);
+        uint64_t entry = entry_of(closing);
+        if (entry) keep_or_drop(closing->descriptor, entry);
+    }
+    closing->entry = 0;
+    leave(&before);
+}
+
+void track_undo_close(struct track_closing *closing)
+{
+    sys_signals before;
+    if (!closing->entry) return;
+    if (enter(&before)) {
+        uint64_t entry = entry_of(closing);
+        if (entry) keep_entry(closing->descriptor, entry);
     }
     closing->entry = 0;
     leave(&before);
@@ -960,7 +1010,7 @@ void track_forget_stale(int descriptor)
 {
     sys_signals before;
     if (enter(&before)) {
-        uint32_t entry = track_entry(descriptor);
+        uint64_t entry = track_entry(descriptor);
         if (descriptor == watcher) {
             set_entry(descriptor, 0);
             watcher = -1;
@@ -978,7 +1028,7 @@ void track_set_close_on_exec(int descriptor, bool close_on_exec)
 {
     sys_signals before;
     bool ours = enter(&before);
-    uint32_t entry = track_entry(descriptor);
+    uint64_t entry = track_entry(descriptor);
     bool is_image = is_hold(entry) && !(entry & ENTRY_CLOSING);
     if (is_image && ours && !(entry & ENTRY_CLOSE_ON_EXEC) != !close_on_exec) {
         /* Another thread may begin to close it at this moment. */
@@ -1017,7 +1067,7 @@ bool track_move_private(int descriptor)
 {
     sys_signals before;
     bool ours = enter(&before);
-    uint32_t entry = track_entry(descriptor);
+    uint64_t entry = track_entry(descriptor);
     bool moved = true;
     if (entry_kind(entry) == ENTRY_PRIVATE) {
         int flags = sys_fcntl(descriptor, F_GETFD, 0);
@@ -1046,7 +1096,7 @@ int track_privates(int descriptor, int privates[2])
     sys_signals before;
     int count = 0;
     enter(&before);
-    uint32_t entry = track_entry(descriptor);
+    uint64_t entry = track_entry(descriptor);
     bool is_image = is_hold(entry) && !(entry & ENTRY_CLOSING);
     for (uint32_t number = is_image ? entry_image(entry) : 0; number && count < 2; number = image_at(number)->companion)
         if (image_at(number)->lock.descriptor >= 0) privates[count++] = image_at(number)->lock.descriptor;

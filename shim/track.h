@@ -2,9 +2,9 @@
  *
  * The table maps a descriptor to a tracked image, and a tracked image counts the descriptors that need it
  * shared and exclusive.  The table is read without a lock, so a descriptor that is no image costs one load.
- * Everything else happens in a critical section with all signals blocked, so it can neither be interrupted by a
- * handler that comes here too nor be cancelled; no call of the program is made
- * inside.
+ * Everything else, but for the mark of a descriptor that is about to be closed, happens in a critical section with all
+ * signals blocked, so it can neither be interrupted by a handler that comes here too nor be cancelled; no call of the
+ * program is made inside.
  *
  * The unit of exchange is the hold: one claim on one image, which is either attached to a descriptor or in the
  * hands of a wrapper between two steps.  An open takes a hold and attaches it; a close marks the descriptor's hold,
@@ -52,12 +52,12 @@ struct track_request {
 /* ---- the descriptor table ------------------------------------------------------------------------------- */
 
 enum { TRACK_LEAF = 1024 };
-typedef _Atomic uint32_t track_leaf[TRACK_LEAF];
+typedef _Atomic uint64_t track_leaf[TRACK_LEAF];
 extern track_leaf track_first_leaf;
-uint32_t track_far_entry(unsigned descriptor);
+uint64_t track_far_entry(unsigned descriptor);
 
 /* What the table says of a descriptor; 0: nothing.  Any number may be asked for, negative ones too. */
-static inline uint32_t track_entry(int descriptor)
+static inline uint64_t track_entry(int descriptor)
 {
     unsigned number = (unsigned)descriptor;
     return __builtin_expect(number < TRACK_LEAF, 1)
@@ -79,7 +79,7 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
                             struct lock_problem *problem);
 
 /* Binds the hold, whose device and inode are those of the image by now, to a descriptor, which keeps it until it is
- * detached.  On -ENOMEM the caller still has it. */
+ * closed.  On -ENOMEM the caller still has it. */
 int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec);
 
 /* A further hold on the same image in the same mode.  False when the descriptor has none. */
@@ -96,7 +96,7 @@ bool track_still_open(const struct track_hold *hold, int descriptor);
 /* A call of the program that closes a descriptor. */
 struct track_closing {
     int descriptor;
-    uint32_t entry; /* what the table says of it meanwhile; 0: it has no hold */
+    uint64_t entry; /* what the table says of it meanwhile; 0: it has no hold */
     enum lock_mode mode;
     pid_t thread;
 };
@@ -106,12 +106,15 @@ struct track_closing {
  * a handler that jumps away may run at any point in here. */
 void track_begin_close(struct track_closing *closing, int descriptor);
 
-/* After it, when the descriptor is gone: drops its hold. */
+/* After it, when the descriptor is gone, or is to go: drops its hold. */
 void track_end_close(struct track_closing *closing);
 
-/* After a call that closed nothing, or that did not come back: a descriptor that is still open on its image keeps its
- * hold, one that is not has it dropped. */
+/* After a call that did not come back, or of which it is not known what it closed: a descriptor that is still open on
+ * its image keeps its hold, one that is not has it dropped. */
 void track_cancel_close(struct track_closing *closing);
+
+/* After a call that closed nothing. */
+void track_undo_close(struct track_closing *closing);
 
 /* Is the descriptor still open on its image? */
 bool track_closed_nothing(const struct track_closing *closing);

@@ -237,6 +237,14 @@ script_stops() {
     assert_equal "$(stat -c %i "$(lock_file disk.qcow2)")" "$before"
 }
 
+@test "a new lock file's header is written by one call" {
+    # A second holder that finds a file with a size and no header takes it for somebody else's.
+    truncate -s 1M disk.img
+    strace -o trace -e trace=pwrite64,pwritev -E LD_PRELOAD="$SHIM" cat disk.img >/dev/null
+    assert_equal "$(grep -cE ', 0\) += [0-9]+$|imglock lock file' trace)" 1
+    assert_equal "$(grep -c "^pwrite" trace)" 2
+}
+
 @test "the record can be read by cat: pid, user, mode, command" {
     new_image
     hold disk.qcow2 write

@@ -9,6 +9,13 @@ setup() {
     export LOCK_FILE
 }
 
+# in_the_midst CASE: something happens just before or just after the kernel closes an image.
+in_the_midst() {
+    LD_PRELOAD=$SHIM:$HELPERS/closing_hook run timeout 20 "$HELPERS/closing" "$1" disk.img
+    assert_success
+    assert_output ""
+}
+
 @test "sixteen threads open, copy and close one image while another thread forks" {
     run wrapped timeout 20 "$HELPERS/threads" disk.img 2
     assert_success
@@ -27,6 +34,12 @@ setup() {
     assert_output ""
 }
 
+@test "a handler jumps out of copies onto another descriptor of the image" {
+    run wrapped timeout 20 "$HELPERS/signals" jump-from-copies disk.img
+    assert_success
+    assert_output ""
+}
+
 @test "a handler jumps out of the wait for a lock" {
     hold disk.img write
     IMGLOCK_WAIT=forever run wrapped timeout 20 "$HELPERS/signals" jump-from-wait disk.img
@@ -35,21 +48,31 @@ setup() {
 }
 
 @test "another thread gets the number of an image that is being closed, for something else" {
-    LD_PRELOAD=$SHIM:$HELPERS/closing_hook run timeout 20 "$HELPERS/closing" copy-of-next disk.img
-    assert_success
-    assert_output ""
+    in_the_midst copy-of-next
 }
 
 @test "another thread gets the number of an image that is being closed, for the image, and closes that" {
-    LD_PRELOAD=$SHIM:$HELPERS/closing_hook run timeout 20 "$HELPERS/closing" closed-anew disk.img
-    assert_success
-    assert_output ""
+    in_the_midst closed-anew
 }
 
 @test "another thread's dup2 onto an image that is being closed fails" {
-    LD_PRELOAD=$SHIM:$HELPERS/closing_hook run timeout 20 "$HELPERS/closing" failed-dup2 disk.img
-    assert_success
-    assert_output ""
+    in_the_midst failed-dup2
+}
+
+@test "another thread forks just before the kernel closes an image: the child's copy keeps the lock" {
+    in_the_midst forked-before
+}
+
+@test "another thread forks just after the kernel has closed an image: the child has no lock" {
+    in_the_midst forked-behind
+}
+
+@test "a descriptor that is being closed is copied: the copy keeps the lock" {
+    in_the_midst copied-before
+}
+
+@test "a close_range that is refused closes nothing, and keeps the lock" {
+    in_the_midst close_range-refused
 }
 
 @test "a signal ends the wait for a lock exactly when it would end a blocking open" {

@@ -43,7 +43,11 @@ static void abandon_attempt(void *argument)
     if (attempt->waiting) end_waiting(attempt);
     if (attempt->opened >= 0) sys_close(attempt->opened);
     if (attempt->inode_opened >= 0) sys_close(attempt->inode_opened);
-    if (attempt->descriptor >= 0) sys_close(attempt->descriptor);
+    if (attempt->descriptor < 0) return;
+    struct track_closing closing;
+    track_begin_close(&closing, attempt->descriptor); /* the last try may have bound it */
+    sys_close(attempt->descriptor);
+    track_end_close(&closing);
 }
 
 const char *claim_action(int flags)

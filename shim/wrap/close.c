@@ -57,6 +57,8 @@ int close_range_around(close_range_function *real, unsigned first, unsigned last
             struct release release;
             if (table_is_ours) release_begin(&release, (int)at);
             int result = real(start, (unsigned)at, flags);
+            /* A filter of system calls may refuse it, and a table of its own may be more than there is memory for. */
+            if (table_is_ours && result < 0) track_cancel_close(&release.closing);
             if (table_is_ours) release_end(&release);
             if (result < 0) return -1;
         }

@@ -77,8 +77,9 @@ static void replacement_interrupted(void *argument)
         track_end_close(&call->replaced);
         track_attach(&call->hold, descriptor, call->close_on_exec);
     }
-    track_cancel_close(&call->replaced);
+    /* In this order: a handler may jump away once more, at the end of either. */
     track_drop(&call->hold);
+    track_cancel_close(&call->replaced);
 }
 
 int duplicate_onto(const struct duplication *call, int old, int new, bool close_on_exec)
@@ -93,13 +94,13 @@ int duplicate_onto(const struct duplication *call, int old, int new, bool close_
     }
     struct replacement replacement = {.replaced.descriptor = new, .close_on_exec = close_on_exec};
     _pthread_cleanup_push(&replacement.cleanup, replacement_interrupted, &replacement);
-    track_copy(old, &replacement.hold);
+    /* Marked before there is a copy: a handler that jumps away in between finds what was there. */
     track_begin_close(&replacement.replaced, new);
+    track_copy(old, &replacement.hold);
     int result = call->real(call, old, new);
     if (result < 0) {
-        int saved = errno;
-        replacement_interrupted(&replacement);
-        errno = saved;
+        track_drop(&replacement.hold);
+        track_undo_close(&replacement.replaced);
     } else {
         track_end_close(&replacement.replaced);
         if (track_attach(&replacement.hold, result, close_on_exec) < 0) {

@@ -33,7 +33,8 @@ static inline void release_begin(struct release *release, int descriptor)
     track_begin_close(&release->closing, descriptor);
 }
 
-/* The call came back; the descriptor is gone, whatever it returned: on Linux also after EINTR and EIO. */
+/* The call came back; the descriptor is gone, whatever it returned: on Linux also after EINTR and EIO.  (After a
+ * close_range that failed it is not: track_cancel_close comes before.) */
 static inline void release_end(struct release *release)
 {
     track_end_close(&release->closing);

@@ -5,7 +5,9 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 
 static const char *image;
 static void (**on_close)(int descriptor, bool closed);
@@ -85,10 +87,103 @@ static void failed_dup2(void)
     check_lock("free", "the image is closed, and a dup2 onto it had failed");
 }
 
+/* ---- a fork in another thread ---------------------------------------------------------------------------- */
+
+static bool fork_when_closed;
+static pid_t child;
+
+/* The child copies what is being closed and closes it itself, or finds it gone. */
+static void *fork_now(void *unused)
+{
+    int ready[2];
+    char byte;
+    if (pipe2(ready, O_CLOEXEC) < 0) exit(2);
+    child = fork();
+    if (child == 0) {
+        if (!fork_when_closed) dup2(watched, 500);
+        if (!fork_when_closed) close(watched);
+        if (write(ready[1], "", 1) == 1) pause();
+        _exit(1);
+    }
+    check(read(ready[0], &byte, 1) == 1, "the child has ended");
+    close(ready[0]);
+    close(ready[1]);
+    return unused;
+}
+
+static void fork_meanwhile(int descriptor, bool closed)
+{
+    if (descriptor != watched || closed != fork_when_closed) return;
+    *on_close = NULL;
+    pthread_create(&second, NULL, fork_now, NULL);
+    pthread_join(second, NULL);
+}
+
+static void forked(bool closed, const char *expected)
+{
+    fork_when_closed = closed;
+    watched = open(image, O_RDWR);
+    *on_close = fork_meanwhile;
+    check(close(watched) == 0, "close");
+    eventfd(0, 0);
+    check_lock(expected, "the parent has closed it");
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    check_lock("free", "the child has ended");
+}
+
+static void forked_before(void)
+{
+    forked(false, "exclusive");
+}
+
+static void forked_behind(void)
+{
+    forked(true, "free");
+}
+
+/* ---- others ---------------------------------------------------------------------------------------------- */
+
+static int copy;
+
+static void copy_it(int descriptor, bool closed)
+{
+    if (descriptor != watched || closed) return;
+    *on_close = NULL;
+    copy = dup(descriptor);
+}
+
+static void copied_before(void)
+{
+    watched = open(image, O_RDWR);
+    *on_close = copy_it;
+    check(close(watched) == 0, "close");
+    check_lock("exclusive", "a copy is open");
+    close(copy);
+    check_lock("free", "the copy is closed");
+}
+
+static void close_range_refused(void)
+{
+    bool *refuse = dlsym(RTLD_DEFAULT, "refuse_close_range");
+    watched = open(image, O_RDWR);
+    *refuse = true;
+    check(close_range((unsigned)watched, (unsigned)watched, 0) == -1 && errno == EPERM, "close_range");
+    check_lock("exclusive", "nothing was closed");
+    *refuse = false;
+    check(close_range((unsigned)watched, (unsigned)watched, 0) == 0, "close_range");
+    check_lock("free", "it was closed");
+}
+
 int main(int argc, char **argv)
 {
-    static const struct test_case cases[] = {
-        {"copy-of-next", copy_of_next}, {"closed-anew", closed_anew}, {"failed-dup2", failed_dup2}};
+    static const struct test_case cases[] = {{"copy-of-next", copy_of_next},
+                                             {"closed-anew", closed_anew},
+                                             {"failed-dup2", failed_dup2},
+                                             {"forked-before", forked_before},
+                                             {"forked-behind", forked_behind},
+                                             {"copied-before", copied_before},
+                                             {"close_range-refused", close_range_refused}};
     if (argc != 3) return 2;
     image = argv[2];
     on_close = dlsym(RTLD_DEFAULT, "on_close");

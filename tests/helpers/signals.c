@@ -141,6 +141,57 @@ static void out_of_calls(void)
     check(private_descriptor() < 0, "a private descriptor is left");
 }
 
+static bool survives_exec(int descriptor)
+{
+    char path[64], line[128];
+    unsigned flags = 0;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", descriptor);
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file)) sscanf(line, "flags: %o", &flags);
+    if (file) fclose(file);
+    return file && !(flags & O_CLOEXEC);
+}
+
+/* Out of dup2 of a descriptor for reading onto one for writing of the same image, and onto one that exec closes: what
+ * the number stands for now, the lock goes with it. */
+static void out_of_copies(void)
+{
+    static volatile int reading, number;
+    install(jump, SA_NODEFER);
+    const char *lock_file = getenv("LOCK_FILE");
+    close(open(image, O_RDONLY)); /* makes the lock file */
+    reading = open(lock_file, O_RDWR | O_CLOEXEC);
+    int others = fcntl(reading, F_DUPFD_CLOEXEC, 10000); /* behind what private_descriptor looks at */
+    close(reading);
+    for (double end = now() + 1; now() < end && !checks_failed;) {
+        reading = open(image, O_RDONLY);
+        number = open(image, O_RDWR | O_CLOEXEC);
+        fcntl(reading, F_SETFD, FD_CLOEXEC);
+        if (sigsetjmp(out, 1) == 0) {
+            const struct itimerval once = {{0, 0}, {0, 20 + (long)jumped % 60}};
+            setitimer(ITIMER_REAL, &once, NULL);
+            for (;;) {
+                dup2(reading, number);
+                dup3(reading, number, 0x4000);
+                close(number);
+                number = -1;
+                number = open(image, O_RDWR | O_CLOEXEC);
+            }
+        }
+        struct flock range = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 2};
+        check(fcntl(others, F_OFD_GETLK, &range) == 0, "F_OFD_GETLK");
+        bool writes = number >= 0 && (fcntl(number, F_GETFL) & O_ACCMODE) == O_RDWR;
+        check(!writes || range.l_type == F_WRLCK, "after %ld jumps it is open for writing, and others may read",
+              (long)jumped);
+        int flags = number >= 0 ? fcntl(number, F_GETFD) : -1;
+        check(flags != 0 || survives_exec(private_descriptor()), "after %ld jumps exec keeps it, and not its lock",
+              (long)jumped);
+        for (int i = 3; i < 64; i++) close(i);
+    }
+    check(jumped > 100, "only %ld jumps", (long)jumped);
+    check_lock("free", "all is closed");
+}
+
 /* Another process holds the image, and IMGLOCK_WAIT says to wait. */
 static void out_of_waiting(void)
 {
@@ -187,10 +238,8 @@ static void while_waiting(void)
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
-        {"handlers", in_handlers},
-        {"jumps", out_of_calls},
-        {"jump-from-wait", out_of_waiting},
-        {"wait", while_waiting},
+        {"handlers", in_handlers},          {"jumps", out_of_calls}, {"jump-from-copies", out_of_copies},
+        {"jump-from-wait", out_of_waiting}, {"wait", while_waiting},
     };
     if (argc != 3) return 2;
     image = argv[2];
