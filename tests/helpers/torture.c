@@ -365,6 +365,8 @@ static int drive(double seconds, unsigned long seed, const char *library)
     for (int i = 0; i < GROUPS; i++) leaders[i] = start_group(i, seed * 1000 + (unsigned long)i, library);
     for (double end = now() + seconds; now() < end && !atomic_load(&oracle->violations);) {
         sleep_ms(5 + random_below(30));
+        /* Whose parent has ended comes to us: thousands in a run, and then nobody can fork any more. */
+        reap_children();
         int victim = (int)random_below(GROUPS);
         atomic_store(&oracle->dying[victim], 1);
         reap_group(leaders[victim]);
