@@ -323,8 +323,7 @@ static struct holder describe_self(int lock_descriptor, uid_t uid, const struct 
 }
 
 /* The record that this process wrote last.  One that opens an image again and again says the same each time, but for
- * the time.  Only with all
- * signals blocked and in the track's section, which is when the caller knows the process. */
+ * the time.  Only with all signals blocked and in the track's section, which is when the caller knows the process. */
 static struct {
     char record[HOLDERS_RECORD_SIZE + 1];
     size_t since;      /* where its time is */

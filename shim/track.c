@@ -958,16 +958,21 @@ void track_begin_close(struct track_closing *closing, int descriptor)
     } while (!atomic_compare_exchange_weak(slot, &entry, closing->entry));
 }
 
-void track_end_close(struct track_closing *closing)
+static inline void finish_close(struct track_closing *closing, void (*act)(int descriptor, uint64_t entry))
 {
     sys_signals before;
     if (!closing->entry) return;
     if (enter_as(closing->thread, &before)) {
         uint64_t entry = entry_of(closing);
-        if (entry) drop_entry(closing->descriptor, entry);
+        if (entry) act(closing->descriptor, entry);
     }
     closing->entry = 0; /* inside, as in track_drop */
     leave(&before);
+}
+
+void track_end_close(struct track_closing *closing)
+{
+    finish_close(closing, drop_entry);
 }
 
 bool track_closed_nothing(const struct track_closing *closing)
@@ -982,26 +987,12 @@ bool track_closed_nothing(const struct track_closing *closing)
 
 void track_cancel_close(struct track_closing *closing)
 {
-    sys_signals before;
-    if (!closing->entry) return;
-    if (enter(&before)) {
-        uint64_t entry = entry_of(closing);
-        if (entry) keep_or_drop(closing->descriptor, entry);
-    }
-    closing->entry = 0;
-    leave(&before);
+    finish_close(closing, keep_or_drop);
 }
 
 void track_undo_close(struct track_closing *closing)
 {
-    sys_signals before;
-    if (!closing->entry) return;
-    if (enter(&before)) {
-        uint64_t entry = entry_of(closing);
-        if (entry) keep_entry(closing->descriptor, entry);
-    }
-    closing->entry = 0;
-    leave(&before);
+    finish_close(closing, keep_entry);
 }
 
 /* ---- events --------------------------------------------------------------------------------------------- */

@@ -152,8 +152,8 @@ static bool survives_exec(int descriptor)
     return file && !(flags & O_CLOEXEC);
 }
 
-/* Out of dup2 of a descriptor for reading onto one for writing of the same image, and onto one that exec closes: what
- * the number stands for now, the lock goes with it. */
+/* Out of dup2 of a descriptor for reading onto one for writing of the same image, and onto one that exec closes: the
+ * lock is what the descriptor that is open afterwards needs. */
 static void out_of_copies(void)
 {
     static volatile int reading, number;
