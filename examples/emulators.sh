@@ -25,7 +25,8 @@ wait_until() {
         sleep 0.1
     done
 }
-is_locked() { ! imglock hold -n "$1" -- true; }
+# By a look that takes nothing: a lock taken to try, however short, may be the one that refuses the emulator its image.
+is_locked() { imglock status --raw --noheadings --output MODE "$1" | grep -q exclusive; }
 
 truncate -s 1440K floppy.img
 mformat -i floppy.img -f 1440 ::
