@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
 
 #include "sys.h"
 
@@ -128,7 +130,28 @@ static void read_word(struct reading *reading, const char *word)
     }
 }
 
-/* Looks at the words one after the other in a window; of a longer word, at its first part. */
+/* Looks at the words one after the other. */
+static void read_memory(struct reading *reading, const char *word, const char *end)
+{
+    for (; word < end; word += strlen(word) + 1) read_word(reading, word);
+}
+
+/* The arguments where the kernel has put them (fs/binfmt_elf.c): the words one after the other, behind them the
+ * environment's, behind these the path that was executed.  False where libc's pointers no longer say where: a
+ * constructor of another library has set a variable, and the first is elsewhere.  To ask /proc takes a tenth of what a
+ * first image costs. */
+static bool find_in_memory(const char **first, const char **end)
+{
+    const uintptr_t start = (uintptr_t)program_invocation_name;
+    const uintptr_t behind = environ ? (uintptr_t)environ[0] : 0;
+    const uintptr_t path = getauxval(AT_EXECFN);
+    if (!behind || start >= behind || behind >= path) return false;
+    *first = program_invocation_name;
+    *end = environ[0];
+    return (*end)[-1] == '\0';
+}
+
+/* The same in a file, through a window; of a longer word, at its first part. */
 static void read_words(struct reading *reading, int descriptor)
 {
     char bytes[2048];
@@ -160,10 +183,15 @@ bool arguments_force_share(void)
     const char *name = program_invocation_short_name;
     const struct syntax *syntax = name ? find_syntax(name, NULL) : NULL;
     if (!syntax) return false;
-    int descriptor = sys_openat(AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
-    if (descriptor < 0) return false;
     struct reading reading = {
         .syntax = syntax, .options = syntax->options, .command_follows = strcmp(name, "qemu-img") == 0};
+    const char *first, *end;
+    if (find_in_memory(&first, &end)) {
+        read_memory(&reading, first, end);
+        return reading.found;
+    }
+    int descriptor = sys_openat(AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
+    if (descriptor < 0) return false;
     read_words(&reading, descriptor);
     sys_close(descriptor);
     return reading.found;

@@ -117,6 +117,24 @@ refused_beside() {
 
 # ---- QEMU's own word for it ----------------------------------------------------------------------------------
 
+@test "the arguments end where the environment begins" {
+    hold disk.qcow2 write
+    run env -i "A=driver=qcow2,force-share=on" "PATH=$PATH" "IMGLOCK_DIR=$IMGLOCK_DIR" "LD_PRELOAD=$SHIM" qemu-img info disk.qcow2
+    assert_failure
+    assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for reading: locked exclusively by holder"
+}
+
+@test "qemu-img's arguments are found, too, when its environment has moved before it is asked" {
+    hold disk.qcow2 write
+    LD_PRELOAD=$HELPERS/first_variable:$SHIM run timeout 20 qemu-img info -U disk.qcow2
+    assert_success
+    assert_line moved
+    refute_output --partial imglock:
+    LD_PRELOAD=$HELPERS/first_variable:$SHIM run timeout 20 qemu-img info disk.qcow2
+    assert_failure
+    assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for reading: locked exclusively by holder"
+}
+
 @test "qemu-img told -U reads beside a writer" {
     hold disk.qcow2 write
     reads_beside qemu-img info -U disk.qcow2
