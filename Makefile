@@ -79,6 +79,7 @@ $(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h)
 	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $< $$(sed -n '1s,^// link: ,,p' $<) -lpthread
 
 $(BUILD)/tests/identify: $(BUILD)/shim/image.o
+$(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o
 
 # The library with a hook in every system call of its own, for the tests that make each of them fail.
 fault_objects := $(shim_sources:%=$(BUILD)/fault/%.o) $(BUILD)/fault/fault.o

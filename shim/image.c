@@ -278,10 +278,10 @@ static bool apple_size(const struct probe *probe)
 enum kind { IMAGE, CONTENT };
 enum where { HEAD, FAR, TAIL, SIZED, NAME };
 
+/* Without pointers, of which there would be 470 for the dynamic linker to relocate in every process. */
 struct format {
-    const char *name;
-    const char *bytes;
-    bool (*check)(const struct probe *probe);
+    char name[36];
+    char bytes[40];
     uint32_t offset;
     uint8_t length; /* of bytes */
     uint8_t kind;
@@ -290,11 +290,33 @@ struct format {
 
 static const struct format formats[] = {
 #define FORMAT(name, extensions, kind, where, offset, bytes, check) \
-    {name, bytes, check, offset, sizeof(bytes) - 1, kind, where},
+    {name, bytes, offset, sizeof(bytes) - 1, kind, where},
 #include "formats.def"
 #undef FORMAT
 };
 enum { FORMATS = sizeof formats / sizeof *formats };
+
+/* A row by its line in formats.def. */
+#define ROW_IN_LINE(line) row_in_line_##line
+#define ROW(line) ROW_IN_LINE(line)
+enum row {
+#define FORMAT(name, extensions, kind, where, offset, bytes, check) ROW(__LINE__),
+#include "formats.def"
+#undef FORMAT
+};
+
+/* The row's closer look. */
+static inline bool check(enum row row, const struct probe *probe)
+{
+    switch (row) {
+#define FORMAT(name, extensions, kind, where, offset, bytes, check) \
+    case ROW(__LINE__):                                             \
+        return check(probe);
+#include "formats.def"
+#undef FORMAT
+    }
+    return false;
+}
 
 /* Made from formats.def by make_formats.c: a perfect hash of the extensions, and which rows have to be looked
  * at for which first byte. */
@@ -414,18 +436,19 @@ static const unsigned char *bytes_at(struct probe *probe, off_t offset, size_t l
     return probe->head + (offset - probe->window);
 }
 
-static bool row_matches(const struct format *format, struct probe *probe)
+static bool row_matches(enum row row, struct probe *probe)
 {
+    const struct format *format = &formats[row];
     if (probe->block_device && format->kind == CONTENT) return false;
     off_t offset = format->offset;
     switch (format->where) {
     case HEAD:
-        return memcmp(probe->head + offset, format->bytes, format->length) == 0 && format->check(probe);
+        return memcmp(probe->head + offset, format->bytes, format->length) == 0 && check(row, probe);
     case TAIL:
         offset = probe->size - offset;
         break;
     case SIZED:
-        if (!format->length || !format->check(probe)) return false;
+        if (!format->length || !check(row, probe)) return false;
         break;
     default:
         break;
@@ -437,23 +460,22 @@ static bool row_matches(const struct format *format, struct probe *probe)
 static const char *match_head(struct probe *probe)
 {
     for (const uint8_t *row = rows_by_first_byte + first_byte_rows[probe->head[0]]; *row != FORMATS; row++)
-        if (formats[*row].bytes[1] == (char)probe->head[1] && row_matches(&formats[*row], probe))
-            return formats[*row].name;
+        if (formats[*row].bytes[1] == (char)probe->head[1] && row_matches(*row, probe)) return formats[*row].name;
     /* One byte at each offset first: this is what every file that is no image costs. */
     if (any_further_in(probe->head))
         for (size_t i = 0; i < sizeof rows_further_in / sizeof *rows_further_in; i++)
             if (probe->head[rows_further_in[i].offset] == rows_further_in[i].byte &&
-                row_matches(&formats[rows_further_in[i].row], probe))
+                row_matches(rows_further_in[i].row, probe))
                 return formats[rows_further_in[i].row].name;
     for (const uint8_t *row = rows_without_bytes; *row != FORMATS; row++)
-        if (formats[*row].check(probe) && row_matches(&formats[*row], probe)) return formats[*row].name;
+        if (check(*row, probe) && row_matches(*row, probe)) return formats[*row].name;
     return NULL;
 }
 
 static const char *match_rows(const uint8_t *row, struct probe *probe)
 {
     for (; *row != FORMATS; row++)
-        if (row_matches(&formats[*row], probe)) return formats[*row].name;
+        if (row_matches(*row, probe)) return formats[*row].name;
     return NULL;
 }
 
@@ -467,7 +489,7 @@ static bool zero_start(const struct probe *probe)
 static _Atomic time_t recently;
 static _Atomic unsigned looks;
 
-void image_start(void)
+static void look_at_clock(void)
 {
     struct timespec now;
     if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0) recently = now.tv_sec;
@@ -483,10 +505,9 @@ static bool read_moves_access_time(const struct stat *status)
         return true;
     if (status->st_atim.tv_sec == status->st_ctim.tv_sec && status->st_atim.tv_nsec <= status->st_ctim.tv_nsec)
         return true;
-    /* No time yet: an open before the library's constructor. */
     unsigned look = atomic_load_explicit(&looks, memory_order_relaxed);
     atomic_store_explicit(&looks, look + 1, memory_order_relaxed);
-    if (look % 256 == 255 || !recently) image_start();
+    if (look % 256 == 255 || !recently) look_at_clock();
     return recently - status->st_atim.tv_sec >= 24 * 3600;
 }
 

@@ -8,9 +8,6 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-/* Notes the time of day, which image_by_content needs only roughly. */
-void image_start(void);
-
 /* The name of the format whose extension ends this path, or NULL.  Looks at the end of the path alone; no
  * system call, no copy.  Case does not matter. */
 const char *image_by_extension(const char *path);

@@ -313,7 +313,8 @@ static bool apply(struct settings *settings, enum variable variable, const char 
  * somebody else's, or ours from a later version: a preset may name them. */
 static enum variable variable_of(const char *entry, const char **value)
 {
-    if (strncmp(entry, "IMGLOCK_", 8) != 0) return VARIABLES;
+    /* The letter first: of every variable of every process this is asked. */
+    if (*entry != 'I' || strncmp(entry, "IMGLOCK_", 8) != 0) return VARIABLES;
     for (unsigned i = 0; i < VARIABLES; i++) {
         size_t length = strlen(variables[i].name);
         if (strncmp(entry, variables[i].name, length) == 0 && entry[length] == '=') {
@@ -359,6 +360,14 @@ static void find_contradiction(struct settings *settings, const char *const valu
     settings->bad_expects = expects;
 }
 
+/* Where the values are copied to.  Those of the process, of which there is one, seldom need a page of their own. */
+static char *room_for(size_t needed, const struct settings *settings)
+{
+    static char process_values[512];
+    if (settings == &policy_process && needed <= sizeof process_values) return process_values;
+    return sys_mmap(needed);
+}
+
 bool policy_parse(char *const *environment, struct settings *settings, bool copy)
 {
     *settings = (struct settings){
@@ -384,7 +393,7 @@ bool policy_parse(char *const *environment, struct settings *settings, bool copy
             needed += strlen(value) + 1;
         }
     if (!needed) return true;
-    char *storage = copy ? sys_mmap(needed) : NULL;
+    char *storage = copy ? room_for(needed, settings) : NULL;
     if (copy && !storage) {
         settings->bad_variable = "IMGLOCK_*";
         settings->bad_value = "";

@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2153
 # Early and late, beside others, and where rules are narrow: other libraries' constructors, malloc's own start, other
 # preloads in both orders, seccomp, AddressSanitizer, chroot, directories that are gone, mount namespaces.
+bats_require_minimum_version 1.5.0
 load common
 
 setup() {
@@ -280,4 +281,31 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
     run python3 -c 'import fcntl; fcntl.lockf(open("data.txt", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)'
     assert_failure
     assert_output --partial BlockingIOError
+}
+
+@test "a symbol's next definition is the one that dlsym finds, in small programs and large, beside other preloads" {
+    local program other
+    for program in /usr/bin/true "$(command -v qemu-img)" "$(command -v qemu-system-x86_64)" /bin/bash; do
+        for other in '' "$HELPERS/chosen" libeatmydata.so libfaketime.so.1 libfakeroot-sysv.so; do
+            case $other in
+            '') ;;
+            /*) other=:$other ;;
+            *) other=:$(library "$other") ;;
+            esac
+            run timeout 20 env "LD_PRELOAD=$HELPERS/lookup$other" "$program" --version
+            assert_line --index 0 'all the same, 0 missing'
+        done
+    done
+}
+
+@test "a library with an old symbol table is asked by dlsym" {
+    LD_PRELOAD=$SHIM:$HELPERS/old_hash run --separate-stderr timeout 20 "$HELPERS/cli_open" disk.img
+    assert_success
+    assert_output opened
+    # shellcheck disable=SC2154 # what bats sets
+    assert_equal "$stderr" 'old: disk.img'
+    hold disk.img write
+    LD_PRELOAD=$SHIM:$HELPERS/old_hash run timeout 20 "$HELPERS/cli_open" disk.img
+    assert_failure
+    assert_output --partial 'disk.img: cannot open for writing: locked'
 }

@@ -1,15 +1,19 @@
 #include "real.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
 
-static const char *const names[REAL_COUNT] = {
-#define X(name) [REAL_##name] = #name,
+#include "../fork.h"
+#include "lookup.h"
+
+/* In rows of the same length, since pointers to them would have to be relocated when the library is loaded. */
+enum { LONGEST = sizeof "posix_fallocate64" };
+static const char names[REAL_COUNT][LONGEST] = {
+#define X(name) #name,
     REAL_SYMBOLS(X)
 #undef X
 };
-_Atomic(void *) real_addresses[REAL_COUNT];
+AT_START _Atomic(void *) real_addresses[REAL_COUNT];
 
 /* For a symbol that this libc lacks: nothing can call its wrapper except by dlsym, and gets what a system
  * without the call gives. */
@@ -21,18 +25,24 @@ static long not_there(void)
 
 void *real_resolve(enum real_symbol symbol)
 {
-    int saved = errno;
-    void *address = dlsym(RTLD_NEXT, names[symbol]);
-    if (!address) {
-        dlerror();
-        address = (void *)not_there;
-    }
-    atomic_store_explicit(&real_addresses[symbol], address, memory_order_release);
-    errno = saved;
+    void *address = lookup_next(names[symbol]);
+    if (!address) address = (void *)not_there;
+    atomic_store_explicit(&real_addresses[symbol], address, memory_order_relaxed);
     return address;
 }
 
-void real_resolve_all(void)
+/* What a fork child calls first is looked up before the first fork: each child would look it up anew, on pages of the
+ * libraries that fork does not hand down, for five times as much. */
+static void look_up_for_child(void)
 {
+    if (real_addresses[REAL_execve]) return;
+    static const enum real_symbol symbols[] = {REAL_open, REAL_close, REAL_dup2, REAL_execv, REAL_execvp, REAL_execve};
+    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) real_resolve(symbols[i]);
+}
+
+void real_start(void)
+{
+    fork_handlers(look_up_for_child, NULL, NULL);
+    if (lookup_start()) return;
     for (int symbol = 0; symbol < REAL_COUNT; symbol++) real_resolve((enum real_symbol)symbol);
 }

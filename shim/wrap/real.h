@@ -1,7 +1,6 @@
 /* real.h: the next definition of every symbol that we interpose: libc's, or another preload's.
  *
- * Looked up once each, in the constructor or, for calls that come earlier (another library's constructor,
- * malloc's own initialisation), at the first call.  dlsym of a symbol that exists allocates nothing. */
+ * Looked up once each, at the first call (lookup.h). */
 #ifndef IMGLOCK_REAL_H
 #define IMGLOCK_REAL_H
 
@@ -28,10 +27,14 @@ enum real_symbol {
         REAL_COUNT
 };
 
+/* For what every process writes to when it starts: in one page with the other variables that have an initial value,
+ * which the dynamic linker has written to already.  Each page that is written to first costs a fault. */
+#define AT_START __attribute__((section(".data.start")))
+
 /* The addresses of the next definitions; NULL: not looked up yet. */
 extern _Atomic(void *) real_addresses[REAL_COUNT];
 
-/* Looks one up.  Leaves errno and dlerror's state of success alone. */
+/* Looks one up.  Leaves errno alone. */
 void *real_resolve(enum real_symbol symbol);
 
 static inline void *real_symbol(enum real_symbol symbol)
@@ -40,8 +43,8 @@ static inline void *real_symbol(enum real_symbol symbol)
     return __builtin_expect(address != 0, 1) ? address : real_resolve(symbol);
 }
 
-/* Looks all of them up. */
-void real_resolve_all(void);
+/* From the constructor.  Where a lookup may have to wait, all are made now. */
+void real_start(void);
 
 #define REAL(name) ((__typeof__(&name))real_symbol(REAL_##name))
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 
 #include "../descriptor.h"
-#include "../image.h"
 #include "../message.h"
 #include "../policy.h"
 #include "../track.h"
@@ -15,8 +14,7 @@ __attribute__((constructor)) static void start(void)
     int saved = errno;
     policy_settings();
     message_start();
-    image_start();
-    real_resolve_all();
+    real_start();
     track_start();
     descriptor_start();
     inherit_images();

@@ -1,0 +1,30 @@
+// link: -shared -fPIC build/shim/wrap/lookup.o
+/* lookup.c: a library to preload.  Of every symbol that imglock interposes, it compares what imglock's own lookup finds
+ * behind this library with what dlsym finds, and says how many there were. */
+#include <dlfcn.h>
+#include <stdio.h>
+
+#include "../../shim/wrap/lookup.h"
+#include "../../shim/wrap/real.h"
+
+__attribute__((constructor)) static void compare(void)
+{
+    static const char *const names[] = {
+#define X(name) #name,
+        REAL_SYMBOLS(X)
+#undef X
+    };
+    int same = 0, missing = 0;
+    if (!lookup_start()) {
+        dprintf(1, "the libraries cannot be listed\n");
+        return;
+    }
+    for (int i = 0; i < REAL_COUNT; i++) {
+        void *found = lookup_next(names[i]), *expected = dlsym(RTLD_NEXT, names[i]);
+        if (found != expected) dprintf(1, "%s: found %p, dlsym %p\n", names[i], found, expected);
+        same += found == expected;
+        missing += !found;
+    }
+    if (lookup_next("no such symbol")) dprintf(1, "found what is not there\n");
+    dprintf(1, "%s, %d missing\n", same == REAL_COUNT ? "all the same" : "not the same", missing);
+}
