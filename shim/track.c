@@ -8,6 +8,7 @@
 #include "audit.h"
 #include "blocker.h"
 #include "descriptor.h"
+#include "fork.h"
 #include "holders.h"
 #include "message.h"
 #include "realpath.h"
@@ -52,11 +53,14 @@ static enum lock_mode entry_mode(uint64_t entry)
 /* ---- the descriptor table: three levels of 1,024 -------------------------------------------------------- */
 
 /* Numbers go up to 2^30 (fs.nr_open), and RLIMIT_NOFILE says nothing about those in use.  Level one and the
- * first leaf are ours from the start, untouched pages cost nothing; the rest is mapped when first needed and
- * never freed, since readers use no lock. */
-typedef _Atomic(track_leaf *) track_branch[TRACK_LEAF];
-track_leaf track_first_leaf;
-static _Atomic(track_branch *) branches[TRACK_LEAF];
+ * near numbers are ours from the start; the rest is mapped when first needed and never freed, since readers use no
+ * lock.
+ */
+enum { LEVEL = 1024 };
+typedef _Atomic uint64_t track_leaf[LEVEL];
+typedef _Atomic(track_leaf *) track_branch[LEVEL];
+_Atomic uint64_t track_near[TRACK_NEAR];
+static _Atomic(track_branch *) branches[LEVEL];
 
 static _Atomic uint64_t *far_slot(unsigned number)
 {
@@ -77,7 +81,7 @@ uint64_t track_far_entry(unsigned number)
  */
 static _Atomic uint64_t *slot_for(unsigned number)
 {
-    if (number < TRACK_LEAF) return &track_first_leaf[number];
+    if (number < TRACK_NEAR) return &track_near[number];
     if (number >= 1u << 30) return NULL;
     _Atomic(track_branch *) *branch = &branches[number >> 20];
     if (!*branch) atomic_store_explicit(branch, sys_mmap(sizeof(track_branch)), memory_order_release);
@@ -121,7 +125,7 @@ bool track_was_private(int descriptor)
 int64_t track_next(unsigned first, unsigned last)
 {
     for (uint64_t number = first; number <= last && number < 1u << 30;) {
-        if (number >= TRACK_LEAF) {
+        if (number >= TRACK_NEAR) {
             /* Step over what was never mapped. */
             track_branch *branch = atomic_load_explicit(&branches[number >> 20], memory_order_acquire);
             if (!branch) {
@@ -239,19 +243,25 @@ static bool claimed_once;
 
 enum { SECTION_SIZE = 4096, SPINS_BEFORE_YIELD = 100, YIELDS_BEFORE_CHECK = 1000 };
 
+/* The process that the library was started in, or the fork child of one that had no page yet; 0: not started yet.  The
+ * page is made when it is first needed, be it in a vfork child, and is this process's then.  Most processes never open
+ * an image, and for them it would be an eighth of what they start with. */
+static _Atomic pid_t started;
+
 static struct section *section_page(void)
 {
     struct section *page = atomic_load_explicit(&section, memory_order_acquire);
     if (page) return page;
+    struct section *expected = NULL;
     page = sys_mmap(SECTION_SIZE);
     if (page) {
         sys_madvise(page, SECTION_SIZE, MADV_WIPEONFORK);
-        struct section *expected = NULL;
+        page->process = atomic_load(&started);
         if (atomic_compare_exchange_strong(&section, &expected, page)) return page;
         sys_munmap(page, SECTION_SIZE);
         return expected;
     }
-    struct section *expected = NULL;
+    fallback_section.process = atomic_load(&started);
     atomic_compare_exchange_strong(&section, &expected, &fallback_section);
     return atomic_load(&section);
 }
@@ -378,6 +388,7 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
+    atomic_store(&started, sys_getpid());
     if (!this_thread_is_forking()) return;
     forking.entered = false;
     sys_signals before = forking.signals;
@@ -392,18 +403,21 @@ static void after_fork_in_child(void)
 
 void track_start(void)
 {
-    /* Claimed here: a vfork child that came first would take it for its own. */
-    struct section *page = section_page();
-    if (!page->process) {
-        page->process = sys_getpid();
-        claimed_once = true;
-    }
-    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    atomic_store(&started, sys_getpid());
+    claimed_once = true;
+    fork_handlers(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+void track_before_raw_fork(void)
+{
+    section_page();
+    track_note_fork();
 }
 
 void track_note_fork(void)
 {
-    atomic_fetch_add(&fork_count, 1);
+    /* No page, no lock; and to write here is to copy a page after each fork of a shell. */
+    if (atomic_load(&section)) atomic_fetch_add(&fork_count, 1);
 }
 
 /* ---- counting ------------------------------------------------------------------------------------------- */

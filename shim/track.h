@@ -51,18 +51,18 @@ struct track_request {
 
 /* ---- the descriptor table ------------------------------------------------------------------------------- */
 
-enum { TRACK_LEAF = 1024 };
-typedef _Atomic uint64_t track_leaf[TRACK_LEAF];
-extern track_leaf track_first_leaf;
+/* The numbers that have their entries here: the program's, and those of private descriptors, which begin at 768 at the
+ * most.  Untouched pages cost nothing. */
+enum { TRACK_NEAR = 4096 };
+extern _Atomic uint64_t track_near[TRACK_NEAR];
 uint64_t track_far_entry(unsigned descriptor);
 
 /* What the table says of a descriptor; 0: nothing.  Any number may be asked for, negative ones too. */
 static inline uint64_t track_entry(int descriptor)
 {
     unsigned number = (unsigned)descriptor;
-    return __builtin_expect(number < TRACK_LEAF, 1)
-               ? atomic_load_explicit(&track_first_leaf[number], memory_order_relaxed)
-               : track_far_entry(number);
+    return __builtin_expect(number < TRACK_NEAR, 1) ? atomic_load_explicit(&track_near[number], memory_order_relaxed)
+                                                    : track_far_entry(number);
 }
 
 /* Is this descriptor one of imglock's own? */
@@ -145,6 +145,9 @@ int64_t track_next(unsigned first, unsigned last);
 
 /* A child may have got our locks: fork, clone, a spawn of a program. */
 void track_note_fork(void);
+
+/* The same, for a call that runs no fork handlers: its child has to be told from one that is in our memory. */
+void track_before_raw_fork(void);
 
 /* What this process has of an image's lock. */
 struct track_own {

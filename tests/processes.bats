@@ -42,6 +42,13 @@ same_after_exec() {
     lock_is free
 }
 
+@test "a child that is the first to open an image has a lock of its own, and gives it back" {
+    for way in fork _Fork raw-fork raw-clone clone; do
+        silently "first-in-$way"
+        lock_is free
+    done
+}
+
 @test "fork: the parent closes first, the child has it" {
     silently parent-first
 }

@@ -21,7 +21,7 @@
 
 EXPORT pid_t _Fork(void)
 {
-    track_note_fork();
+    track_before_raw_fork();
     return REAL(_Fork)();
 }
 
@@ -37,7 +37,7 @@ extern clone_function __clone;
         void *tls = va_arg(list, void *);                                                 \
         void *child_tid = va_arg(list, void *);                                           \
         va_end(list);                                                                     \
-        if (!(flags & CLONE_THREAD)) track_note_fork();                                   \
+        if (!(flags & CLONE_THREAD)) track_before_raw_fork();                             \
         return REAL(name)(function, stack, flags, argument, parent_tid, tls, child_tid);  \
     }
 

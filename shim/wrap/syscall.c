@@ -149,7 +149,7 @@ EXPORT long syscall(long number, ...)
 #endif
     case SYS_clone:
     case SYS_clone3:
-        track_note_fork();
+        track_before_raw_fork();
         break;
 #ifdef SYS_unlink
     case SYS_unlink:

@@ -281,6 +281,64 @@ static void daemon_closes(void)
     close(orders[1]);
 }
 
+/* ---- the child is the first to open an image ------------------------------------------------------------- */
+
+static void open_and_close(const char *who)
+{
+    int descriptor = open_image(O_RDWR);
+    close(descriptor);
+    check_lock("free", "%s has closed the image", who);
+}
+
+static void first_in_child(pid_t (*fork_by)(void))
+{
+    pid_t child = fork_by();
+    if (child == 0) {
+        open_and_close("the child");
+        _exit(checked());
+    }
+    wait_for(child, 0);
+    open_and_close("the parent");
+}
+
+static int first_in_clone(void *argument)
+{
+    (void)argument;
+    open_and_close("the child");
+    return checked();
+}
+
+static pid_t clone_with_stack(void)
+{
+    static char stack[65536] __attribute__((aligned(16)));
+    return clone(first_in_clone, stack + sizeof stack, SIGCHLD, NULL);
+}
+
+static void first_in_fork(void)
+{
+    first_in_child(fork);
+}
+
+static void first_in_Fork(void)
+{
+    first_in_child(_Fork);
+}
+
+static void first_in_raw_fork(void)
+{
+    first_in_child(raw_fork);
+}
+
+static void first_in_raw_clone(void)
+{
+    first_in_child(raw_clone);
+}
+
+static void first_in_cloned(void)
+{
+    first_in_child(clone_with_stack);
+}
+
 /* ---- vfork, posix_spawn: children in our memory ---------------------------------------------------------- */
 
 enum { VFORK_WAYS = 11 };
@@ -730,6 +788,11 @@ int main(int argc, char **argv)
         {"child-first", children_end_first},
         {"child-opens", children_open_again},
         {"generations", generations},
+        {"first-in-fork", first_in_fork},
+        {"first-in-_Fork", first_in_Fork},
+        {"first-in-raw-fork", first_in_raw_fork},
+        {"first-in-raw-clone", first_in_raw_clone},
+        {"first-in-clone", first_in_cloned},
         {"daemon", become_daemon},
         {"daemon-closes", daemon_closes},
         {"vfork", vfork_children},
