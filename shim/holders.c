@@ -73,6 +73,20 @@ static uint64_t read_boot_id(void)
     return id;
 }
 
+/* The inode number of the PID namespace, from the text of the link, "pid:[4026531836]" (namespaces(7)): to follow it
+ * makes the inode, which takes twice as long. */
+static uint64_t read_pid_space(void)
+{
+    static const char start[] = "pid:[";
+    char link[32];
+    uint64_t space;
+    ssize_t length = sys_readlinkat(AT_FDCWD, "/proc/self/ns/pid", link, sizeof link - 1);
+    if (length <= (ssize_t)sizeof start - 1 || memcmp(link, start, sizeof start - 1) != 0) return 0;
+    link[length] = '\0';
+    const char *at = link + sizeof start - 1;
+    return text_parse_number(&at, &space) ? space : 0;
+}
+
 static void append_word(struct text *text, const char *word, size_t longest)
 {
     /* Records are words between blanks. */
@@ -109,8 +123,7 @@ static const struct holder *self_of(pid_t pid)
     pid_t parent;
     if (!holders_look_up(pid, &found.start, &parent, command)) found.start = 0;
     found.boot = read_boot_id();
-    struct stat status;
-    found.pid_space = sys_fstatat(AT_FDCWD, "/proc/self/ns/pid", &status, 0) == 0 ? status.st_ino : 0;
+    found.pid_space = read_pid_space();
     struct utsname names;
     struct text host = text_in(found.host, sizeof found.host);
     if (sys_call(SYS_uname, (long)&names, 0, 0, 0, 0, 0) == 0) append_word(&host, names.nodename, 32);

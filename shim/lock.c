@@ -319,10 +319,14 @@ static void record(struct lock *lock, const struct lock_request *request, const 
     struct holder_note note = note_of(lock);
     note.process = request->process;
     note.since_ms = holders_now();
-    if (status->st_size == 0)
+    if (status->st_size == 0) {
         holders_write_header(lock->descriptor, request->image_path);
-    else if (!is_known(status) && !holders_has_header(lock->descriptor))
-        return; /* somebody else's file under this name: locked, but not written to */
+    } else if (!is_known(status)) {
+        /* To read it for the first time since it was written to would move its access time, which takes ten times as
+         * long as to read it.  Refused to those who do not own the file. */
+        sys_fcntl(lock->descriptor, F_SETFL, O_NONBLOCK | O_NOATIME);
+        if (!holders_has_header(lock->descriptor)) return; /* somebody else's file under this name: not written to */
+    }
     know(status);
     lock->slot = holders_claim(lock->descriptor, &note);
     /* systemd-tmpfiles deletes a file all of whose time stamps are older than 30 days, others go by the time of the
