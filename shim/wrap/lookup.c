@@ -17,7 +17,7 @@ struct hash_table {
     uint32_t first_symbol;
     uint32_t filter_words;
     uint32_t filter_shift;
-    ElfW(Addr) filter[];
+    Elf64_Addr filter[];
 };
 
 struct library {
@@ -35,14 +35,14 @@ AT_START static int library_count;
 
 /* An address from the dynamic section, which the dynamic linker has relocated in place, but for a section that is
  * read-only (the vDSO's). */
-static const void *address_in(const struct link_map *map, ElfW(Addr) value)
+static const void *address_in(const struct link_map *map, Elf64_Addr value)
 {
     return (const void *)(value < map->l_addr ? map->l_addr + value : value);
 }
 
-static const void *dynamic_entry(const struct link_map *map, ElfW(Sxword) tag)
+static const void *dynamic_entry(const struct link_map *map, Elf64_Sxword tag)
 {
-    for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++)
+    for (const Elf64_Dyn *entry = map->l_ld; entry->d_tag != DT_NULL; entry++)
         if (entry->d_tag == tag) return address_in(map, entry->d_un.d_ptr);
     return NULL;
 }
@@ -97,21 +97,21 @@ static uint32_t hash_of(const char *name)
 static bool is_default(const struct link_map *map, uint32_t symbol)
 {
     enum { HIDDEN = 0x8000 };
-    const ElfW(Versym) *versions = dynamic_entry(map, DT_VERSYM);
+    const Elf64_Versym *versions = dynamic_entry(map, DT_VERSYM);
     return !versions || !(versions[symbol] & HIDDEN);
 }
 
-static const ElfW(Sym) * find_in(const struct library *library, const char *name, uint32_t hash)
+static const Elf64_Sym *find_in(const struct library *library, const char *name, uint32_t hash)
 {
-    enum { WORD_BITS = 8 * sizeof(ElfW(Addr)) };
+    enum { WORD_BITS = 8 * sizeof(Elf64_Addr) };
     const struct hash_table *table = library->table;
-    ElfW(Addr) word = table->filter[hash / WORD_BITS & (table->filter_words - 1)];
+    Elf64_Addr word = table->filter[hash / WORD_BITS & (table->filter_words - 1)];
     if (!(word >> hash % WORD_BITS & word >> (hash >> table->filter_shift) % WORD_BITS & 1)) return NULL;
     const uint32_t *buckets = (const uint32_t *)(table->filter + table->filter_words);
     const uint32_t *chains = buckets + table->buckets;
     uint32_t symbol = buckets[hash % table->buckets];
     if (symbol == 0) return NULL;
-    const ElfW(Sym) *symbols = dynamic_entry(library->map, DT_SYMTAB);
+    const Elf64_Sym *symbols = dynamic_entry(library->map, DT_SYMTAB);
     const char *strings = dynamic_entry(library->map, DT_STRTAB);
     for (;; symbol++) {
         uint32_t chain = chains[symbol - table->first_symbol];
@@ -136,7 +136,7 @@ void *lookup_next(const char *name)
     if (!lookup_start()) return ask_dlsym(name);
     uint32_t hash = hash_of(name);
     for (int i = 0; i < library_count; i++) {
-        const ElfW(Sym) *symbol = find_in(&libraries[i], name, hash);
+        const Elf64_Sym *symbol = find_in(&libraries[i], name, hash);
         if (!symbol) continue;
         /* One that another preload chooses when it is asked for (STT_GNU_IFUNC). */
         if (ELF64_ST_TYPE(symbol->st_info) != STT_FUNC) return ask_dlsym(name);
