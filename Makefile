@@ -15,7 +15,7 @@ BASE_FLAGS = -std=gnu11 -D_GNU_SOURCE -DIMGLOCK_VERSION='"$(VERSION)"' -DIMGLOCK
 # The wrappers define the functions that fortified headers redirect.
 SHIM_FLAGS = -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
              -ffunction-sections -fdata-sections -fasynchronous-unwind-tables
-SHIM_LINK = -shared -Wl,-z,now -Wl,-z,nodelete -Wl,--gc-sections -Wl,--exclude-libs,ALL \
+SHIM_LINK = -shared -Wl,-z,now -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,--gc-sections -Wl,--exclude-libs,ALL \
             -Wl,-soname,libimglock.so -Wl,--no-undefined -Wl,--as-needed
 CRYPTO_static := -l:libcrypto.a
 CRYPTO_shared := -lcrypto
