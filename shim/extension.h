@@ -20,6 +20,13 @@ static inline unsigned char extension_byte(unsigned char byte)
     return byte >= 'A' && byte <= 'Z' ? (unsigned char)(byte + 32) : byte;
 }
 
+/* A number for each letter, for the test of the last two: the same for a capital and the small one, another for each digit. */
+enum { EXTENSION_LETTERS = 64 };
+static inline unsigned extension_letter(unsigned char byte)
+{
+    return (byte & 31) | (byte >> 1 & 32);
+}
+
 /* The last eight letters, ASCII capitals made small, in one number.  Two extensions that agree in it also
  * have to agree in length; the table has no pair that differs only before the last eight. */
 static inline uint64_t extension_pack(const char *extension, size_t length)

@@ -9,24 +9,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
-#include <sys/sysmacros.h>
 
 #include "extension.h"
+#include "look.h"
 #include "sys.h"
-
-/* The smallest images: a VMDK descriptor is a text of some 350 bytes, a CHD or an MFI of an empty disk has fewer. */
-enum { HEAD_SIZE = 2048, SECTOR = 512, SMALLEST_IMAGE = 16 };
-
-/* What the checks look at: the first bytes, with zeros behind the end of a small file, and the size. */
-struct probe {
-    unsigned char head[HEAD_SIZE];
-    size_t length; /* of what was read */
-    int descriptor;
-    int flags; /* the descriptor's status flags, as they are now */
-    off_t size;
-    bool block_device;
-    off_t window; /* the offset that head was read from: 0, until FAR and TAIL rows move it */
-};
 
 static uint32_t le16(const unsigned char *bytes)
 {
@@ -368,11 +354,10 @@ static uint64_t bytes_small(uint64_t word)
     return word | capital >> 2;
 }
 
-/* The row whose extension ends this path, or one of the above.  This runs at every open: extensions of up to seven
- * letters are found in the last eight bytes without a loop. */
-static int row_by_extension(const char *path)
+/* The row whose extension ends this path, or one of the above.  Extensions of up to seven letters are found in the last
+ * eight bytes without a loop. */
+static int row_by_extension(const char *path, size_t length)
 {
-    size_t length = strlen(path);
     uint64_t end;
     if (length < sizeof end) return row_by_walking(path, length);
     memcpy(&end, path + length - sizeof end, sizeof end);
@@ -394,35 +379,19 @@ static bool in_sparse_bundle(const char *path)
     return slash && slash - path > (ptrdiff_t)length && memcmp(slash - length, directory, length) == 0;
 }
 
+/* Asked of every file that is opened: most are told by the last two letters, for a third of what the rest takes. */
+static inline bool may_end_image(const unsigned char *end)
+{
+    return endings[extension_letter(end[-2])] >> extension_letter(end[-1]) & 1;
+}
+
 const char *image_by_extension(const char *path)
 {
-    int row = row_by_extension(path);
+    size_t length = strlen(path);
+    if (length >= 2 && !may_end_image((const unsigned char *)path + length)) return NULL;
+    int row = row_by_extension(path, length);
     if (row >= 0 && !(formats[row].where == SIZED && formats[row].length == 0)) return formats[row].name;
     return row == NO_EXTENSION && in_sparse_bundle(path) ? "sparsebundle band" : NULL;
-}
-
-static bool set_flags(struct probe *probe, int flags)
-{
-    if (sys_fcntl(probe->descriptor, F_SETFL, flags) < 0) return false;
-    probe->flags = flags;
-    return true;
-}
-
-static ssize_t read_head(struct probe *probe, off_t offset)
-{
-    ssize_t got;
-    for (;;) {
-        got = sys_pread(probe->descriptor, probe->head, HEAD_SIZE, offset);
-        /* No local file system interrupts a read; network ones and FUSE may. */
-        if (got == -EINTR) continue;
-        /* O_DIRECT wants aligned memory, which the stack is not, at least not on the next page as well; but over a hole
-         * in the file it does not look.  So this can be the first read or a later one. */
-        if (got == -EINVAL && (probe->flags & O_DIRECT) && set_flags(probe, probe->flags & ~O_DIRECT)) continue;
-        break;
-    }
-    probe->window = offset;
-    probe->length = got > 0 ? (size_t)got : 0;
-    return got;
 }
 
 /* The length bytes at offset, or NULL when they cannot be had.  Moves the window. */
@@ -430,7 +399,7 @@ static const unsigned char *bytes_at(struct probe *probe, off_t offset, size_t l
 {
     if (offset < 0 || offset + (off_t)length > probe->size) return NULL;
     if (offset < probe->window || offset + (off_t)length > probe->window + (off_t)probe->length) {
-        read_head(probe, offset & ~(off_t)(SECTOR - 1));
+        look_read(probe, offset & ~(off_t)(SECTOR - 1));
         if (offset + (off_t)length > probe->window + (off_t)probe->length) return NULL;
     }
     return probe->head + (offset - probe->window);
@@ -467,9 +436,8 @@ static const char *match_head(struct probe *probe)
             if (probe->head[rows_further_in[i].offset] == rows_further_in[i].byte &&
                 row_matches(rows_further_in[i].row, probe))
                 return formats[rows_further_in[i].row].name;
-    for (const uint8_t *row = rows_without_bytes; *row != FORMATS; row++)
-        if (check(*row, probe) && row_matches(*row, probe)) return formats[*row].name;
-    return NULL;
+    int row = row_without_bytes(probe);
+    return row >= 0 && row_matches((enum row)row, probe) ? formats[row].name : NULL;
 }
 
 static const char *match_rows(const uint8_t *row, struct probe *probe)
@@ -495,10 +463,9 @@ static void look_at_clock(void)
     if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0) recently = now.tv_sec;
 }
 
-/* Would a read move the access time?  The rule of relatime, relatime_need_update() in fs/inode.c.  With
- * noatime or strictatime mounts the answer is wrong; it then costs two calls, or a time stamp that every reader
- * moves. */
-static bool read_moves_access_time(const struct stat *status)
+/* The rule of relatime, relatime_need_update() in fs/inode.c.  With noatime or strictatime mounts the answer is wrong;
+ * it then costs two calls, or a time stamp that every reader moves. */
+bool look_moves_access_time(const struct stat *status)
 {
     if (status->st_atim.tv_sec < status->st_mtim.tv_sec || status->st_atim.tv_sec < status->st_ctim.tv_sec) return true;
     if (status->st_atim.tv_sec == status->st_mtim.tv_sec && status->st_atim.tv_nsec <= status->st_mtim.tv_nsec)
@@ -511,46 +478,36 @@ static bool read_moves_access_time(const struct stat *status)
     return recently - status->st_atim.tv_sec >= 24 * 3600;
 }
 
-const char *image_by_content(const char *path, int descriptor, const struct stat *status, int flags)
+bool look_at_block_device(struct probe *probe)
 {
-    struct probe probe;
-    const int flags_before = flags & ~O_ACCMODE;
-    probe.descriptor = descriptor;
-    probe.flags = flags_before;
-    probe.size = status->st_size;
-    probe.block_device = S_ISBLK(status->st_mode);
-    probe.window = 0;
-    if (probe.block_device) {
-        uint64_t size;
-        if (sys_call(SYS_ioctl, descriptor, BLKGETSIZE64, (long)&size, 0, 0, 0) < 0) return NULL;
-        probe.size = (off_t)size;
-    }
-    if (path && apple_size(&probe)) {
-        int row = row_by_extension(path);
+    uint64_t size;
+    if (sys_call(SYS_ioctl, probe->descriptor, BLKGETSIZE64, (long)&size, 0, 0, 0) < 0) return false;
+    probe->size = (off_t)size;
+    return true;
+}
+
+const char *look_match(const char *path, struct probe *probe)
+{
+    const char *name = NULL;
+    if (path && apple_size(probe)) {
+        int row = row_by_extension(path, strlen(path));
         if (row >= 0 && formats[row].where == SIZED) return formats[row].name;
     }
-    /* A refused open must not move a time stamp, and this look comes before the refusal.  O_NOATIME is for
-     * the owner and for root; for others the read counts as what it is. */
-    if (!(flags & O_NOATIME) && read_moves_access_time(status)) set_flags(&probe, flags_before | O_NOATIME);
-    const char *name = NULL;
-    ssize_t got = read_head(&probe, 0);
-    if (got >= SMALLEST_IMAGE) {
-        memset(probe.head + got, 0, HEAD_SIZE - (size_t)got);
-        name = match_head(&probe);
-        if (!name && zero_start(&probe)) name = match_rows(rows_behind_zeros, &probe);
-        if (!name && floppy_sized(&probe)) name = match_rows(rows_by_size, &probe);
-    }
-    if (probe.flags != flags_before) set_flags(&probe, flags_before);
+    if (probe->length < SMALLEST_IMAGE) return NULL;
+    if (probe->length < HEAD_SIZE) memset(probe->head + probe->length, 0, HEAD_SIZE - probe->length);
+    name = match_head(probe);
+    if (!name && zero_start(probe)) name = match_rows(rows_behind_zeros, probe);
+    if (!name && floppy_sized(probe)) name = match_rows(rows_by_size, probe);
     return name;
 }
 
-bool image_may_be_read(int descriptor, const struct stat *status)
+const char *image_by_content(const char *path, int descriptor, const struct stat *status, int flags)
 {
-    if (S_ISBLK(status->st_mode)) return true;
-    if (status->st_size < SMALLEST_IMAGE) return false;
-    /* proc, sysfs and their kin have no device and no blocks, and reading their files can have effects.  So
-     * have sparse files on tmpfs or btrfs; statfs tells them apart, and is rarely needed. */
-    if (major(status->st_dev) != 0 || status->st_blocks != 0) return true;
+    return look_at_content(path, descriptor, status, flags);
+}
+
+bool image_may_be_read_without_blocks(int descriptor)
+{
     struct statfs about;
     if (sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0) return false;
     switch (about.f_type) {

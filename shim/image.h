@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /* The name of the format whose extension ends this path, or NULL.  Looks at the end of the path alone; no
  * system call, no copy.  Case does not matter. */
@@ -26,8 +27,22 @@ static inline bool image_possible(const struct stat *status)
     return S_ISREG(status->st_mode) || S_ISBLK(status->st_mode);
 }
 
+/* The smallest images: a VMDK descriptor is a text of some 350 bytes, a CHD or an MFI of an empty disk has fewer. */
+enum { SMALLEST_IMAGE = 16 };
+
+/* image_may_be_read of a file that has neither a device nor blocks. */
+bool image_may_be_read_without_blocks(int descriptor);
+
 /* Is the content worth a look?  Says no to what is too small for any format, and to the made-up files of the
  * kernel, whose reading can have effects. */
-bool image_may_be_read(int descriptor, const struct stat *status);
+static inline bool image_may_be_read(int descriptor, const struct stat *status)
+{
+    if (S_ISBLK(status->st_mode)) return true;
+    if (status->st_size < SMALLEST_IMAGE) return false;
+    /* proc, sysfs and their kin have no device and no blocks.  So have sparse files on tmpfs or btrfs; statfs tells
+     * them apart, and is rarely needed. */
+    if (major(status->st_dev) != 0 || status->st_blocks != 0) return true;
+    return image_may_be_read_without_blocks(descriptor);
+}
 
 #endif

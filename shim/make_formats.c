@@ -41,7 +41,7 @@ static void collect_extensions(void)
     for (unsigned row = 0; row < FORMATS; row++) {
         for (const char *at = formats[row].extensions; *at;) {
             size_t length = strcspn(at, " ");
-            if (length == 0 || length > EXTENSION_MAX) die("an extension has 1 to 12 letters", formats[row].name);
+            if (length < 2 || length > EXTENSION_MAX) die("an extension has 2 to 12 letters", formats[row].name);
             struct extension one = {extension_pack(at, length), (uint8_t)length, (uint8_t)row};
             for (unsigned i = 0; i < found_count; i++)
                 if (found[i].packed == one.packed) die("an extension stands in two rows", formats[row].name);
@@ -139,6 +139,15 @@ static void print_rows_further_in(void)
     printf("    return any;\n}\n");
 }
 
+/* The rows that have a closer look alone: a function that makes them all. */
+static void print_rows_without_bytes(void)
+{
+    printf("static inline int row_without_bytes(const struct probe *probe)\n{\n");
+    for (unsigned row = 0; row < FORMATS; row++)
+        if (without_bytes(row)) printf("    if (%s(probe)) return %u;\n", formats[row].check, row);
+    printf("    return -1;\n}\n");
+}
+
 static bool by_size(unsigned row)
 {
     return formats[row].where == SIZED && formats[row].length != 0;
@@ -164,6 +173,27 @@ static void print_rows_behind_zeros(void)
     printf("%u};\n", (unsigned)FORMATS);
 }
 
+/* Which two letters may end the name of an image, as bits.  The bands of a sparse bundle have numbers in hexadecimal for
+ * names. */
+static void print_endings(const struct extension *slots)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint64_t endings[EXTENSION_LETTERS] = {0};
+    for (unsigned i = 0; i < EXTENSION_SLOTS; i++) {
+        if (!slots[i].length) continue;
+        uint64_t *first = &endings[extension_letter((unsigned char)(slots[i].packed >> 8))];
+        *first |= UINT64_C(1) << extension_letter((unsigned char)slots[i].packed);
+    }
+    for (const char *last = digits; *last; last++) {
+        uint64_t bit = UINT64_C(1) << extension_letter((unsigned char)*last);
+        endings[extension_letter('/')] |= bit;
+        for (const char *first = digits; *first; first++) endings[extension_letter((unsigned char)*first)] |= bit;
+    }
+    printf("static const uint64_t endings[] = {");
+    for (unsigned i = 0; i < EXTENSION_LETTERS; i++) printf("UINT64_C(0x%llx), ", (unsigned long long)endings[i]);
+    printf("};\n");
+}
+
 int main(void)
 {
     static struct extension slots[EXTENSION_SLOTS];
@@ -178,6 +208,7 @@ int main(void)
             printf("    [%u] = {UINT64_C(0x%llx), %u, %u},\n", i, (unsigned long long)slots[i].packed, slots[i].length,
                    slots[i].row);
     printf("};\n");
+    print_endings(slots);
 
     /* Rows whose magic starts the file, grouped by its first byte; list 0 is empty. */
     unsigned starts[256] = {0};
@@ -203,7 +234,7 @@ int main(void)
     }
     printf("};\n");
     print_rows_further_in();
-    print_list("rows_without_bytes", without_bytes);
+    print_rows_without_bytes();
     print_rows_behind_zeros();
     print_list("rows_by_size", by_size);
     return 0;

@@ -131,7 +131,7 @@ start_calls() {
 @test "the system calls of a program's start" {
     start_calls "$EMPTY" >bare
     start_calls "$SHIM" >with
-    assert_total_at_most 17 "$(awk '{n[$1] += FILENAME == "with" ? 1 : -1} END {for (i in n) if (n[i]) print i, n[i]}' bare with)"
+    assert_total_at_most 14 "$(awk '{n[$1] += FILENAME == "with" ? 1 : -1} END {for (i in n) if (n[i]) print i, n[i]}' bare with)"
 }
 
 # deleted COUNT LIBRARY: the system calls of rm on that many files.
@@ -149,17 +149,17 @@ deleted() {
     with=$(($(deleted 300 "$SHIM") - $(deleted 100 "$SHIM")))
     # May the name be read; a look at the directory, and for the lock file; and at each tick of the clock one for the directory's path.
     [ "$bare" -gt 0 ]
-    if [ $((with - bare)) -gt 700 ]; then fail "$((with - bare)) system calls added to 200 deletions"; fi
+    if [ $((with - bare)) -gt 640 ]; then fail "$((with - bare)) system calls added to 200 deletions"; fi
 }
 
 @test "the instructions of an open and close where names alone decide" {
     SETTINGS=(IMGLOCK_MAGIC=off)
-    assert_instructions_at_most 215 open notes.txt
+    assert_instructions_at_most 130 open notes.txt
 }
 
 @test "the instructions of a look at a header" {
     SETTINGS=()
-    assert_instructions_at_most 640 open notes.txt
+    assert_instructions_at_most 405 open notes.txt
 }
 
 @test "the instructions of dup and close, and of fcntl" {
@@ -170,5 +170,5 @@ deleted() {
 
 @test "the instructions of an image's open and close" {
     SETTINGS=()
-    assert_instructions_at_most 2970 open-write disk.qcow2
+    assert_instructions_at_most 2890 open-write disk.qcow2
 }

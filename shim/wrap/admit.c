@@ -73,13 +73,6 @@ static int setting_problem(const struct settings *settings, const char *path, in
 
 /* ---- judging an open file ------------------------------------------------------------------------------- */
 
-/* Raw images have no magic.  One that is opened through a symbolic link with another name, or through /dev/fd/N,
- * can only be told by its real name, which costs a call: worth it where the size is a disk's. */
-static bool may_be_raw(const struct stat *status)
-{
-    return S_ISBLK(status->st_mode) || (status->st_size >= 65536 && status->st_size % 256 == 0);
-}
-
 /* Closing any descriptor of a file drops all F_SETLK locks that the process has on it, so a program that uses such
  * locks gets no second descriptor closed behind its back: names decide then. */
 static _Atomic bool posix_locks_used;
@@ -116,15 +109,14 @@ static inline __attribute__((always_inline)) bool shows_image(const struct open_
     return format != NULL;
 }
 
-/* What the real path of an open file says of it, and IMGLOCK_IMAGES of that; shown is what its name and content have
- * said.  Apart for the sake of its 4 KiB. */
-static __attribute__((noinline)) bool real_name_shows_image(const struct settings *settings,
-                                                            const struct open_call *call, int descriptor, bool shown)
+/* Apart for the sake of its 4 KiB. */
+__attribute__((noinline)) bool admit_real_name_shows_image(const struct settings *settings, int directory,
+                                                           const char *name, int descriptor, bool shown)
 {
     char path[PATH_MAX];
     bool deleted;
     ssize_t length = realpath_of_descriptor(descriptor, path, &deleted);
-    if (length == -ENOENT && call->path) length = realpath_of_name(call->directory, call->path, true, path);
+    if (length == -ENOENT && name) length = realpath_of_name(directory, name, true, path);
     if (length < 0) return shown;
     int named = settings->images ? policy_names_image(settings, path) : 0;
     return named ? named > 0 : shown || image_by_extension(path);
@@ -137,8 +129,8 @@ static inline __attribute__((always_inline)) bool is_image(const struct settings
 {
     bool image = call->path && image_by_extension(call->path);
     if (!image && settings->magic) image = shows_image(call, descriptor, status);
-    if (settings->images || (!image && (through_link || !call->path || (settings->magic && may_be_raw(status)))))
-        return real_name_shows_image(settings, call, descriptor, image);
+    if (settings->images || (!image && (through_link || !call->path || (settings->magic && admit_may_be_raw(status)))))
+        return admit_real_name_shows_image(settings, call->directory, call->path, descriptor, image);
     return image;
 }
 

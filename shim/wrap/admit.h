@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "../image.h"
+#include "../look.h"
 #include "../policy.h"
 #include "../track.h"
 
@@ -32,10 +33,9 @@ struct open_call {
 int admit_open(const struct open_call *call);
 
 /* Opens that neither create nor destroy, most of them, need no struct open_call before they are done. */
-static inline bool admit_is_simple(int flags)
+static inline bool admit_is_simple(const struct settings *settings, int flags)
 {
-    return !(flags & (O_CREAT | O_TRUNC | O_PATH | O_DIRECTORY)) &&
-           policy_settings()->on_conflict != CONFLICT_READ_ONLY;
+    return !(flags & (O_CREAT | O_TRUNC | O_PATH | O_DIRECTORY)) && settings->on_conflict != CONFLICT_READ_ONLY;
 }
 
 /* Names decide alone where IMGLOCK_MAGIC is off and IMGLOCK_IMAGES is not set. */
@@ -44,13 +44,41 @@ static inline bool admit_by_name(const struct settings *settings)
     return !settings->magic && !settings->images;
 }
 
+/* Raw images have no magic.  One that is opened through a symbolic link with another name, or through /dev/fd/N,
+ * can only be told by its real name, which costs a call: worth it where the size is a disk's. */
+static inline bool admit_may_be_raw(const struct stat *status)
+{
+    return S_ISBLK(status->st_mode) || (status->st_size >= 65536 && status->st_size % 256 == 0);
+}
+
+/* What the real path of an open file says of it, and IMGLOCK_IMAGES of that; shown is what its name and content have
+ * said. */
+bool admit_real_name_shows_image(const struct settings *settings, int directory, const char *name, int descriptor,
+                                 bool shown);
+
 /* Is what a simple open gave certainly no image?  Else it is for admit_opened.  The kernel has read the path, so we
- * may. */
-static inline bool admit_is_clear(const char *path, int descriptor)
+ * may.  By name where names decide alone. */
+static inline bool admit_is_clear_by_name(const char *path, int descriptor)
 {
     if (descriptor < 0) return true;
     track_opened(descriptor);
-    return admit_by_name(policy_settings()) && !image_by_extension(path);
+    return !image_by_extension(path);
+}
+
+/* Where the content is looked at as well: a second way to the same answer, since the way of the images costs every
+ * other file a tenth more (look.h). */
+static inline __attribute__((always_inline)) bool admit_is_clear(const char *path, int directory, int flags,
+                                                                 int descriptor)
+{
+    if (descriptor < 0) return true;
+    track_opened(descriptor);
+    const struct settings *settings = policy_settings();
+    struct stat status;
+    if (settings->images || (flags & O_ACCMODE) == O_WRONLY || image_by_extension(path)) return false;
+    if (sys_fstat(descriptor, &status) < 0) return false;
+    if (!image_possible(&status)) return true;
+    if (image_may_be_read(descriptor, &status) && look_at_content(path, descriptor, &status, flags)) return false;
+    return !admit_may_be_raw(&status) || !admit_real_name_shows_image(settings, directory, path, descriptor, false);
 }
 
 /* admit_open from there on. */

@@ -1,7 +1,6 @@
 /* open.c: open, openat, creat and their relatives; open_by_handle_at. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 
 #include "admit.h"
 #include "real.h"
@@ -40,53 +39,113 @@ static int invoke_openat_2(const struct open_call *call, int flags)
 }
 
 /* The third argument is there only if a file may be created: open(2).  O_TMPFILE has O_DIRECTORY's bit in it. */
-static mode_t mode_argument(int flags, va_list arguments)
+static bool has_mode(int flags)
 {
-    return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(arguments, mode_t) : 0;
+    return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
-#define WRAP_OPEN(name)                                                                                        \
-    EXPORT int name(const char *path, int flags, ...)                                                          \
-    {                                                                                                          \
-        va_list arguments;                                                                                     \
-        va_start(arguments, flags);                                                                            \
-        mode_t mode = mode_argument(flags, arguments);                                                         \
-        va_end(arguments);                                                                                     \
-        bool simple = admit_is_simple(flags);                                                                  \
-        int descriptor = simple ? REAL(name)(path, flags, mode) : -1;                                          \
-        if (simple && admit_is_clear(path, descriptor)) return descriptor;                                     \
-        const struct open_call call = {invoke_open, AT_FDCWD, path, flags, mode, (const void *)REAL(name), 0}; \
-        return simple ? admit_opened(&call, descriptor) : admit_open(&call);                                   \
+/* The rest of an open that may be an image's, apart, so that the others save no registers for it. */
+static __attribute__((noinline)) int go_on(const void *real, const char *path, int flags, mode_t mode, int descriptor)
+{
+    const struct open_call call = {invoke_open, AT_FDCWD, path, flags, mode, real, 0};
+    return descriptor >= 0 ? admit_opened(&call, descriptor) : admit_open(&call);
+}
+
+static __attribute__((noinline)) int go_on_at(const void *real, int directory, const char *path, int flags, mode_t mode,
+                                              int descriptor)
+{
+    const struct open_call call = {invoke_openat, directory, path, flags, mode, real, 0};
+    return descriptor >= 0 ? admit_opened(&call, descriptor) : admit_open(&call);
+}
+
+/* A simple open where names decide. */
+static __attribute__((noinline)) int open_by_name(const void *real, const char *path, int flags)
+{
+    int descriptor = ((open_function *)real)(path, flags);
+    return admit_is_clear_by_name(path, descriptor) ? descriptor : go_on(real, path, flags, 0, descriptor);
+}
+
+static __attribute__((noinline)) int openat_by_name(const void *real, int directory, const char *path, int flags)
+{
+    int descriptor = ((openat_function *)real)(directory, path, flags);
+    return admit_is_clear_by_name(path, descriptor) ? descriptor
+                                                    : go_on_at(real, directory, path, flags, 0, descriptor);
+}
+
+/* One whose content is looked at.  The bytes take 2 KiB of the stack. */
+static __attribute__((noinline)) int open_and_look(const void *real, const char *path, int flags)
+{
+    int descriptor = ((open_function *)real)(path, flags);
+    return admit_is_clear(path, AT_FDCWD, flags, descriptor) ? descriptor : go_on(real, path, flags, 0, descriptor);
+}
+
+static __attribute__((noinline)) int openat_and_look(const void *real, int directory, const char *path, int flags)
+{
+    int descriptor = ((openat_function *)real)(directory, path, flags);
+    return admit_is_clear(path, directory, flags, descriptor) ? descriptor
+                                                              : go_on_at(real, directory, path, flags, 0, descriptor);
+}
+
+/* One that is not simple; or the first of all, before the settings are read and the symbol is looked up. */
+static __attribute__((noinline)) int open_otherwise(enum real_symbol symbol, const char *path, int flags, mode_t mode)
+{
+    const void *real = real_symbol(symbol);
+    const struct settings *settings = policy_settings();
+    if (!admit_is_simple(settings, flags)) return go_on(real, path, flags, has_mode(flags) ? mode : 0, -1);
+    return admit_by_name(settings) ? open_by_name(real, path, flags) : open_and_look(real, path, flags);
+}
+
+static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, int directory, const char *path,
+                                                      int flags, mode_t mode)
+{
+    const void *real = real_symbol(symbol);
+    const struct settings *settings = policy_settings();
+    if (!admit_is_simple(settings, flags))
+        return go_on_at(real, directory, path, flags, has_mode(flags) ? mode : 0, -1);
+    return admit_by_name(settings) ? openat_by_name(real, directory, path, flags)
+                                   : openat_and_look(real, directory, path, flags);
+}
+
+/* Nothing but a choice of the next function, which takes over the frame: to return through one more costs as much as
+ * all that is asked about a name (look.h).  By other names in C, since the functions are declared with an ellipsis, and
+ * one that has it keeps its frame; the third argument is where it would be, and is not used where there is none. */
+#define IS_QUICK(real, flags)                                                                              \
+    __builtin_expect((real) && atomic_load_explicit(&policy_state, memory_order_acquire) == POLICY_READ && \
+                         admit_is_simple(&policy_process, flags),                                          \
+                     1)
+
+#define WRAP_OPEN(name)                                                                                             \
+    EXPORT int exported_##name(const char *path, int flags, mode_t mode) __asm__(#name);                            \
+    int exported_##name(const char *path, int flags, mode_t mode)                                                   \
+    {                                                                                                               \
+        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);                \
+        if (!IS_QUICK(real, flags)) return open_otherwise(REAL_##name, path, flags, mode);                          \
+        return admit_by_name(&policy_process) ? open_by_name(real, path, flags) : open_and_look(real, path, flags); \
     }
 
-#define WRAP_OPENAT(name)                                                                                         \
-    EXPORT int name(int directory, const char *path, int flags, ...)                                              \
-    {                                                                                                             \
-        va_list arguments;                                                                                        \
-        va_start(arguments, flags);                                                                               \
-        mode_t mode = mode_argument(flags, arguments);                                                            \
-        va_end(arguments);                                                                                        \
-        bool simple = admit_is_simple(flags);                                                                     \
-        int descriptor = simple ? REAL(name)(directory, path, flags, mode) : -1;                                  \
-        if (simple && admit_is_clear(path, descriptor)) return descriptor;                                        \
-        const struct open_call call = {invoke_openat, directory, path, flags, mode, (const void *)REAL(name), 0}; \
-        return simple ? admit_opened(&call, descriptor) : admit_open(&call);                                      \
+#define WRAP_OPENAT(name)                                                                               \
+    EXPORT int exported_##name(int directory, const char *path, int flags, mode_t mode) __asm__(#name); \
+    int exported_##name(int directory, const char *path, int flags, mode_t mode)                        \
+    {                                                                                                   \
+        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);    \
+        if (!IS_QUICK(real, flags)) return openat_otherwise(REAL_##name, directory, path, flags, mode); \
+        return admit_by_name(&policy_process) ? openat_by_name(real, directory, path, flags)            \
+                                              : openat_and_look(real, directory, path, flags);          \
     }
 
 /* The fortified ones have no mode, and end the program when flags ask for one: libc is left to do that. */
-#define WRAP_OPEN_2(name)                                                                                         \
-    EXPORT int name(const char *path, int flags)                                                                  \
-    {                                                                                                             \
-        const struct open_call call = {invoke_open_2, AT_FDCWD, path, flags, 0, (const void *)REAL(name), 0};     \
-        return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? REAL(name)(path, flags) : admit_open(&call); \
+#define WRAP_OPEN_2(name)                                                                                     \
+    EXPORT int name(const char *path, int flags)                                                              \
+    {                                                                                                         \
+        const struct open_call call = {invoke_open_2, AT_FDCWD, path, flags, 0, (const void *)REAL(name), 0}; \
+        return has_mode(flags) ? REAL(name)(path, flags) : admit_open(&call);                                 \
     }
 
 #define WRAP_OPENAT_2(name)                                                                                      \
     EXPORT int name(int directory, const char *path, int flags)                                                  \
     {                                                                                                            \
         const struct open_call call = {invoke_openat_2, directory, path, flags, 0, (const void *)REAL(name), 0}; \
-        return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? REAL(name)(directory, path, flags)          \
-                                                                   : admit_open(&call);                          \
+        return has_mode(flags) ? REAL(name)(directory, path, flags) : admit_open(&call);                         \
     }
 
 /* creat is open with these flags; only by open can the file be looked at before it is truncated. */

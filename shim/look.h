@@ -1,0 +1,80 @@
+/* look.h: image_by_content in parts, for the opens that pass through it to have its system calls inlined.
+ *
+ * A function that returns after a system call of its own costs more than its instructions: the processor remembers the
+ * last sixteen calls to predict where they return to, and the kernel has made more of its own meanwhile.  With two
+ * functions less around them, fstat and pread took 11 ns less an open, a hundredth of it; to leave out a tenth of the
+ * instructions instead made no difference. */
+#ifndef IMGLOCK_LOOK_H
+#define IMGLOCK_LOOK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "sys.h"
+
+enum { HEAD_SIZE = 2048, SECTOR = 512 };
+
+/* What the checks look at: the first bytes, with zeros behind the end of a small file, and the size. */
+struct probe {
+    unsigned char head[HEAD_SIZE];
+    size_t length; /* of what was read */
+    int descriptor;
+    int flags; /* the descriptor's status flags, as they are now */
+    off_t size;
+    bool block_device;
+    off_t window; /* the offset that head was read from: 0, until FAR and TAIL rows move it */
+};
+
+/* Has a block device's size; false when it cannot be had. */
+bool look_at_block_device(struct probe *probe);
+
+/* Would a read of this file move its access time? */
+bool look_moves_access_time(const struct stat *status);
+
+/* The format of what has been read from offset 0, or NULL; may read more. */
+const char *look_match(const char *path, struct probe *probe);
+
+static inline bool look_set_flags(struct probe *probe, int flags)
+{
+    if (sys_fcntl(probe->descriptor, F_SETFL, flags) < 0) return false;
+    probe->flags = flags;
+    return true;
+}
+
+static inline __attribute__((always_inline)) void look_read(struct probe *probe, off_t offset)
+{
+    ssize_t got;
+    for (;;) {
+        got = sys_pread(probe->descriptor, probe->head, HEAD_SIZE, offset);
+        /* No local file system interrupts a read; network ones and FUSE may. */
+        if (got == -EINTR) continue;
+        /* O_DIRECT wants aligned memory, which the stack is not, at least not on the next page as well; but over a hole
+         * in the file it does not look.  So this can be the first read or a later one. */
+        if (got == -EINVAL && (probe->flags & O_DIRECT) && look_set_flags(probe, probe->flags & ~O_DIRECT)) continue;
+        break;
+    }
+    probe->window = offset;
+    probe->length = got > 0 ? (size_t)got : 0;
+}
+
+/* As image_by_content. */
+static inline __attribute__((always_inline)) const char *look_at_content(const char *path, int descriptor,
+                                                                         const struct stat *status, int flags)
+{
+    struct probe probe;
+    const int flags_before = flags & ~O_ACCMODE;
+    probe.descriptor = descriptor;
+    probe.flags = flags_before;
+    probe.size = status->st_size;
+    probe.block_device = S_ISBLK(status->st_mode);
+    if (probe.block_device && !look_at_block_device(&probe)) return NULL;
+    /* A refused open must not move a time stamp, and this look comes before the refusal.  O_NOATIME is for
+     * the owner and for root; for others the read counts as what it is. */
+    if (!(flags & O_NOATIME) && look_moves_access_time(status)) look_set_flags(&probe, flags_before | O_NOATIME);
+    look_read(&probe, 0);
+    const char *name = look_match(path, &probe);
+    if (probe.flags != flags_before) look_set_flags(&probe, flags_before);
+    return name;
+}
+
+#endif
