@@ -8,6 +8,9 @@
  *   A lock is taken a moment after the open, and dropped a moment after the event of the close, and neither is an
  * event. So what an event announces is looked at twice: at once, and when that moment is over.
  *
+ *   The record of a lock is written a moment after the lock is taken.  So a list with a lock that has none waits for
+ * one event more, or for the end of that moment.
+ *
  *   An image may be opened between the look at it and the watch on it.  So after a new watch there is another look. */
 #include <errno.h>
 #include <poll.h>
@@ -18,6 +21,7 @@
 #include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -39,6 +43,7 @@ struct watch {
     int newest;    /* watches are numbered in the order in which they were made */
     char *printed; /* what the list said that was printed last */
     bool first;
+    int64_t held_since; /* in ms: when a list was held back first, since a lock of it has no record yet; 0: none is */
     int status;
 };
 
@@ -139,8 +144,25 @@ static int print_list(struct watch *watch, const struct usage_list *list)
     return finish_output(0);
 }
 
-/* Lists, and prints when something has changed.  0, or the exit status. */
-static int look(struct watch *watch)
+static bool has_unrecorded(const struct usage_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->usages[i].kind == KIND_UNRECORDED) return true;
+    return false;
+}
+
+/* Not for longer than it takes a lock to settle. */
+static bool hold_back(struct watch *watch)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t milliseconds = now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+    if (!watch->held_since) watch->held_since = milliseconds;
+    return milliseconds - watch->held_since < SETTLE_MS;
+}
+
+/* Lists, and prints when something has changed.  settled: no event has come for a while.  0, or the exit status. */
+static int look(struct watch *watch, bool settled)
 {
     struct usage_list list;
     usages_collect(watch->question, &list);
@@ -150,9 +172,16 @@ static int look(struct watch *watch)
     }
     int status = 0;
     char *description = describe(&list);
-    if (!watch->printed || strcmp(description, watch->printed) != 0) status = print_list(watch, &list);
-    free(watch->printed);
-    watch->printed = description;
+    bool changed = !watch->printed || strcmp(description, watch->printed) != 0;
+    bool held_back = changed && !settled && has_unrecorded(&list) && hold_back(watch);
+    if (!held_back) watch->held_since = 0;
+    if (changed && !held_back) {
+        status = print_list(watch, &list);
+        free(watch->printed);
+        watch->printed = description;
+    } else {
+        free(description);
+    }
     watch->status = status_of_list(&list);
     usages_free(&list);
     return status;
@@ -160,7 +189,7 @@ static int look(struct watch *watch)
 
 static int watch_until_signal(struct watch *watch)
 {
-    int status = look(watch);
+    int status = look(watch, true);
     bool settling = false;
     while (!status) {
         enum reason reason = wait_for(watch, settling ? SETTLE_MS : -1);
@@ -168,7 +197,7 @@ static int watch_until_signal(struct watch *watch)
             if (wait_for(watch, QUIET_MS) == REASON_TIME) break;
         if (reason == REASON_SIGNAL) return watch->status;
         settling = reason == REASON_EVENT;
-        status = look(watch);
+        status = look(watch, !settling);
     }
     return status;
 }

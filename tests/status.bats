@@ -845,6 +845,15 @@ next_is() {
     assert_equal "$(jq -c "$1" <<<"$document")" "$2"
 }
 
+@test "--watch shows a lock with its record, which comes a moment later" {
+    watch -J -o IMAGE,MODE,KIND
+    next_is .locks '[]'
+    # Each write of the holder 40 ms late: the header's and the record's.
+    background strace -qq -o /dev/null -e trace=pwrite64,pwritev -e inject=pwrite64,pwritev:delay_enter=40000 \
+        env "LD_PRELOAD=$SHIM" "$HELPERS/holder" write disk.img
+    next_is '[.locks[] | .mode, .kind]' '["exclusive","holder"]'
+}
+
 @test "--watch prints a document for each change, and ends on SIGINT" {
     watch -J -o IMAGE,PID,MODE,KIND
     next_is .locks '[]'
