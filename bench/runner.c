@@ -124,7 +124,7 @@ enum extent { LOCK_ALONE, LOW_NUMBER, WHOLE };
 /* An image's open and close with its lock, by hand: IMAGE LOCKFILE SLOT, the last where to look for a free one. */
 static void image_by_hand(char **arguments, bool writing, enum extent extent)
 {
-    enum { HIGH = 3072 };
+    enum { HIGH = 768 };
     const bool whole = extent != LOCK_ALONE;
     char link[32], path[PATH_MAX], record[256];
     struct stat image_status, lock_status, named;

@@ -136,16 +136,19 @@ static void read_memory(struct reading *reading, const char *word, const char *e
     for (; word < end; word += strlen(word) + 1) read_word(reading, word);
 }
 
-/* The arguments where the kernel has put them (fs/binfmt_elf.c): the words one after the other, behind them the
- * environment's, behind these the path that was executed.  False where libc's pointers no longer say where: a
- * constructor of another library has set a variable, and the first is elsewhere.  To ask /proc takes a tenth of what a
- * first image costs. */
+/* The arguments where the kernel has put them (fs/binfmt_elf.c): sixteen random bytes, then the words one after the
+ * other, behind them the environment's, behind these the path that was executed.  All of it is mapped as one.  False
+ * where libc's pointers no longer say where: a library's constructor has set the first variable, or the program's name,
+ * and they are elsewhere.  To ask /proc takes a tenth of what a first image costs. */
 static bool find_in_memory(const char **first, const char **end)
 {
+    int saved = errno;
+    const uintptr_t before = getauxval(AT_RANDOM);
     const uintptr_t start = (uintptr_t)program_invocation_name;
     const uintptr_t behind = environ ? (uintptr_t)environ[0] : 0;
     const uintptr_t path = getauxval(AT_EXECFN);
-    if (!behind || start >= behind || behind >= path) return false;
+    errno = saved;
+    if (!before || start <= before || start >= behind || behind >= path) return false;
     *first = program_invocation_name;
     *end = environ[0];
     return (*end)[-1] == '\0';

@@ -370,13 +370,15 @@ static int row_by_extension(const char *path, size_t length)
     return row_of(bytes_small(end & ((UINT64_C(1) << bits) - 1)), (size_t)bits / 8);
 }
 
-/* A sparse bundle is a directory; what gets opened are its bands, which have no extension. */
+/* A sparse bundle is a directory; what gets opened are its bands, which have no extension, and a number in hexadecimal
+ * for a name. */
 static bool in_sparse_bundle(const char *path)
 {
     static const char directory[] = ".sparsebundle/bands";
     const char *slash = strrchr(path, '/');
     size_t length = sizeof directory - 1;
-    return slash && slash - path > (ptrdiff_t)length && memcmp(slash - length, directory, length) == 0;
+    return slash && slash - path > (ptrdiff_t)length && memcmp(slash - length, directory, length) == 0 && slash[1] &&
+           !slash[1 + strspn(slash + 1, "0123456789abcdefABCDEF")];
 }
 
 /* Asked of every file that is opened: most are told by the last two letters, for a third of what the rest takes. */

@@ -76,6 +76,7 @@ static void check_rows(void)
     for (unsigned row = 0; row < FORMATS; row++) {
         const char *name = formats[row].name;
         bool always = strcmp(formats[row].check, "always") == 0;
+        if (strlen(name) > 35 || formats[row].length > 40) die("image.c has room for 35 letters and 40 bytes", name);
         switch (formats[row].where) {
         case HEAD:
             if (formats[row].offset + formats[row].length > 2048) die("HEAD means the first 2 KiB", name);

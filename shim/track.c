@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 
 #include "audit.h"
 #include "blocker.h"
@@ -50,7 +51,7 @@ static enum lock_mode entry_mode(uint64_t entry)
     return entry_kind(entry) == ENTRY_EXCLUSIVE ? LOCK_EXCLUSIVE : LOCK_SHARED;
 }
 
-/* ---- the descriptor table: three levels of 1,024 -------------------------------------------------------- */
+/* ---- the descriptor table: the near numbers, and three levels of 1,024 ---------------------------------- */
 
 /* Numbers go up to 2^30 (fs.nr_open), and RLIMIT_NOFILE says nothing about those in use.  Level one and the
  * near numbers are ours from the start; the rest is mapped when first needed and never freed, since readers use no
@@ -60,6 +61,9 @@ enum { LEVEL = 1024 };
 typedef _Atomic uint64_t track_leaf[LEVEL];
 typedef _Atomic(track_leaf *) track_branch[LEVEL];
 _Atomic uint64_t track_near[TRACK_NEAR];
+/* Above the highest near number that ever had an entry.  Whoever goes through all of them need not touch the pages
+ * behind it. */
+static _Atomic unsigned near_end;
 static _Atomic(track_branch *) branches[LEVEL];
 
 static _Atomic uint64_t *far_slot(unsigned number)
@@ -81,7 +85,10 @@ uint64_t track_far_entry(unsigned number)
  */
 static _Atomic uint64_t *slot_for(unsigned number)
 {
-    if (number < TRACK_NEAR) return &track_near[number];
+    if (number < TRACK_NEAR) {
+        if (number >= atomic_load_explicit(&near_end, memory_order_relaxed)) atomic_store(&near_end, number + 1);
+        return &track_near[number];
+    }
     if (number >= 1u << 30) return NULL;
     _Atomic(track_branch *) *branch = &branches[number >> 20];
     if (!*branch) atomic_store_explicit(branch, sys_mmap(sizeof(track_branch)), memory_order_release);
@@ -125,6 +132,10 @@ bool track_was_private(int descriptor)
 int64_t track_next(unsigned first, unsigned last)
 {
     for (uint64_t number = first; number <= last && number < 1u << 30;) {
+        if (number < TRACK_NEAR && number >= atomic_load(&near_end)) {
+            number = TRACK_NEAR;
+            continue;
+        }
         if (number >= TRACK_NEAR) {
             /* Step over what was never mapped. */
             track_branch *branch = atomic_load_explicit(&branches[number >> 20], memory_order_acquire);
@@ -231,7 +242,10 @@ static void remove_image(uint32_t number)
 
 /* The owner word lives in a page that the kernel empties in a fork child (MADV_WIPEONFORK): so a child never
  * inherits a section that some thread of the parent was in, whatever made the child (fork, _Fork, a raw clone),
- * and finds out by itself that it is one.  A vfork child shares the page and is told by its pid. */
+ * and finds out by itself that it is one.  A vfork child shares the page and is told by its pid.
+ *
+ * One kind of child is told wrongly: made before there is a page, and by none of libc's functions (a system call in
+ * assembler).  It is taken for a vfork child, and keeps each lock that it takes until it ends. */
 struct section {
     _Atomic pid_t thread; /* who is inside */
     pid_t process;        /* whose table this is; 0: not claimed yet */
@@ -370,7 +384,9 @@ static bool this_thread_is_forking(void)
 static void before_fork(void)
 {
     sys_signals before;
-    if (!atomic_load(&section)) return;
+    /* Without threads nobody else opens the first image meanwhile, whose lock the child would have without our knowing.
+     */
+    if (!atomic_load(&section) && __libc_single_threaded) return;
     enter(&before);
     forking.entered = true;
     forking.thread = pthread_self();

@@ -124,15 +124,17 @@ refused_beside() {
     assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for reading: locked exclusively by holder"
 }
 
-@test "qemu-img's arguments are found, too, when its environment has moved before it is asked" {
+@test "qemu-img's arguments are found, too, when its environment or its name has moved before it is asked" {
     hold disk.qcow2 write
-    LD_PRELOAD=$HELPERS/first_variable:$SHIM run timeout 20 qemu-img info -U disk.qcow2
-    assert_success
-    assert_line moved
-    refute_output --partial imglock:
-    LD_PRELOAD=$HELPERS/first_variable:$SHIM run timeout 20 qemu-img info disk.qcow2
-    assert_failure
-    assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for reading: locked exclusively by holder"
+    for setting in A=b MOVE=name; do
+        run timeout 20 env "$setting" "LD_PRELOAD=$HELPERS/first_variable:$SHIM" qemu-img info -U disk.qcow2
+        assert_success
+        assert_line moved
+        refute_output --partial imglock:
+        run timeout 20 env "$setting" "LD_PRELOAD=$HELPERS/first_variable:$SHIM" qemu-img info disk.qcow2
+        assert_failure
+        assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for reading: locked exclusively by holder"
+    done
 }
 
 @test "qemu-img told -U reads beside a writer" {

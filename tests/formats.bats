@@ -883,7 +883,7 @@ named() {
 @test "a band of a sparse bundle is told by its directory" {
     mkdir -p disk.sparsebundle/bands other/bands
     named "sparsebundle band" disk.sparsebundle/bands/0 disk.sparsebundle/bands/1f
-    named - other/bands/0
+    named - other/bands/0 disk.sparsebundle/bands/lock disk.sparsebundle/bands/ca-fe
 }
 
 # ---- what is no image ------------------------------------------------------------------------------------------------

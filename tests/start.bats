@@ -298,6 +298,13 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
     done
 }
 
+@test "libraries that could not be mapped as high as they were linked for are searched, too" {
+    cp "$HELPERS/linked_high" second.so
+    run timeout 20 env "LD_PRELOAD=$HELPERS/lookup:$HELPERS/linked_high:$PWD/second.so" /usr/bin/true
+    assert_success
+    assert_output 'all the same, 0 missing'
+}
+
 @test "a library with an old symbol table is asked by dlsym" {
     LD_PRELOAD=$SHIM:$HELPERS/old_hash run --separate-stderr timeout 20 "$HELPERS/cli_open" disk.img
     assert_success

@@ -131,3 +131,10 @@ print(len(refused))'
     assert_equal "$(grep -c 'imglock: ' trace)" 1
     assert_equal "$stderr" "$(grep '^imglock: ' <<<"$stderr")"
 }
+
+@test "a process's first image, opened in the midst of another thread's fork, keeps its lock for the child" {
+    export IMAGE=$PWD/disk.img
+    run timeout 20 env "LD_PRELOAD=$SHIM:$HELPERS/fork_race" /usr/bin/true
+    assert_success
+    assert_output raced
+}

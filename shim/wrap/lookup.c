@@ -34,10 +34,11 @@ AT_START static _Atomic int state = NOT_LISTED;
 AT_START static int library_count;
 
 /* An address from the dynamic section, which the dynamic linker has relocated in place, but for a section that is
- * read-only (the vDSO's). */
+ * read-only (the vDSO's).  One below the library's own start has not been.  A library that could not be mapped as high
+ * as it was linked for has a negative l_addr, and relocated addresses are below it. */
 static const void *address_in(const struct link_map *map, Elf64_Addr value)
 {
-    return (const void *)(value < map->l_addr ? map->l_addr + value : value);
+    return (const void *)((Elf64_Sxword)map->l_addr > 0 && value < map->l_addr ? map->l_addr + value : value);
 }
 
 static const void *dynamic_entry(const struct link_map *map, Elf64_Sxword tag)
@@ -105,6 +106,7 @@ static const Elf64_Sym *find_in(const struct library *library, const char *name,
 {
     enum { WORD_BITS = 8 * sizeof(Elf64_Addr) };
     const struct hash_table *table = library->table;
+    if (table->buckets == 0) return NULL;
     Elf64_Addr word = table->filter[hash / WORD_BITS & (table->filter_words - 1)];
     if (!(word >> hash % WORD_BITS & word >> (hash >> table->filter_shift) % WORD_BITS & 1)) return NULL;
     const uint32_t *buckets = (const uint32_t *)(table->filter + table->filter_words);

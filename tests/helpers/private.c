@@ -50,7 +50,7 @@ static int target(void)
 {
     int found = private_descriptor();
     if (getenv("LOCK_FILE")) check(found > 255, "the private descriptor is %d", found);
-    return found >= 0 ? found : 3072;
+    return found >= 0 ? found : 768;
 }
 
 static void close_loop(void)
