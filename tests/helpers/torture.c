@@ -29,6 +29,7 @@ struct oracle {
     atomic_int violations;
     atomic_int bad_ends; /* processes that ended by themselves in a way that none should, their counts left behind */
     atomic_int bad_status;
+    atomic_int processes; /* that nobody has waited for */
     atomic_long opened, refused, forks, execs;
     char first_violation[160];
     pid_t driver;
@@ -229,13 +230,20 @@ static void exec_with_image(int generation)
     }
 }
 
+/* So many processes that have not been waited for are more than the groups need.  Where the driver gets too little time
+ * to wait for them all there were thousands, in the end as many as there are numbers, and nobody could fork any more.
+ */
+enum { MOST_PROCESSES = 400 };
+
 static void fork_one(int generation)
 {
-    if (generation >= 2) return;
+    if (generation >= 2 || atomic_load(&oracle->processes) >= MOST_PROCESSES) return;
     for (int i = 0; i < held_count; i++) count_in(held[i].image, held[i].writing);
     atomic_fetch_add(&oracle->forks, 1);
+    atomic_fetch_add(&oracle->processes, 1);
     pid_t child = random_below(3) ? fork() : _Fork();
     if (child < 0) {
+        atomic_fetch_sub(&oracle->processes, 1);
         for (int i = 0; i < held_count; i++) count_out(held[i].image, held[i].writing);
         return;
     }
@@ -256,6 +264,7 @@ static void fork_one(int generation)
 /* A child ends with 0 or by its own SIGKILL.  Anything else is a failure of its own, and not a meeting of two. */
 static void note_end(int status)
 {
+    atomic_fetch_sub(&oracle->processes, 1);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
     atomic_store(&oracle->bad_status, status);
@@ -306,6 +315,7 @@ static void die_with_parent(void)
 
 static pid_t start_group(int number, unsigned long seed, const char *library)
 {
+    atomic_fetch_add(&oracle->processes, 1);
     pid_t child = fork();
     if (child < 0) {
         /* As a pid, -1 would be everybody's. */
