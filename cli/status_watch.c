@@ -8,8 +8,8 @@
  *   A lock is taken a moment after the open, and dropped a moment after the event of the close, and neither is an
  * event. So what an event announces is looked at twice: at once, and when that moment is over.
  *
- *   The record of a lock is written a moment after the lock is taken.  So a list with a lock that has none waits for
- * one event more, or for the end of that moment.
+ *   The record of a lock is written a moment after the lock is taken.  So a list with a lock that has none is held back
+ * until it has one, or that moment is over.
  *
  *   An image may be opened between the look at it and the watch on it.  So after a new watch there is another look. */
 #include <errno.h>

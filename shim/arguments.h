@@ -4,8 +4,10 @@
 
 #include <stdbool.h>
 
-/* Is this qemu-img, qemu-io, qemu-nbd or qemu-storage-daemon, told -U, --force-share or force-share=on?  Reads
- * /proc/self/cmdline for these programs alone.  Async-signal-safe; errno is left alone. */
+/* Is this qemu-img, qemu-io, qemu-nbd or qemu-storage-daemon, told -U, --force-share or force-share=on?  Looks
+ * at the arguments of these programs alone, in memory or in /proc/self/cmdline.  Async-signal-safe; errno is left
+ * alone.
+ */
 bool arguments_force_share(void);
 
 #endif

@@ -20,7 +20,8 @@ static inline unsigned char extension_byte(unsigned char byte)
     return byte >= 'A' && byte <= 'Z' ? (unsigned char)(byte + 32) : byte;
 }
 
-/* A number for each letter, for the test of the last two: the same for a capital and the small one, another for each digit. */
+/* A number for each letter, for the test of the last two: the same for a capital and the small one, another for each
+ * digit. */
 enum { EXTENSION_LETTERS = 64 };
 static inline unsigned extension_letter(unsigned char byte)
 {

@@ -490,14 +490,13 @@ bool look_at_block_device(struct probe *probe)
 
 const char *look_match(const char *path, struct probe *probe)
 {
-    const char *name = NULL;
     if (path && apple_size(probe)) {
         int row = row_by_extension(path, strlen(path));
         if (row >= 0 && formats[row].where == SIZED) return formats[row].name;
     }
     if (probe->length < SMALLEST_IMAGE) return NULL;
     if (probe->length < HEAD_SIZE) memset(probe->head + probe->length, 0, HEAD_SIZE - probe->length);
-    name = match_head(probe);
+    const char *name = match_head(probe);
     if (!name && zero_start(probe)) name = match_rows(rows_behind_zeros, probe);
     if (!name && floppy_sized(probe)) name = match_rows(rows_by_size, probe);
     return name;

@@ -174,8 +174,8 @@ static void print_rows_behind_zeros(void)
     printf("%u};\n", (unsigned)FORMATS);
 }
 
-/* Which two letters may end the name of an image, as bits.  The bands of a sparse bundle have numbers in hexadecimal for
- * names. */
+/* Which two letters may end the name of an image, as bits.  The bands of a sparse bundle have numbers in hexadecimal
+ * for names. */
 static void print_endings(const struct extension *slots)
 {
     static const char digits[] = "0123456789abcdef";

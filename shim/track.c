@@ -54,9 +54,7 @@ static enum lock_mode entry_mode(uint64_t entry)
 /* ---- the descriptor table: the near numbers, and three levels of 1,024 ---------------------------------- */
 
 /* Numbers go up to 2^30 (fs.nr_open), and RLIMIT_NOFILE says nothing about those in use.  Level one and the
- * near numbers are ours from the start; the rest is mapped when first needed and never freed, since readers use no
- * lock.
- */
+ * near numbers are ours from the start; the rest is mapped when first needed and never freed: readers use no lock. */
 enum { LEVEL = 1024 };
 typedef _Atomic uint64_t track_leaf[LEVEL];
 typedef _Atomic(track_leaf *) track_branch[LEVEL];
