@@ -27,7 +27,8 @@ CLI_LIBRARIES := -lsmartcols -ljansson
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
 shared_sources := text policy arguments blocker image realpath lock lock_wait holders family descriptor message audit
-shim_sources := $(shared_sources) track $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c))
+# The descriptor table comes last, so that its 32 KiB do not lie between things that share a page.
+shim_sources := $(shared_sources) $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c)) track
 cli_sources := $(notdir $(basename $(wildcard cli/*.c)))
 
 # The processor's abilities are nothing that a shared libcrypto shares.

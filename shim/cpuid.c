@@ -7,10 +7,10 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <stdint.h>
 
-extern uint32_t OPENSSL_ia32cap_P[4];
+extern const uint32_t OPENSSL_ia32cap_P[4];
 extern void OPENSSL_cpuid_setup(void);
 
-uint32_t OPENSSL_ia32cap_P[4];
+const uint32_t OPENSSL_ia32cap_P[4] = {0};
 
 void OPENSSL_cpuid_setup(void)
 {

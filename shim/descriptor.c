@@ -7,7 +7,7 @@
 
 /* The kernel's table grows with the highest number in use, and fork copies all of it: 1,024 numbers are 8 KiB, a
  * million are 8 MiB.  RLIMIT_NOFILE is 1,073,741,816 in some containers, and 1,024 nearly everywhere else. */
-enum { HIGHEST_BASE = 768 };
+enum { HIGHEST_BASE = 448 };
 
 /* The number above which the last private descriptor found room; 0 before the first. */
 static _Atomic int base;

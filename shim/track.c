@@ -53,21 +53,31 @@ static enum lock_mode entry_mode(uint64_t entry)
 
 /* ---- the descriptor table: the near numbers, and three levels of 1,024 ---------------------------------- */
 
-/* Numbers go up to 2^30 (fs.nr_open), and RLIMIT_NOFILE says nothing about those in use.  Level one and the
- * near numbers are ours from the start; the rest is mapped when first needed and never freed: readers use no lock. */
+/* Numbers go up to 2^30 (fs.nr_open), and RLIMIT_NOFILE says nothing about those in use.  The near numbers are ours
+ * from the start; the rest is mapped when first needed and never freed: readers use no lock. */
 enum { LEVEL = 1024 };
 typedef _Atomic uint64_t track_leaf[LEVEL];
 typedef _Atomic(track_leaf *) track_branch[LEVEL];
+typedef _Atomic(track_branch *) track_trunk[LEVEL];
+/* The first touch of a page takes 2 us, as long as ten system calls that have nothing to do: what a process with one
+ * image needs lies close together, and this comes after it. */
 _Atomic uint64_t track_near[TRACK_NEAR];
 /* Above the highest near number that ever had an entry.  Whoever goes through all of them need not touch the pages
  * behind it. */
 static _Atomic unsigned near_end;
-static _Atomic(track_branch *) branches[LEVEL];
+static _Atomic(track_trunk *) trunk;
+
+/* NULL where nothing is mapped yet. */
+static track_branch *branch_for(unsigned number)
+{
+    track_trunk *level_one = atomic_load_explicit(&trunk, memory_order_acquire);
+    return level_one ? atomic_load_explicit(&(*level_one)[number >> 20], memory_order_acquire) : NULL;
+}
 
 static _Atomic uint64_t *far_slot(unsigned number)
 {
     if (number >= 1u << 30) return NULL;
-    track_branch *branch = atomic_load_explicit(&branches[number >> 20], memory_order_acquire);
+    track_branch *branch = branch_for(number);
     if (!branch) return NULL;
     track_leaf *leaf = atomic_load_explicit(&(*branch)[number >> 10 & 1023], memory_order_acquire);
     return leaf ? &(*leaf)[number & 1023] : NULL;
@@ -88,7 +98,9 @@ static _Atomic uint64_t *slot_for(unsigned number)
         return &track_near[number];
     }
     if (number >= 1u << 30) return NULL;
-    _Atomic(track_branch *) *branch = &branches[number >> 20];
+    if (!trunk) atomic_store_explicit(&trunk, sys_mmap(sizeof(track_trunk)), memory_order_release);
+    if (!trunk) return NULL;
+    _Atomic(track_branch *) *branch = &(*trunk)[number >> 20];
     if (!*branch) atomic_store_explicit(branch, sys_mmap(sizeof(track_branch)), memory_order_release);
     if (!*branch) return NULL;
     _Atomic(track_leaf *) *leaf = &(**branch)[number >> 10 & 1023];
@@ -136,7 +148,7 @@ int64_t track_next(unsigned first, unsigned last)
         }
         if (number >= TRACK_NEAR) {
             /* Step over what was never mapped. */
-            track_branch *branch = atomic_load_explicit(&branches[number >> 20], memory_order_acquire);
+            track_branch *branch = branch_for((unsigned)number);
             if (!branch) {
                 number = (number | 0xfffff) + 1;
                 continue;
@@ -170,8 +182,10 @@ struct image {
     ino_t inode;
 };
 
-enum { FIRST_IMAGES = 16, CHUNK_IMAGES = 256, CHUNKS = 4096, BUCKETS = 256 };
-_Static_assert(FIRST_IMAGES + CHUNK_IMAGES * CHUNKS < 1 << ENTRY_IMAGE_BITS, "an entry has room for every image");
+/* Each chunk has as many as all before it. */
+enum { FIRST_IMAGES = 16, CHUNKS = 24, BUCKETS = 256 };
+_Static_assert((uint64_t)FIRST_IMAGES << CHUNKS == UINT64_C(1) << ENTRY_IMAGE_BITS,
+               "an entry has room for every image");
 static struct image first_images[FIRST_IMAGES];
 static struct image *chunks[CHUNKS];
 static uint32_t images_used = 1; /* number 0 means none */
@@ -179,11 +193,22 @@ static uint32_t free_images;
 static uint32_t buckets[BUCKETS];
 static _Atomic uint32_t fork_count;
 
+/* The chunk of an image behind the first ones. */
+static unsigned chunk_of(uint32_t number)
+{
+    return (unsigned)(__builtin_clz(FIRST_IMAGES) - __builtin_clz(number));
+}
+
+static uint32_t chunk_size(unsigned chunk)
+{
+    return (uint32_t)FIRST_IMAGES << chunk;
+}
+
 static struct image *image_at(uint32_t number)
 {
     if (number < FIRST_IMAGES) return &first_images[number];
-    number -= FIRST_IMAGES;
-    return &chunks[number / CHUNK_IMAGES][number % CHUNK_IMAGES];
+    unsigned chunk = chunk_of(number);
+    return &chunks[chunk][number - chunk_size(chunk)];
 }
 
 static unsigned hex_digit(char digit)
@@ -213,9 +238,9 @@ static uint32_t add_image(const struct lock_name *name)
     } else {
         number = images_used;
         if (number >= FIRST_IMAGES) {
-            uint32_t chunk = (number - FIRST_IMAGES) / CHUNK_IMAGES;
+            unsigned chunk = chunk_of(number);
             if (chunk >= CHUNKS) return 0;
-            if (!chunks[chunk]) chunks[chunk] = sys_mmap(CHUNK_IMAGES * sizeof(struct image));
+            if (!chunks[chunk]) chunks[chunk] = sys_mmap(chunk_size(chunk) * sizeof(struct image));
             if (!chunks[chunk]) return 0;
         }
         images_used++;

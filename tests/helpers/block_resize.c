@@ -54,8 +54,18 @@ int main(int argc, char **argv)
     call("syscall ftruncate", syscall(SYS_ftruncate, descriptor, size));
     call("syscall truncate", syscall(SYS_truncate, path, size));
     call("syscall fallocate", syscall(SYS_fallocate, descriptor, 0, 0L, size));
-    call("fallocate keep size", fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, size));
-    call("fallocate punch hole", fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+    off_t end = lseek(descriptor, 0, SEEK_END);
+    call("fallocate one byte on", fallocate(descriptor, FALLOC_FL_ZERO_RANGE, 1, end));
+    errno = UNTOUCHED;
+    call_posix("posix_fallocate one byte on", posix_fallocate(descriptor, 1, end));
+    call("collapse range", fallocate(descriptor, FALLOC_FL_COLLAPSE_RANGE, 0, 4096));
+    call("keep size", fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, size));
+    call("punch hole", fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+    end = lseek(descriptor, 0, SEEK_END);
+    call("zero range", fallocate(descriptor, FALLOC_FL_ZERO_RANGE, 4096, 4096));
+    call("fallocate to the end", fallocate(descriptor, 0, 0, end));
+    errno = UNTOUCHED;
+    call_posix("posix_fallocate to the end", posix_fallocate(descriptor, 0, end));
     call("pwrite", pwrite(descriptor, "x", 1, 0) - 1);
     return 0;
 }
