@@ -11,15 +11,18 @@ static bool is_family(const struct holder *holder, bool ancestors)
 {
     const struct holder *self = holders_self();
     if (!holder->recorded || holder->boot != self->boot || holder->pid_space != self->pid_space) return false;
+    if (holder->pid == self->pid) return holder->start == self->start;
+    if (!ancestors) return false;
     uint64_t start;
-    pid_t parent;
-    pid_t pid = self->pid;
-    /* Deeper than any real family; ends the walk should pids be reused in a circle meanwhile. */
-    for (int generations = 0; generations < 1000 && pid > 1; generations++) {
-        if (!holders_look_up(pid, &start, &parent, NULL)) return false;
-        if (pid == holder->pid) return start == holder->start;
-        if (!ancestors) return false;
-        pid = parent;
+    pid_t number;
+    if (!holders_look_up(0, &start, &number, NULL)) return false;
+    /* Deeper than any real family; ends the walk should pids be reused in a circle meanwhile.  /proc may count other
+     * than our namespace does, and who has a number there is somebody else's ancestor. */
+    for (int generations = 0; generations < 1000 && number > 0; generations++) {
+        pid_t parent;
+        if (!holders_look_up(number, &start, &parent, NULL)) return false;
+        if (start == holder->start && holders_is_process(holder->pid, number)) return true;
+        number = parent;
     }
     return false;
 }

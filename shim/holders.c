@@ -24,14 +24,24 @@ static ssize_t read_file(const char *path, char *bytes, size_t size)
     return length;
 }
 
-bool holders_look_up(pid_t pid, uint64_t *start, pid_t *parent, char *command)
+/* Of the process with this number in /proc, or of this one with 0, whose number in /proc is another than its pid where
+ * /proc belongs to another PID namespace. */
+static void process_path(pid_t number, const char *name, char path[32])
+{
+    struct text text = text_in(path, 32);
+    text_append(&text, "/proc/");
+    if (number)
+        text_append_number(&text, number);
+    else
+        text_append(&text, "self");
+    text_append(&text, name);
+}
+
+bool holders_look_up(pid_t number, uint64_t *start, pid_t *parent, char *command)
 {
     char path[32];
     char stat[512];
-    struct text text = text_in(path, sizeof path);
-    text_append(&text, "/proc/");
-    text_append_number(&text, pid);
-    text_append(&text, "/stat");
+    process_path(number, "/stat", path);
     ssize_t length = read_file(path, stat, sizeof stat);
     if (length <= 0) return false;
     /* "pid (command) state ppid ... starttime": the command may hold blanks and brackets, so the fields are
@@ -56,6 +66,46 @@ bool holders_look_up(pid_t pid, uint64_t *start, pid_t *parent, char *command)
     }
     *start = value;
     return true;
+}
+
+/* How many PID namespaces from that of /proc to its own a process has a pid in, and the last of these; 0: not told.
+ * From "NSpid:" in /proc/PID/status, proc_pid_status(5), which comes after the groups, of which there may be thousands.
+ */
+static int read_space_pids(pid_t number, uint64_t *innermost)
+{
+    static const char key[] = "\nNSpid:";
+    enum { LONGEST_LINE = 512 }; /* of 32 namespaces, MAX_PID_NS_LEVEL */
+    char path[32], bytes[2 * LONGEST_LINE];
+    size_t have = 0;
+    int count = 0;
+    process_path(number, "/status", path);
+    int descriptor = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (descriptor < 0) return 0;
+    for (ssize_t got; (got = sys_read(descriptor, bytes + have, sizeof bytes - 1 - have)) > 0;) {
+        have += (size_t)got;
+        bytes[have] = '\0';
+        const char *at = strstr(bytes, key);
+        if (at && strchr(at + 1, '\n')) {
+            for (at += sizeof key - 1; *at == '\t'; count++) {
+                at++;
+                if (!text_parse_number(&at, innermost)) break;
+            }
+            break;
+        }
+        if (have <= LONGEST_LINE) continue;
+        memmove(bytes, bytes + have - LONGEST_LINE, LONGEST_LINE);
+        have = LONGEST_LINE;
+    }
+    sys_close(descriptor);
+    return count;
+}
+
+bool holders_is_process(pid_t pid, pid_t number)
+{
+    uint64_t own, others;
+    int depth = read_space_pids(0, &own);
+    if (depth == 0) return pid == number; /* before Linux 4.1 */
+    return read_space_pids(number, &others) == depth && others == (uint64_t)pid;
 }
 
 static uint64_t read_boot_id(void)
@@ -121,7 +171,7 @@ static const struct holder *self_of(pid_t pid)
     struct holder found = {0};
     char command[17] = "";
     pid_t parent;
-    if (!holders_look_up(pid, &found.start, &parent, command)) found.start = 0;
+    if (!holders_look_up(0, &found.start, &parent, command)) found.start = 0;
     found.boot = read_boot_id();
     found.pid_space = read_pid_space();
     struct utsname names;
@@ -148,10 +198,7 @@ uid_t holders_user(const struct holder *holder)
     if (holder->boot != self->boot || holder->pid_space != self->pid_space ||
         !holders_look_up(holder->pid, &start, &parent, NULL) || start != holder->start)
         return holder->uid;
-    struct text text = text_in(path, sizeof path);
-    text_append(&text, "/proc/");
-    text_append_number(&text, holder->pid);
-    text_append(&text, "/status");
+    process_path(holder->pid, "/status", path);
     if (read_file(path, status, sizeof status) <= 0) return holder->uid;
     /* "Uid:\treal\teffective\t..."; the command, which comes first, has its newlines escaped. */
     const char *at = strstr(status, "\nUid:\t");

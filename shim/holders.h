@@ -90,8 +90,12 @@ bool holders_read_header(int lock_descriptor, char *path);
  */
 uid_t holders_user(const struct holder *holder);
 
-/* Start time and parent of a process from /proc/PID/stat; command may be NULL, else 17 bytes.  False when the
- * process is gone or /proc is not there. */
-bool holders_look_up(pid_t pid, uint64_t *start, pid_t *parent, char *command);
+/* Start time and parent of the process with this number in /proc, from /proc/PID/stat; 0: of this process.  command may
+ * be NULL, else 17 bytes.  False when the process is gone or /proc is not there.  The numbers, the parent's too, are
+ * pids only where /proc belongs to this process's PID namespace: unshare -p without --mount-proc leaves another's. */
+bool holders_look_up(pid_t number, uint64_t *start, pid_t *parent, char *command);
+
+/* Is the process with this number in /proc the one that has this pid in the PID namespace of this process? */
+bool holders_is_process(pid_t pid, pid_t number);
 
 #endif

@@ -168,7 +168,8 @@ static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_
     bool known =
         lock_descriptor >= 0 && sys_fcntl(lock_descriptor, F_OFD_GETLK, (long)&range) == 0 && range.l_type != F_UNLCK;
     text_append(line, !known ? "locked by " : range.l_type == F_WRLCK ? "locked exclusively by " : "locked shared by ");
-    if (known && range.l_pid > 0 && holders_look_up(range.l_pid, &start, &parent, command)) {
+    if (known && range.l_pid > 0 && holders_is_process(range.l_pid, range.l_pid) &&
+        holders_look_up(range.l_pid, &start, &parent, command)) {
         append_process(line, command, range.l_pid);
         text_append(line, ")");
     } else {

@@ -289,6 +289,53 @@ END
     lock_is free
 }
 
+# in_pid_space OPTION... -- COMMAND...: the command, wrapped, in a PID namespace of its own; its /proc is the old one, unless
+# the options say otherwise.
+in_pid_space() {
+    local options=()
+    while [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    unshare --pid --fork --kill-child "${options[@]}" env LD_PRELOAD="$SHIM" "$@"
+}
+
+@test "a family in a PID namespace of its own: as its first process, as a later one, and under the old /proc" {
+    unshare --pid --fork --mount-proc true 2>/dev/null || skip "no PID namespaces here"
+    local proc
+    for proc in --mount-proc ''; do
+        run in_pid_space $proc -- timeout 20 "$HELPERS/processes" family disk.img
+        assert_success
+        refute_output --partial wrong
+        run in_pid_space $proc -- "$HELPERS/processes" family disk.img
+        assert_success
+        refute_output --partial wrong
+        lock_is free
+    done
+}
+
+@test "a PID namespace under the old /proc: its pids are others' there, and a stranger is no relative by them" {
+    unshare --pid --fork true 2>/dev/null || skip "no PID namespaces here"
+    # The second process holds the image.  In the old /proc the numbers behind 2 are the kernel's threads, whose parent
+    # is 2.
+    mkfifo ready
+    # shellcheck disable=SC2016
+    run in_pid_space -- bash -c '"$HELPERS/holder" write disk.img >ready 3>&- &
+        read -r _ <ready
+        for _ in {1..12}; do dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none; done'
+    assert_failure 1
+    assert_equal "$(grep -c "locked exclusively by holder (pid 2, user $(id -un))" <<<"$output")" 12
+    # Nor is a program that left no record named by its pid there.
+    run unshare --pid --fork --kill-child python3 - <<'PYTHON'
+import fcntl, os, subprocess
+file = open(os.environ["LOCK_FILE"], "r+b")
+fcntl.lockf(file, fcntl.LOCK_EX, 2)
+subprocess.run(["dd", "if=/dev/zero", "of=disk.img", "count=1"], env=dict(os.environ, LD_PRELOAD=os.environ["SHIM"]))
+PYTHON
+    assert_output --partial "disk.img: cannot truncate: locked exclusively by a program that left no record of itself"
+}
+
 @test "descendants are strangers with IMGLOCK_FAMILY=off" {
     IMGLOCK_FAMILY=off processes no-family
     assert_success
