@@ -280,7 +280,7 @@ def make_file_system(bench: Bench) -> Iterator[Row]:
             file.truncate(1 << 34)
 
     mkfs = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    subject, floor, empty = bench.programs([mkfs, "-q", "-F", image], 41, prepare, empty=True)
+    subject, floor, empty = bench.programs([mkfs, "-q", "-F", image], 151, prepare, empty=True)
     yield Row("mkfs", "mkfs.ext4 of 16 GiB", MS, subject, floor, 1.02)
     yield Row("mkfs-empty", "the same", MS, empty, floor, None)
     os.unlink(image)
@@ -289,8 +289,8 @@ def make_file_system(bench: Bench) -> Iterator[Row]:
 def shell_loop(bench: Bench) -> Iterator[Row]:
     times = 20 if bench.quick else 100
     loop = f"for i in $(seq {times}); do qemu-img info \"$1\" >/dev/null || exit; done"
-    subject, floor, empty = bench.programs(["bash", "-c", loop, "-", bench.files["image"]], 10, empty=True)
-    yield Row("loop", f"a shell loop of {times} qemu-img info, ten times", MS, subject, floor, 1.05)
+    subject, floor, empty = bench.programs(["bash", "-c", loop, "-", bench.files["image"]], 30, empty=True)
+    yield Row("loop", f"a shell loop of {times} qemu-img info, thirty times", MS, subject, floor, 1.05)
     yield Row("loop-empty", "the same", MS, empty, floor, None)
 
     def by_locking(locking: str) -> Callable[[], None]:
