@@ -97,13 +97,17 @@ $(BUILD)/tests/libimglock-fault.so: $(fault_objects)
 -include $(fault_objects:.o=.d)
 
 # What it costs, beside its peers and beside the floor; tests/cost.bats counts with the same programs.
-bench_programs := $(BUILD)/bench/runner $(BUILD)/bench/handover $(BUILD)/bench/empty.so
-$(BUILD)/bench/%: bench/%.c shim/sys.h
+bench_programs := $(BUILD)/bench/runner $(BUILD)/bench/handover $(BUILD)/bench/empty.so $(BUILD)/bench/by_hand.so
+$(BUILD)/bench/%: bench/%.c shim/sys.h bench/by_hand.h
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $<
 $(BUILD)/bench/empty.so: bench/empty.c
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) -std=gnu11 $(WARNINGS) $(CFLAGS) -shared -fPIC -o $@ $<
+# Linked as libimglock.so is.
+$(BUILD)/bench/by_hand.so: bench/by_hand.c bench/by_hand.h shim/sys.h
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -shared -fPIC -Wl,-z,noseparate-code -o $@ $<
 
 # All rows, or ROWS=open,exec; QUICK=1 for fewer samples.  bench/readme.py writes the table into README.
 .PHONY: bench

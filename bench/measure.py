@@ -12,6 +12,7 @@ RUNNER = f"{TOP}/build/bench/runner"
 LIBRARY = f"{TOP}/build/libimglock.so"
 HANDOVER = f"{TOP}/build/bench/handover"
 EMPTY = f"{TOP}/build/bench/empty.so"
+BY_HAND = f"{TOP}/build/bench/by_hand.so"
 COMMAND = f"{TOP}/build/imglock"
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from measure import (COMMAND, EMPTY, HANDOVER, LIBRARY, RUNNER, Runner, Samples, Side, calls_in_turn, commands_in_turn,
-                     environment, program)
+from measure import (BY_HAND, COMMAND, EMPTY, HANDOVER, LIBRARY, RUNNER, Runner, Samples, Side, calls_in_turn,
+                     commands_in_turn, environment, program)
 
 NS = "ns an operation"
 MS = "ms a run"
@@ -65,10 +65,13 @@ class Bench:
             os.utime(f"{self.directory}/{name}", (now + 60, written))
         image = f"{self.directory}/disk.qcow2"
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
-        # The lock file is made by the first who opens the image.
+        self.make_lock_file(image)
+        self.files = {"notes": f"{self.directory}/notes.txt", "fresh": f"{self.directory}/fresh.txt", "image": image}
+
+    def make_lock_file(self, image: str) -> None:
+        """It is made by the first who opens the image."""
         subprocess.run([RUNNER, "open-write", image], input=b"1\n", check=True, stdout=subprocess.DEVNULL,
                        env=environment(self.locks, WRAPPED))
-        self.files = {"notes": f"{self.directory}/notes.txt", "fresh": f"{self.directory}/fresh.txt", "image": image}
 
     def lock_file(self, image: str) -> str:
         return f"{self.locks}/.qemu-{hashlib.sha1(os.path.realpath(image).encode()).hexdigest()}.lock"
@@ -79,9 +82,14 @@ class Bench:
         return calls_in_turn(sides, self.locks, batches, 5, batch_ns)
 
     def programs(self, words: Sequence[str], times: int, prepare: Callable[[], None] = lambda: None,
-                 input_path: str = os.devnull, empty: bool = False) -> list[Samples]:
-        """A program under the library beside the same program bare; empty: and under an empty library."""
-        sides = {"imglock": WRAPPED, "bare": {}} | ({"an empty preload library": {"LD_PRELOAD": EMPTY}} if empty else {})
+                 input_path: str = os.devnull, locked: str = "") -> list[Samples]:
+        """A program under the library beside the same program bare; locked, an image: and under an empty library, and
+        under one that makes the calls for this image's lock, and nothing else."""
+        sides = {"imglock": WRAPPED, "bare": {}}
+        if locked:
+            sides |= {"an empty preload library": {"LD_PRELOAD": EMPTY},
+                      "the same calls by hand": {"LD_PRELOAD": BY_HAND, "BY_HAND_IMAGE": locked,
+                                                 "BY_HAND_LOCK": self.lock_file(locked)}}
         return commands_in_turn(list(sides), [program(words, environment(self.locks, settings), input_path)
                                               for settings in sides.values()],
                                 prepare, 3 if self.quick else times)
@@ -280,21 +288,26 @@ def make_file_system(bench: Bench) -> Iterator[Row]:
             file.truncate(1 << 34)
 
     mkfs = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    subject, floor, empty = bench.programs([mkfs, "-q", "-F", image], 151, prepare, empty=True)
+    prepare()
+    bench.make_lock_file(image)
+    subject, floor, empty, by_hand = bench.programs([mkfs, "-q", "-F", image], 151, prepare, locked=image)
     yield Row("mkfs", "mkfs.ext4 of 16 GiB", MS, subject, floor, 1.02)
     yield Row("mkfs-empty", "the same", MS, empty, floor, None)
+    yield Row("mkfs-by-hand", "the same", MS, by_hand, floor, None)
     os.unlink(image)
 
 
 def shell_loop(bench: Bench) -> Iterator[Row]:
     times = 20 if bench.quick else 100
     loop = f"for i in $(seq {times}); do qemu-img info \"$1\" >/dev/null || exit; done"
-    subject, floor, empty = bench.programs(["bash", "-c", loop, "-", bench.files["image"]], 30, empty=True)
+    image = bench.files["image"]
+    subject, floor, empty, by_hand = bench.programs(["bash", "-c", loop, "-", image], 30, locked=image)
     yield Row("loop", f"a shell loop of {times} qemu-img info, thirty times", MS, subject, floor, 1.05)
     yield Row("loop-empty", "the same", MS, empty, floor, None)
+    yield Row("loop-by-hand", "the same", MS, by_hand, floor, None)
 
     def by_locking(locking: str) -> Callable[[], None]:
-        options = f"driver=qcow2,file.driver=file,file.filename={bench.files['image']},file.locking={locking}"
+        options = f"driver=qcow2,file.driver=file,file.filename={image},file.locking={locking}"
         return program(["bash", "-c", loop.replace("info", "info --image-opts"), "-", options],
                        environment(bench.locks, {}))
 

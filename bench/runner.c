@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../shim/sys.h"
+#include "by_hand.h"
 
 static void die(const char *what)
 {
@@ -96,80 +97,20 @@ static void look_by_hand(char **arguments)
     sys_close(file);
 }
 
-static void lock_byte(int descriptor, int command, short type, long start, long length)
-{
-    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
-    must(sys_fcntl(descriptor, command, (long)&range), "lock");
-}
-
-/* In a crowd each process needs a slot of its own. */
+/* Which of the processes of a crowd this is. */
 static int crowd_index;
-
-/* A slot that nobody has, at or below this one; looked for once. */
-static long free_slot(int lock, long slot)
-{
-    static long found = -1;
-    for (slot += crowd_index; found < 0 && slot >= 0; slot--) {
-        struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1024 + slot, .l_len = 1};
-        must(sys_fcntl(lock, F_OFD_GETLK, (long)&range), "lock");
-        if (range.l_type == F_UNLCK) found = slot;
-    }
-    return found;
-}
-
-/* How much of it: the lock's own calls; with what has to be asked about the image; with the lock's descriptor at a high
- * number, as the contract has it, so that the program's next open gets the number that it gets without us. */
-enum extent { LOCK_ALONE, LOW_NUMBER, WHOLE };
 
 /* An image's open and close with its lock, by hand: IMAGE LOCKFILE SLOT, the last where to look for a free one. */
 static void image_by_hand(char **arguments, bool writing, enum extent extent)
 {
-    enum { HIGH = 768 };
-    const bool whole = extent != LOCK_ALONE;
-    char link[32], path[PATH_MAX], record[256];
-    struct stat image_status, lock_status, named;
-    const short type = writing ? F_WRLCK : F_RDLCK;
-    /* The program's own call. */
-    int image =
-        (int)must(sys_openat(AT_FDCWD, arguments[0], (writing ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0), arguments[0]);
-    if (whole) {
-        /* Regular or a block device; its device and inode, for the comparison below. */
-        sys_fstat(image, &image_status);
-        /* The real path names the lock.  One call where realpath(3) makes one a component. */
-        snprintf(link, sizeof link, "/proc/self/fd/%d", image);
-        path[must(sys_readlinkat(AT_FDCWD, link, path, sizeof path - 1), link)] = '\0';
-    }
-    /* The directory is world-writable: no symbolic link, no FIFO, no terminal. */
-    int lock =
-        (int)must(sys_openat(AT_FDCWD, arguments[1], O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0),
-                  arguments[1]);
-    /* The lock. */
-    lock_byte(lock, F_OFD_SETLK, type, 0, 2);
-    /* A holder's descendants lock these bytes; every other opener looks whether there are any. */
-    if (whole) lock_byte(lock, F_OFD_GETLK, type, 4, 12);
-    /* Is what was locked still what the name stands for?  Else two processes lock two files. */
-    sys_fstat(lock, &lock_status);
-    must(sys_fstatat(AT_FDCWD, arguments[1], &named, AT_SYMLINK_NOFOLLOW), arguments[1]);
-    if (named.st_ino != lock_status.st_ino) die("the lock file was replaced");
-    if (extent == WHOLE) {
-        int low = lock;
-        lock = (int)must(sys_fcntl(low, F_DUPFD_CLOEXEC, HIGH), "a high number");
-        sys_close(low);
-    }
-    /* Claimed exclusively, so that the old record does not count; the record; then shared: from here on it counts. */
-    const long slot = free_slot(lock, atol(arguments[2]));
-    lock_byte(lock, F_OFD_SETLK, F_WRLCK, 1024 + slot, 1);
+    char record[256];
     memset(record, '.', sizeof record);
-    must(sys_pwrite(lock, record, sizeof record, 4096 + slot * (long)sizeof record), "record");
-    lock_byte(lock, F_OFD_SETLK, F_RDLCK, 1024 + slot, 1);
-    /* Cleaners delete what is older than 30 days: the record has renewed the times of change, and the time of access is
-     * renewed when it is an hour old. */
-    /* Has the image been renamed or replaced since its open?  Then another path's lock is held. */
-    if (whole) {
-        must(sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW), path);
-        if (named.st_ino != image_status.st_ino) die("the image was replaced");
-    }
-    /* The lock goes after the image, and with its descriptor. */
+    int flags = (writing ? O_RDWR : O_RDONLY) | O_CLOEXEC;
+    int image = (int)must(sys_openat(AT_FDCWD, arguments[0], flags, 0), arguments[0]);
+    /* In a crowd each process needs a slot of its own. */
+    static long slot = -1;
+    if (slot < 0) slot = by_hand_free_slot(arguments[1], atol(arguments[2]) + crowd_index);
+    int lock = (int)must(by_hand_lock(image, arguments[1], writing, slot, record, extent), arguments[1]);
     sys_close(image);
     sys_close(lock);
 }
