@@ -44,6 +44,8 @@ static bool is_running(const struct seen *seen)
 {
     uint64_t start;
     pid_t parent;
+    /* In the /proc of another PID namespace the number is somebody else's. */
+    if (!holders_is_process(getpid(), getpid())) return seen->pidfd >= 0;
     return holders_look_up(seen->pid, &start, &parent, NULL) && start == seen->start;
 }
 

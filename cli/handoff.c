@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "blocker.h"
 #include "cli.h"
+#include "holders.h"
 #include "lock_transfer.h"
 #include "message.h"
 #include "text.h"
@@ -66,6 +68,10 @@ static int parse_words(int argc, char **argv, bool takes_from, bool takes_to, st
     if (takes_to && !words->to)
         return complain_usage("%s: give the process that is to have the lock, with --to", words->command);
     words->image = argv[optind];
+    if (!holders_is_process(getpid(), getpid()))
+        return complain("%s: /proc does not have the PID namespace of this process, so nobody is found in it; "
+                        "give it one: unshare --mount sh -c 'mount -t proc proc /proc && imglock ...'",
+                        words->command);
     return GO_ON;
 }
 

@@ -343,15 +343,8 @@ bool process_look_up(pid_t pid, struct process *process)
     /* The name of a process, which comes first, has its newlines escaped here. */
     const char *at = strstr(bytes, "\nUid:");
     if (!at || sscanf(at, "\nUid: %*u %u", &process->uid) != 1) return false;
-    at = strstr(bytes, "\nNSpid:");
-    if (at) {
-        at += sizeof "\nNSpid:" - 1;
-        for (char *end; *at != '\n'; at = end) {
-            long number = strtol(at, &end, 10);
-            if (end == at) break;
-            process->inner_pid = (pid_t)number;
-        }
-    }
+    uint64_t inner;
+    if (holders_space_pids(pid, &inner) > 0) process->inner_pid = (pid_t)inner;
     struct stat status;
     snprintf(name, sizeof name, "/proc/%d/ns/pid", pid);
     if (stat(name, &status) == 0) process->pid_space = status.st_ino;

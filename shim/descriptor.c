@@ -5,8 +5,9 @@
 
 #include "sys.h"
 
-/* The kernel's table grows with the highest number in use, and fork copies all of it: 1,024 numbers are 8 KiB, a
- * million are 8 MiB.  RLIMIT_NOFILE is 1,073,741,816 in some containers, and 1,024 nearly everywhere else. */
+/* The kernel's table grows with the highest number in use, to a power of two, and fork copies all of it: 512 numbers
+ * are 4 KiB, with room for 64 images from here on, and a million are 8 MiB.  RLIMIT_NOFILE is 1,073,741,816 in some
+ * containers, and 1,024 nearly everywhere else. */
 enum { HIGHEST_BASE = 448 };
 
 /* The number above which the last private descriptor found room; 0 before the first. */

@@ -68,10 +68,9 @@ bool holders_look_up(pid_t number, uint64_t *start, pid_t *parent, char *command
     return true;
 }
 
-/* How many PID namespaces from that of /proc to its own a process has a pid in, and the last of these; 0: not told.
- * From "NSpid:" in /proc/PID/status, proc_pid_status(5), which comes after the groups, of which there may be thousands.
+/* From "NSpid:" in /proc/PID/status, proc_pid_status(5), which comes after the groups, of which there may be thousands.
  */
-static int read_space_pids(pid_t number, uint64_t *innermost)
+int holders_space_pids(pid_t number, uint64_t *innermost)
 {
     static const char key[] = "\nNSpid:";
     enum { LONGEST_LINE = 512 }; /* of 32 namespaces, MAX_PID_NS_LEVEL */
@@ -103,9 +102,12 @@ static int read_space_pids(pid_t number, uint64_t *innermost)
 bool holders_is_process(pid_t pid, pid_t number)
 {
     uint64_t own, others;
-    int depth = read_space_pids(0, &own);
-    if (depth == 0) return pid == number; /* before Linux 4.1 */
-    return read_space_pids(number, &others) == depth && others == (uint64_t)pid;
+    int depth = holders_space_pids(0, &own);
+    uint64_t start;
+    pid_t parent;
+    /* Before Linux 4.1; or /proc does not have this process, and nobody in it is who we mean. */
+    if (depth == 0) return pid == number && holders_look_up(0, &start, &parent, NULL);
+    return holders_space_pids(number, &others) == depth && others == (uint64_t)pid;
 }
 
 static uint64_t read_boot_id(void)

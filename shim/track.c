@@ -116,6 +116,23 @@ static bool set_entry(int descriptor, uint64_t entry)
     return slot;
 }
 
+/* Entries that had a hold when a private descriptor got their number: the close that gave the number back is on its way
+ * to tell, and finds them no more.  Their holds are dropped at the end of the section, since whoever is inside may be
+ * at work on the image.  For a lock by path and one by inode, each taken again and then anew. */
+enum { DISPLACED = 4 };
+static uint64_t displaced[DISPLACED];
+static unsigned displaced_count;
+
+/* The entry of a private descriptor that is new.  False without memory.  In the section. */
+static bool set_private(int descriptor, uint32_t image)
+{
+    _Atomic uint64_t *slot = slot_for((unsigned)descriptor);
+    if (!slot) return false;
+    uint64_t stale = atomic_exchange(slot, make_entry(ENTRY_PRIVATE, true, image));
+    if (is_hold(stale) && displaced_count < DISPLACED) displaced[displaced_count++] = stale;
+    return true;
+}
+
 bool track_is_private(int descriptor)
 {
     return entry_kind(track_entry(descriptor)) == ENTRY_PRIVATE;
@@ -386,8 +403,14 @@ static bool enter_as(pid_t self, sys_signals *before)
     return true;
 }
 
+static void uncount_hold(uint32_t number, enum lock_mode mode, bool inheritable);
+
 static void leave(const sys_signals *before)
 {
+    while (__builtin_expect(displaced_count != 0, 0)) {
+        uint64_t entry = displaced[--displaced_count];
+        uncount_hold(entry_image(entry), entry_mode(entry), !(entry & ENTRY_CLOSE_ON_EXEC));
+    }
     if (--section_depth == 0) atomic_store_explicit(&atomic_load(&section)->thread, 0, memory_order_release);
     sys_sigmask(SIG_SETMASK, before, NULL);
 }
@@ -577,10 +600,9 @@ void track_park_watcher(int inotify, int watch)
     bool parked = false;
     if (enter(&before) && watcher < 0) {
         int high = descriptor_move_high(inotify, false);
-        parked = slot_for((unsigned)high);
+        parked = set_private(high, 0);
         inotify = high;
         if (parked) {
-            set_entry(high, make_entry(ENTRY_PRIVATE, true, 0));
             watcher = high;
             watcher_watch = watch;
         }
@@ -614,7 +636,7 @@ static void renew_private(uint32_t number)
     request.through_exec = image->inheritable;
     bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
     if (regained) {
-        set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, number));
+        set_private(image->lock.descriptor, number);
         image->through_exec = image->inheritable;
     }
     struct audit_image about = audited(image);
@@ -662,7 +684,7 @@ static enum lock_result take_anew(uint32_t number, const struct lock_request *re
     inheritable.through_exec = image->inheritable;
     enum lock_result result = lock_take(&inheritable, &fresh, opened, problem);
     if (result != LOCK_TAKEN) return result;
-    if (!set_entry(fresh.descriptor, make_entry(ENTRY_PRIVATE, true, number))) {
+    if (!set_private(fresh.descriptor, number)) {
         lock_release(&fresh);
         return no_memory(problem, "no memory for another descriptor");
     }
@@ -729,8 +751,7 @@ static enum lock_result take_one(const struct lock_request *request, bool watch,
     enum lock_result result = lock_take(request, &image->lock, opened, problem);
     watch = watch && result == LOCK_BUSY;
     if (watch) lock_watch(&image->lock, request, opened);
-    if ((result == LOCK_TAKEN || watch) &&
-        !set_entry(image->lock.descriptor, make_entry(ENTRY_PRIVATE, true, *number))) {
+    if ((result == LOCK_TAKEN || watch) && !set_private(image->lock.descriptor, *number)) {
         lock_release(&image->lock);
         result = no_memory(problem, "no memory for another descriptor");
     }
@@ -1125,7 +1146,7 @@ bool track_move_private(int descriptor)
                 image_at(entry_image(entry))->lock.descriptor = copy;
             else
                 watcher = copy;
-            set_entry(copy, entry);
+            set_private(copy, entry_image(entry));
             set_entry(descriptor, 0);
             remember_private(descriptor);
             sys_close(descriptor);
@@ -1189,7 +1210,7 @@ void track_adopt_lock(const struct lock_name *name, int descriptor)
             image->shared_lock = true;
             image->through_exec = true;
             lock_adopt(&image->lock, descriptor, policy_settings()->reason);
-            set_entry(descriptor, make_entry(ENTRY_PRIVATE, true, number));
+            set_private(descriptor, number);
         }
     }
     leave(&before);

@@ -51,7 +51,7 @@ struct track_request {
 
 /* ---- the descriptor table ------------------------------------------------------------------------------- */
 
-/* The numbers that have their entries here: the program's, and those of private descriptors, which begin at 768 at the
+/* The numbers that have their entries here: the program's, and those of private descriptors, which begin at 448 at the
  * most.  Untouched pages cost nothing. */
 enum { TRACK_NEAR = 4096 };
 extern _Atomic uint64_t track_near[TRACK_NEAR];

@@ -141,6 +141,18 @@ small_disk() {
     assert_equal "$(asked 'len({e["boot"] for e in l}), {e["v"] for e in l}')" '(1, {1})'
 }
 
+@test "exit: nobody has ended only because /proc is another PID namespace's" {
+    unshare --pid --fork true 2>/dev/null || skip "no PID namespaces here"
+    truncate -s 1M other.img
+    # shellcheck disable=SC2016
+    unshare --pid --fork "$IMGLOCK" audit -o "$LOG" -- bash -c '
+        exec 9<>disk.img
+        for _ in {1..20}; do cat other.img >/dev/null; done
+        exec 9>&-'
+    assert_equal "$(asked '" ".join(e["event"] for e in l if l[0]["pid"] in (e.get("pid"), e.get("about_pid")))')" \
+        "acquire open release exit"
+}
+
 @test "a name of any bytes is whole, and the line is JSON" {
     local name=$'a\xff"\\\e\n\t\x7f\xc3\xa4\xed\xa0\x80.img'
     mv disk.img "$name"

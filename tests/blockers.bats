@@ -155,6 +155,17 @@ waits() {
     cmp disk.img copy.img
 }
 
+@test "resize: a block device has its size" {
+    local loop
+    loop=$(losetup --find --show disk.img 2>/dev/null) || skip "no loop devices here"
+    export IMGLOCK_IMAGES="+$loop"
+    block resize "$loop"
+    run wrapped fallocate -z -o 4096 -l 4096 "$loop"
+    losetup -d "$loop"
+    assert_success
+    assert_silent
+}
+
 @test "rename: mv, and what would be moved over the image" {
     local how
     for how in block block_wrapped; do

@@ -456,6 +456,18 @@ time.sleep(100)' >thread 3>&- &
     assert_equal "$(owned_bytes "$SOURCE")" 01
 }
 
+@test "a command that sees the /proc of another PID namespace finds nobody, and says how it would" {
+    unshare --pid --fork true 2>/dev/null || skip "no PID namespaces here"
+    local words
+    for words in 'handoff disk.img --to 1' 'inactivate disk.img'; do
+        # shellcheck disable=SC2086
+        run unshare --pid --fork "$IMGLOCK" $words
+        assert_failure 125
+        assert_output "imglock: ${words%% *}: /proc does not have the PID namespace of this process, so nobody is found \
+in it; give it one: unshare --mount sh -c 'mount -t proc proc /proc && imglock ...'"
+    done
+}
+
 @test "ends in another PID namespace" {
     unshare --pid --fork --mount-proc true 2>/dev/null || skip "no PID namespaces here"
     IMGLOCK_MODE=inactive hold disk.img write

@@ -335,6 +335,14 @@ os.read(0, 1)' 0<>end 3>&- &
     assert_output "exclusive 1 foreign $(stat -L -c %i "/proc/$child/ns/pid")"
 }
 
+@test "a holder in another pid namespace that is in a thousand groups" {
+    unshare -pf --mount-proc setpriv --groups "$(seq -s, 1 1000)" true || skip "no pid namespaces, or no groups, here"
+    background unshare -pf --kill-child --mount-proc setpriv --groups "$(seq -s, 1 1000)" \
+        env LD_PRELOAD="$SHIM" "$HELPERS/holder" write disk.img
+    rows PID,KIND,COMMAND disk.img
+    assert_output "$(pgrep -P "$HOLDER") holder holder"
+}
+
 @test "a holder of another host or before the last boot is told as recorded, and marked" {
     background "$HELPERS/status_lock" "$(lock_file disk.img)" s:0:2 s:1024:1 s:1030:1 \
         "record:0:$(record_of 77 88 boot=00112233445566aa host=elsewhere mode=shared command=qemu)" \
@@ -914,13 +922,18 @@ next_is() {
 }
 
 @test "--watch prints tables with a blank line between them" {
-    watch -n -o PID,MODE
-    hold disk.img
+    truncate -s 1M other.img
+    hold other.img
+    watch -n -o IMAGE,MODE
     local line
+    # Before the first table it may not have looked yet.
+    read -r -t 5 line <&7
+    assert_equal "$line" "$PWD/other.img exclusive"
+    hold disk.img
     read -r -t 5 line <&7
     assert_equal "$line" ""
     read -r -t 5 line <&7
-    assert_equal "$line" "$HOLDER exclusive"
+    assert_equal "$line" "$PWD/disk.img  exclusive"
     kill -INT "$WATCH"
     wait "$WATCH"
 }

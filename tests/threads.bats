@@ -51,6 +51,10 @@ in_the_midst() {
     in_the_midst copy-of-next
 }
 
+@test "a descriptor of an image is closed while another image's private descriptor gets its number" {
+    in_the_midst private-of-next
+}
+
 @test "another thread gets the number of an image that is being closed, for the image, and closes that" {
     in_the_midst closed-anew
 }

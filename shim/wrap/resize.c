@@ -23,7 +23,8 @@ WRAP_FTRUNCATE(ftruncate, off_t)
 WRAP_FTRUNCATE(ftruncate64, off64_t)
 
 /* Will the file be as long as before?  With FALLOC_FL_KEEP_SIZE it only gains or loses blocks, and where the range lies
- * within it, allocating and zeroing do no more.  mkfs zeroes its tables that way: an fstat instead of a guard of 5 us.
+ * within it, allocating and zeroing do no more; a block device, whose st_size is 0, never changes.  mkfs zeroes its
+ * tables that way: an fstat instead of a guard of 5 us.
  * Whoever cuts the file off between this look and the call does it to a call that is on its way already. */
 static bool keeps_size(int descriptor, int mode, off64_t start, off64_t length)
 {
@@ -31,7 +32,8 @@ static bool keeps_size(int descriptor, int mode, off64_t start, off64_t length)
     off64_t end;
     if (mode & FALLOC_FL_KEEP_SIZE) return true;
     return !(mode & ~(FALLOC_FL_ZERO_RANGE | FALLOC_FL_UNSHARE_RANGE)) && track_entry(descriptor) &&
-           !__builtin_add_overflow(start, length, &end) && sys_fstat(descriptor, &status) == 0 && end <= status.st_size;
+           !__builtin_add_overflow(start, length, &end) && sys_fstat(descriptor, &status) == 0 &&
+           (end <= status.st_size || S_ISBLK(status.st_mode));
 }
 
 /* Cancellation points, all of these. */

@@ -31,6 +31,26 @@ static void copy_of_next(void)
     check_lock("free", "the image is closed, and what got its number was copied");
 }
 
+/* Another thread opens another image, whose private descriptor gets the number. */
+static void open_other(int descriptor, bool closed)
+{
+    if (descriptor != watched || !closed) return;
+    *on_close = NULL;
+    check(open("other.img", O_RDWR | O_CREAT, 0600) >= 0, "the other image");
+    check(fcntl(descriptor, F_GETFD) == -1 && syscall(SYS_fcntl, descriptor, F_GETFD) == -1, "it is the program's");
+}
+
+static void private_of_next(void)
+{
+    int low = open(image, O_RDWR);
+    /* The next number above imglock's own. */
+    watched = fcntl(low, F_DUPFD, private_descriptor());
+    close(low);
+    *on_close = open_other;
+    check(close(watched) == 0, "close");
+    check_lock("free", "the image is closed, and imglock has its number for another");
+}
+
 /* Another thread opens the image anew, under the same number, and is about to close it. */
 static void stop_before_close(int descriptor, bool closed)
 {
@@ -177,13 +197,11 @@ static void close_range_refused(void)
 
 int main(int argc, char **argv)
 {
-    static const struct test_case cases[] = {{"copy-of-next", copy_of_next},
-                                             {"closed-anew", closed_anew},
-                                             {"failed-dup2", failed_dup2},
-                                             {"forked-before", forked_before},
-                                             {"forked-behind", forked_behind},
-                                             {"copied-before", copied_before},
-                                             {"close_range-refused", close_range_refused}};
+    static const struct test_case cases[] = {
+        {"copy-of-next", copy_of_next},   {"private-of-next", private_of_next},
+        {"closed-anew", closed_anew},     {"failed-dup2", failed_dup2},
+        {"forked-before", forked_before}, {"forked-behind", forked_behind},
+        {"copied-before", copied_before}, {"close_range-refused", close_range_refused}};
     if (argc != 3) return 2;
     image = argv[2];
     on_close = dlsym(RTLD_DEFAULT, "on_close");
