@@ -66,7 +66,7 @@ static bool want_image(struct hold *hold, const char *image)
     if (hold->settings.key_inode && exists) {
         wanted = &hold->wanted[hold->count++];
         *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
-        lock_name_of_inode(status.st_dev, status.st_ino, &wanted->name);
+        lock_name_of_inode(&status, &wanted->name);
     }
     return true;
 }

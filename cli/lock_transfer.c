@@ -505,7 +505,7 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
         return EXIT_FAILURE;
     }
     if (exists) {
-        lock_name_of_inode(status.st_dev, status.st_ino, &name);
+        lock_name_of_inode(&status, &name);
         failed = open_lock(transfer, &name);
         if (failed) return failed;
     }

@@ -29,7 +29,7 @@ static bool print_locks_of(const struct settings *settings, const char *image, c
     lock_name_of_path(path, &name);
     print_lock(settings->directory, &name, end);
     if (settings->key_inode && exists) {
-        lock_name_of_inode(status.st_dev, status.st_ino, &name);
+        lock_name_of_inode(&status, &name);
         print_lock(settings->directory, &name, end);
     }
     return true;

@@ -228,7 +228,7 @@ static bool belongs(const struct lock_name *name, const char *path)
     lock_name_of_path(path, &right);
     if (strcmp(right.hex, name->hex) == 0) return true;
     if (stat(path, &status) < 0) return false;
-    lock_name_of_inode(status.st_dev, status.st_ino, &right);
+    lock_name_of_inode(&status, &right);
     return strcmp(right.hex, name->hex) == 0;
 }
 
@@ -300,7 +300,7 @@ static void look_at_image(const struct question *question, const char *path, str
     lock_name_of_path(path, &name);
     look_at_lock(question, &name, image, list, scan);
     if (stat(path, &status) < 0) return;
-    lock_name_of_inode(status.st_dev, status.st_ino, &name);
+    lock_name_of_inode(&status, &name);
     if (!is_listed(list, &name)) look_at_lock(question, &name, image, list, scan);
 }
 

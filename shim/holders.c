@@ -3,7 +3,10 @@
 #include <endian.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/utsname.h>
 
 #include "lock.h"
@@ -164,16 +167,60 @@ static void append_process(struct text *text, const struct holder *holder)
     text_append(text, " uid=");
 }
 
+/* Stands for the start time where /proc does not tell it: else two processes with one pid, in PID namespaces of their
+ * own, would be the same. */
+static _Atomic uint64_t random_start;
+
+static uint64_t choose_start(void)
+{
+    uint64_t none = 0, random = 0;
+    struct timespec now = {0};
+    if (sys_call(SYS_getrandom, (long)&random, sizeof random, GRND_NONBLOCK, 0, 0, 0) != sizeof random) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        random = ((uint64_t)now.tv_sec << 30 | (uint64_t)now.tv_nsec) * 1099511628211u;
+    }
+    random = (random & INT64_MAX) | UINT64_C(1) << 62; /* later than any start time */
+    return atomic_compare_exchange_strong(&random_start, &none, random) ? random : none;
+}
+
+/* The record that this process wrote last.  One that opens an image again and again says the same each time, but for
+ * the time.  Only with all signals blocked and in the track's section, which is when the caller knows the process. */
+static struct {
+    char record[HOLDERS_RECORD_SIZE + 1];
+    size_t since;      /* where its time is */
+    uint64_t since_ms; /* its time */
+    size_t summed;     /* the words before the time, and their sum */
+    uint64_t sum;
+    pid_t process; /* 0: none yet */
+    uid_t uid;
+    int descriptor;
+    enum lock_mode mode;
+    int family;
+    unsigned block;
+    const char *reason;
+} last;
+
+static struct holder this_process;
+
+void holders_forget_self(void)
+{
+    __atomic_store_n(&this_process.pid, 0, __ATOMIC_RELEASE);
+    random_start = 0;
+    last.process = 0;
+}
+
 static const struct holder *self_of(pid_t pid)
 {
     /* The guard comes here outside the track's section: what is filled in by two threads at once is the same, and the
      * pid, which says that it is there, comes last. */
-    static struct holder self;
-    if (__atomic_load_n(&self.pid, __ATOMIC_ACQUIRE) == pid) return &self;
+    if (__atomic_load_n(&this_process.pid, __ATOMIC_ACQUIRE) == pid) return &this_process;
     struct holder found = {0};
     char command[17] = "";
     pid_t parent;
-    if (!holders_look_up(0, &found.start, &parent, command)) found.start = 0;
+    if (!holders_look_up(0, &found.start, &parent, command)) {
+        found.start = choose_start();
+        sys_call(SYS_prctl, PR_GET_NAME, (long)command, 0, 0, 0, 0);
+    }
     found.boot = read_boot_id();
     found.pid_space = read_pid_space();
     struct utsname names;
@@ -181,9 +228,9 @@ static const struct holder *self_of(pid_t pid)
     if (sys_call(SYS_uname, (long)&names, 0, 0, 0, 0, 0) == 0) append_word(&host, names.nodename, 32);
     struct text word = text_in(found.command, sizeof found.command);
     append_word(&word, command, 48);
-    self = found;
-    __atomic_store_n(&self.pid, pid, __ATOMIC_RELEASE);
-    return &self;
+    this_process = found;
+    __atomic_store_n(&this_process.pid, pid, __ATOMIC_RELEASE);
+    return &this_process;
 }
 
 const struct holder *holders_self(void)
@@ -383,23 +430,6 @@ static struct holder describe_self(int lock_descriptor, uid_t uid, const struct 
     self.descriptor = lock_descriptor;
     return self;
 }
-
-/* The record that this process wrote last.  One that opens an image again and again says the same each time, but for
- * the time.  Only with all signals blocked and in the track's section, which is when the caller knows the process. */
-static struct {
-    char record[HOLDERS_RECORD_SIZE + 1];
-    size_t since;      /* where its time is */
-    uint64_t since_ms; /* its time */
-    size_t summed;     /* the words before the time, and their sum */
-    uint64_t sum;
-    pid_t process; /* 0: none yet */
-    uid_t uid;
-    int descriptor;
-    enum lock_mode mode;
-    int family;
-    unsigned block;
-    const char *reason;
-} last;
 
 static bool says_the_same(int lock_descriptor, uid_t uid, const struct holder_note *note)
 {

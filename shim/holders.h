@@ -55,6 +55,10 @@ int64_t holders_now(void);
  * the fields stay 0.  From any thread. */
 const struct holder *holders_self(void);
 
+/* This process is a fork child: what is remembered is the parent's, whose pid it may have as well, in a PID namespace
+ * of its own. */
+void holders_forget_self(void);
+
 /* Claims a free slot of the lock file for this process and writes its record.  Returns the slot, or -1 when
  * there is none or it cannot be written: the lock holds all the same. */
 int holders_claim(int lock_descriptor, const struct holder_note *note);

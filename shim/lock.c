@@ -71,16 +71,20 @@ void lock_name_of_path(const char *real_path, struct lock_name *name)
     if (length) remember(real_path, length, name);
 }
 
-void lock_name_of_inode(dev_t device, ino_t inode, struct lock_name *name)
+void lock_name_of_inode(const struct stat *status, struct lock_name *name)
 {
     char identity[80];
     struct text text = text_in(identity, sizeof identity);
-    text_append(&text, "inode:");
+    const bool block = S_ISBLK(status->st_mode);
+    const dev_t device = block ? status->st_rdev : status->st_dev;
+    text_append(&text, block ? "device:" : "inode:");
     text_append_number(&text, major(device));
     text_append(&text, ":");
     text_append_number(&text, minor(device));
-    text_append(&text, ":");
-    text_append_number(&text, (long long)inode);
+    if (!block) {
+        text_append(&text, ":");
+        text_append_number(&text, (long long)status->st_ino);
+    }
     hash_name(text.bytes, text.length, name);
 }
 

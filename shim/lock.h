@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "policy.h"
@@ -54,8 +55,9 @@ struct lock_problem {
 /* sha1 of the path's bytes; printf %s PATH | sha1sum gives the same. */
 void lock_name_of_path(const char *real_path, struct lock_name *name);
 
-/* sha1 of "inode:MAJOR:MINOR:INODE", decimal numbers. */
-void lock_name_of_inode(dev_t device, ino_t inode, struct lock_name *name);
+/* sha1 of "inode:MAJOR:MINOR:INODE", decimal numbers; of "device:MAJOR:MINOR" for a block device, which any number of
+ * nodes may stand for. */
+void lock_name_of_inode(const struct stat *status, struct lock_name *name);
 
 /* The lock file's path into path[LOCK_PATH_SIZE(directory)]. */
 #define LOCK_PATH_SIZE(directory) (strlen(directory) + sizeof "/.qemu-.lock" + 40)

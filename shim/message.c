@@ -186,6 +186,8 @@ static void append_holder(struct text *line, const struct holder *holder, int ot
     append_process(line, holder->command, holder->pid);
     text_append(line, ", user ");
     append_user(line, holders_user(holder));
+    const uint64_t space = holders_self()->pid_space;
+    if (space && holder->pid_space && holder->pid_space != space) text_append(line, ", in another PID namespace");
     /* Beside a reason, a record has room for the host's first letters alone. */
     if (strncmp(holder->host, host, strlen(holder->host)) != 0) {
         text_append(line, ", host ");
@@ -380,6 +382,8 @@ void message_problem(const struct settings *settings, const char *path, const ch
     if (problem->owner != (uid_t)-1) {
         text_append(&line, "; it belongs to user ");
         append_user(&line, problem->owner);
+    } else if (!name && problem->error == ENOENT) {
+        text_append(&line, "; is /proc mounted, for this PID namespace?");
     } else if (problem->error == ENOENT || problem->error == ENOTDIR) {
         text_append(&line, "; the lock directory has to exist, IMGLOCK_DIR names another");
     } else if (!problem->error || problem->error == EISDIR || problem->error == ENXIO || problem->error == ENODEV) {

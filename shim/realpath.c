@@ -1,10 +1,13 @@
 #include "realpath.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "sys.h"
+#include "text.h"
 
 enum { LINKS_MAX = 40 }; /* as many as the kernel follows, path_resolution(7) */
 
@@ -43,10 +46,8 @@ ssize_t realpath_of_descriptor(int descriptor, char *path, bool *deleted)
     return length;
 }
 
-/* Walks up by ".." from a directory, naming each step by looking for its inode in the parent, would be the
- * way without /proc and without getcwd; the kernel's getcwd does the same for the current directory alone.
- * So: without /proc, only names from the current directory or from the root can be resolved, component by
- * component.  Absolute paths and AT_FDCWD are what programs in a chroot use. */
+/* Without /proc: names from the root or the current directory are resolved component by component, and the path of an
+ * open directory is found by climbing from it to the root. */
 static ssize_t resolve_by_walking(const char *name, char *path)
 {
     /* pending holds what is still to be walked; a symbolic link's target is put in front of it. */
@@ -96,6 +97,83 @@ static ssize_t resolve_by_walking(const char *name, char *path)
     }
     if (length == 0) path[length++] = '/';
     path[length] = '\0';
+    return (ssize_t)length;
+}
+
+/* One entry of getdents64(2). */
+struct entry {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t length;
+    uint8_t type;
+    char name[];
+};
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* The name of the directory *child in its parent; under a mount point the entry's inode is another one's.  Its length,
+ * or -errno. */
+static ssize_t name_in_parent(int parent, const struct stat *child, char name[NAME_MAX + 1])
+{
+    char bytes[2048] __attribute__((aligned(8)));
+    for (int pass = 0; pass < 2; pass++) {
+        sys_call(SYS_lseek, parent, 0, SEEK_SET, 0, 0, 0);
+        for (long size; (size = sys_call(SYS_getdents64, parent, (long)bytes, sizeof bytes, 0, 0, 0)) != 0;) {
+            if (size < 0) return size;
+            for (long at = 0; at < size; at += ((const struct entry *)(bytes + at))->length) {
+                const struct entry *entry = (const struct entry *)(bytes + at);
+                struct stat status;
+                if (strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0) continue;
+                if (entry->type != DT_DIR && entry->type != DT_UNKNOWN) continue;
+                if (pass == 0 && entry->inode != child->st_ino) continue;
+                if (sys_fstatat(parent, entry->name, &status, AT_SYMLINK_NOFOLLOW) < 0 || !is_same(&status, child))
+                    continue;
+                size_t length = strnlen(entry->name, NAME_MAX);
+                memcpy(name, entry->name, length);
+                return (ssize_t)length;
+            }
+        }
+    }
+    return -ENOENT;
+}
+
+static ssize_t resolve_by_climbing(int directory, char *path)
+{
+    struct stat root, here, above;
+    size_t at = PATH_MAX - 1; /* the path grows from the end */
+    ssize_t result = sys_fstatat(AT_FDCWD, "/", &root, 0);
+    int child = sys_openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (child < 0) return child;
+    if (result == 0) result = sys_fstat(child, &here);
+    path[at] = '\0';
+    while (result == 0 && !is_same(&here, &root)) {
+        char name[NAME_MAX + 1];
+        int parent = sys_openat(child, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        sys_close(child);
+        child = parent;
+        if (parent < 0) return parent;
+        result = sys_fstat(parent, &above);
+        if (result < 0 || is_same(&above, &here)) break; /* the root of all: this directory lies outside of ours */
+        result = name_in_parent(parent, &here, name);
+        if (result < 0) break;
+        if (at < (size_t)result + 1) {
+            result = -ENAMETOOLONG;
+            break;
+        }
+        at -= (size_t)result;
+        memcpy(path + at, name, (size_t)result);
+        path[--at] = '/';
+        here = above;
+        result = 0;
+    }
+    sys_close(child);
+    if (result < 0) return result;
+    if (!path[at]) path[--at] = '/';
+    size_t length = PATH_MAX - 1 - at;
+    memmove(path, path + at, length + 1);
     return (ssize_t)length;
 }
 
@@ -174,8 +252,8 @@ static ssize_t real_directory(int directory, const char *name, size_t length, ch
                                        : path_of_open_directory(directory, path);
         if (result == PATH_MAX) return -ENAMETOOLONG;
         if (result > 0) path[result] = '\0';
-        if (result == -ENOENT && directory == AT_FDCWD) return resolve_by_walking(".", path);
-        return result;
+        if (result != -ENOENT) return result;
+        return directory == AT_FDCWD ? resolve_by_walking(".", path) : resolve_by_climbing(directory, path);
     }
     char parent[PATH_MAX];
     memcpy(parent, name, length);
@@ -183,8 +261,10 @@ static ssize_t real_directory(int directory, const char *name, size_t length, ch
     int opened = sys_openat(directory, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (opened < 0) return opened;
     result = realpath_of_descriptor(opened, path, &deleted);
+    const bool climb = result == -ENOENT && directory != AT_FDCWD && *parent != '/';
+    if (climb) result = resolve_by_climbing(opened, path);
     sys_close(opened);
-    if (result == -ENOENT && (directory == AT_FDCWD || *parent == '/')) return resolve_by_walking(parent, path);
+    if (result == -ENOENT && !climb) return resolve_by_walking(parent, path);
     return deleted ? -ENOENT : result;
 }
 
@@ -227,6 +307,26 @@ static ssize_t follow_links(char *path, ssize_t length)
         length = real_name(AT_FDCWD, target, path);
         if (length < 0) return length;
     }
+}
+
+ssize_t realpath_of_nameless(const char *path, const struct stat *status, char *shown)
+{
+    static const char memory[] = "/memfd:";
+    if (path[1] && (path[1] != 'm' || status->st_nlink || strncmp(path, memory, sizeof memory - 1) != 0)) return 0;
+    char number[64];
+    struct text text = text_in(number, sizeof number);
+    text_append(&text, path[1] ? ":" : "(no name):");
+    text_append_number(&text, major(status->st_dev));
+    text_append(&text, ":");
+    text_append_number(&text, minor(status->st_dev));
+    text_append(&text, ":");
+    text_append_number(&text, (long long)status->st_ino);
+    size_t length = strlen(path);
+    if (length > PATH_MAX - sizeof number) length = PATH_MAX - sizeof number;
+    memmove(shown, path, length);
+    memcpy(shown + length, number, text.length);
+    shown[length + text.length] = '\0';
+    return (ssize_t)(length + text.length);
 }
 
 ssize_t realpath_of_name(int directory, const char *name, bool follow, char *path)

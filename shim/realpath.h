@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Writes "/proc/self/fd/<descriptor>", at most 32 bytes, NUL included. */
@@ -24,6 +25,10 @@ ssize_t realpath_of_descriptor(int descriptor, char *path, bool *deleted);
  * follow.  Returns the length, or -errno: what the kernel says when a directory on the way cannot be
  * searched, -EISDIR when name ends in a slash or a dot. */
 ssize_t realpath_of_name(int directory, const char *name, bool follow, char *path);
+
+/* For an open file whose path is no name of its own: one of a memfd, or one that was opened by its handle before
+ * anybody looked its name up, which is "/".  What stands for it into shown, which may be path; 0: it has a name. */
+ssize_t realpath_of_nameless(const char *path, const struct stat *status, char *shown);
 
 /* Directories have been renamed: paths that were remembered count no longer. */
 void realpath_forget(void);

@@ -348,6 +348,7 @@ static void end_marks(void);
 static void adopt_after_fork(void)
 {
     for (uint32_t number = 1; number < images_used; number++) image_at(number)->shared_lock = true;
+    holders_forget_self();
     end_marks();
     /* The parent's: two who read from one instance take each other's events. */
     if (watcher < 0) return;
@@ -451,6 +452,7 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     atomic_store(&started, sys_getpid());
+    holders_forget_self();
     if (!this_thread_is_forking()) return;
     forking.entered = false;
     sys_signals before = forking.signals;
@@ -832,6 +834,43 @@ static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
     return true;
 }
 
+/* Does the image's chain of companions come by this one? */
+static bool chain_has(uint32_t number, uint32_t wanted)
+{
+    while (number && number != wanted) number = image_at(number)->companion;
+    return number != 0;
+}
+
+/* Puts an image's chain behind another's: who holds the first holds the second from now on. */
+static void chain(uint32_t first, uint32_t second)
+{
+    while (image_at(first)->companion) first = image_at(first)->companion;
+    const struct image *end = image_at(first);
+    for (uint32_t number = second; number; number = image_at(number)->companion) {
+        image_at(number)->readers += end->readers;
+        image_at(number)->writers += end->writers;
+        image_at(number)->inheritable += end->inheritable;
+        set_private_close_on_exec(image_at(number));
+    }
+    image_at(first)->companion = second;
+}
+
+/* The chain for a hold of this image by both its locks.  Another file may have come under the path since the image was
+ * opened first: its lock by inode then leads to those that are there. */
+static uint32_t join(uint32_t by_path, uint32_t by_inode)
+{
+    if (chain_has(by_path, by_inode)) return by_path;
+    if (chain_has(by_inode, by_path)) return by_inode;
+    if (!image_at(by_path)->companion) {
+        chain(by_path, by_inode);
+        return by_path;
+    }
+    for (uint32_t number = by_inode; number; number = image_at(number)->companion)
+        if (chain_has(by_path, number)) return 0; /* files that have changed names twice */
+    chain(by_inode, by_path);
+    return by_inode;
+}
+
 enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
                             struct lock_problem *problem)
 {
@@ -854,22 +893,17 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         struct lock_request inode_request = by_path_request;
         int fresh = -1;
         int *inode_opened = request->inode_opened ? request->inode_opened : &fresh;
-        by_inode = image_at(by_path)->companion;
-        inode_request.name = by_inode ? &image_at(by_inode)->name : request->inode_name;
+        inode_request.name = request->inode_name ? request->inode_name : &image_at(image_at(by_path)->companion)->name;
         result = take_one(&inode_request, false, &by_inode, inode_opened, &inode_had, problem);
         if (fresh >= 0) sys_close(fresh);
     }
+    uint32_t held = by_path;
+    if (result == LOCK_TAKEN && by_inode && !(held = join(by_path, by_inode)))
+        result = no_memory(problem, "too many names of one image");
     if (result == LOCK_TAKEN || (result == LOCK_BUSY && request->watch && by_path)) {
         struct image *image = image_at(by_path);
-        if (by_inode && !image->companion) {
-            /* Holds that the image has already count for the companion, too. */
-            image->companion = by_inode;
-            image_at(by_inode)->readers += image->readers;
-            image_at(by_inode)->writers += image->writers;
-            image_at(by_inode)->inheritable += image->inheritable;
-        }
-        count_hold(by_path, request->lock.mode);
-        hold->image = by_path;
+        count_hold(held, request->lock.mode);
+        hold->image = held;
         hold->mode = request->lock.mode;
         hold->before = had;
         hold->family = image->lock.family != 0;
@@ -1156,14 +1190,15 @@ bool track_move_private(int descriptor)
     return moved;
 }
 
-int track_privates(int descriptor, int privates[2])
+int track_privates(int descriptor, int privates[TRACK_PRIVATES])
 {
     sys_signals before;
     int count = 0;
     enter(&before);
     uint64_t entry = track_entry(descriptor);
     bool is_image = is_hold(entry) && !(entry & ENTRY_CLOSING);
-    for (uint32_t number = is_image ? entry_image(entry) : 0; number && count < 2; number = image_at(number)->companion)
+    for (uint32_t number = is_image ? entry_image(entry) : 0; number && count < TRACK_PRIVATES;
+         number = image_at(number)->companion)
         if (image_at(number)->lock.descriptor >= 0) privates[count++] = image_at(number)->lock.descriptor;
     leave(&before);
     return count;

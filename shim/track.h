@@ -138,7 +138,8 @@ bool track_move_private(int descriptor);
 
 /* The private descriptors that keep this descriptor's image locked: one, with IMGLOCK_KEY=inode two, or none.  Returns
  * how many. */
-int track_privates(int descriptor, int privates[2]);
+enum { TRACK_PRIVATES = 8 };
+int track_privates(int descriptor, int privates[TRACK_PRIVATES]);
 
 /* The lowest tracked or private descriptor in [first, last], or -1. */
 int64_t track_next(unsigned first, unsigned last);

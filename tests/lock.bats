@@ -422,6 +422,101 @@ open: 5'
     assert_one_line "$PWD/there/disk.qcow2: cannot open for reading: locked exclusively by holder (pid $HOLDER"
 }
 
+@test "IMGLOCK_KEY=inode: two nodes of one block device are one image" {
+    local loop
+    truncate -s 1M disk.img
+    loop=$(losetup --find --show disk.img 2>/dev/null) || skip "no loop devices here"
+    # shellcheck disable=SC2046
+    mknod node b $(stat -c '%Hr %Lr' "$loop") || { losetup -d "$loop"; skip "no devices here"; }
+    export IMGLOCK_KEY=inode IMGLOCK_IMAGES="+$loop:+$PWD/node"
+    hold "$loop" write
+    run "$IMGLOCK" status -rn -o PID,MODE node
+    local listed=$output
+    run calls open r node
+    release
+    losetup -d "$loop"
+    assert_line 'open: ETXTBSY'
+    assert_one_line "$PWD/node: cannot open for reading: locked exclusively by holder (pid $HOLDER"
+    assert_equal "$listed" "$HOLDER exclusive"
+}
+
+@test "IMGLOCK_KEY=inode: another file under the path of one that is open, renamed, is locked as itself" {
+    new_image
+    export IMGLOCK_KEY=inode
+    local old new name
+    old=$IMGLOCK_DIR/$(sha1_name "inode:$(stat -c '%Hd:%Ld:%i' disk.qcow2)")
+    cp disk.qcow2 new.qcow2
+    new=$IMGLOCK_DIR/$(sha1_name "inode:$(stat -c '%Hd:%Ld:%i' new.qcow2)")
+    begin open rw disk.qcow2 , step , open rw disk.qcow2 , step , close 3 , step , open r disk.qcow2 , close 4 , step , close 3 , step
+    mv disk.qcow2 old.qcow2
+    ln new.qcow2 disk.qcow2
+    next_step
+    for name in old new; do assert_equal "$("$HELPERS/lock_query" "${!name}" | head -n 1)" 'write 0-1'; done
+    run calls open r new.qcow2
+    assert_line 'open: ETXTBSY'
+    assert_one_line "$PWD/new.qcow2: cannot open for reading: locked exclusively by input_call (pid $CALLER"
+    # The old one is closed, and its lock stays with the path's.
+    next_step
+    assert_equal "$("$HELPERS/lock_query" "$new" | head -n 1)" 'write 0-1'
+    next_step
+    assert_equal "$("$HELPERS/lock_query" "$new" | head -n 1)" 'read 0-1'
+    next_step
+    for name in old new; do assert_equal "$("$HELPERS/lock_query" "${!name}")" ''; done
+    assert_locks disk.qcow2 none
+}
+
+# ---- files without a name -----------------------------------------------------------------------------------------------
+
+@test "memory files of the same name are two images, and one is one" {
+    local program='
+import os, sys
+memory = os.memfd_create("disk.img", 0)
+os.write(memory, b"QFI\xfb\0\0\0\3" + bytes(4096))
+try:
+    os.close(os.open("/proc/self/fd/%d" % memory, os.O_RDWR))
+except OSError as error:
+    print(error)
+os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 1000"])'
+    background env LD_PRELOAD="$SHIM" python3 -c "$program"
+    background env LD_PRELOAD="$SHIM" python3 -c "$program"
+    # Seen from outside, under the name that is made up for it.
+    run wrapped dd if=/dev/null of="/proc/$HOLDER/fd/3" conv=notrunc
+    assert_failure
+    assert_one_line "/memfd:disk.img:" "cannot open for writing: locked exclusively by sleep (pid $HOLDER"
+}
+
+@test "images that are opened by handle before anybody asked for their names are two" {
+    local program='
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+class Handle(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_uint), ("type", ctypes.c_int), ("bytes", ctypes.c_char * 128)]
+handle, mount = Handle(size=128), ctypes.c_int()
+if libc.name_to_handle_at(-100, sys.argv[1].encode(), ctypes.byref(handle), ctypes.byref(mount), 0) != 0:
+    sys.exit("no handles")
+os.sync()
+with open("/proc/sys/vm/drop_caches", "w") as caches:
+    caches.write("2")
+descriptor = libc.open_by_handle_at(os.open(".", os.O_RDONLY), ctypes.byref(handle), os.O_RDWR)
+if descriptor < 0:
+    sys.exit(os.strerror(ctypes.get_errno()))
+print("ready" if os.readlink("/proc/self/fd/%d" % descriptor) == "/" else "it has a name", flush=True)
+if sys.argv[2:]:
+    os.read(0, 1)'
+    new_image one.qcow2 two.qcow2
+    run python3 -c "$program" one.qcow2
+    [ "$output" = ready ] || skip "no handles here, or no way to forget a name: $output"
+    mkfifo go
+    background sh -c 'LD_PRELOAD=$SHIM exec python3 -c "$1" one.qcow2 stay <>go' sh "$program"
+    run wrapped python3 -c "$program" two.qcow2
+    assert_success
+    assert_output ready
+    run wrapped python3 -c "$program" one.qcow2
+    assert_failure
+    assert_output --partial "imglock: /(no name):"
+    assert_output --partial "cannot open for writing: locked exclusively by python3 (pid $HOLDER"
+}
+
 # ---- what must always hold -------------------------------------------------------------------------------------------
 
 # refuses_quietly IMAGE OPERATION...: refused while another holds the image, which stays as it is, times and all.

@@ -336,6 +336,13 @@ PYTHON
     assert_output --partial "disk.img: cannot truncate: locked exclusively by a program that left no record of itself"
 }
 
+@test "two children with the pid of their parent, each the first of a PID namespace, are two strangers" {
+    unshare --pid --fork --mount-proc true 2>/dev/null || skip "no PID namespaces here"
+    run in_pid_space --mount-proc -- "$HELPERS/processes" nested-spaces disk.img
+    assert_success
+    refute_output --partial wrong
+}
+
 @test "a /proc that does not have this process names nobody" {
     unshare --mount --pid --fork --mount-proc true 2>/dev/null || skip "no PID namespaces here"
     python3 -c '

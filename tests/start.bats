@@ -180,7 +180,7 @@ wrapped_in_root() {
     qemu-img create -q -f qcow2 root/disk.qcow2 1M
     run wrapped_in_root /cat <>root/disk.qcow2
     assert_failure 125
-    assert_output --regexp '^imglock: .*cannot open for writing: cannot tell its real path'
+    assert_output --regexp '^imglock: .*cannot open for writing: cannot tell its real path: .*; is /proc mounted, for this'
     assert_equal "${#lines[@]}" 1
 }
 

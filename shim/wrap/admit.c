@@ -147,7 +147,8 @@ static int lock_open_image(const struct settings *settings, const struct open_ca
         ssize_t length = realpath_of_descriptor(descriptor, path, &deleted);
         if (length == -ENOENT && call->path) length = realpath_of_name(call->directory, call->path, true, path);
         if (length < 0) return path_problem(settings, call, length);
-        if (deleted && !last_attempt) return ESTALE;
+        bool nameless = (!path[1] || path[1] == 'm') && realpath_of_nameless(path, status, path) > 0;
+        if (deleted && !last_attempt && !nameless) return ESTALE;
         struct claim claim = {.settings = settings,
                               .path = path,
                               .flags = call->flags & ~O_PATH, /* of a look ahead */
@@ -157,7 +158,7 @@ static int lock_open_image(const struct settings *settings, const struct open_ca
                               .degradable = policy_may_degrade(settings, call->flags) && !posix_locks_used};
         int error = claim_image(&claim, hold);
         *degraded = claim.degraded;
-        if (error || !hold->mode) return error;
+        if (error || !hold->mode || nameless) return error;
         if (sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW) == 0 && named.st_dev == status->st_dev &&
             named.st_ino == status->st_ino)
             return 0;

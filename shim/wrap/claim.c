@@ -167,7 +167,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     }
     struct attempt attempt = {.name = &name, .opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
     if (settings->key_inode && claim->status) {
-        lock_name_of_inode(claim->status->st_dev, claim->status->st_ino, &inode_name);
+        lock_name_of_inode(claim->status, &inode_name);
         request.inode_name = &inode_name;
         request.inode_opened = &attempt.inode_opened;
     }

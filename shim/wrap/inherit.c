@@ -5,7 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../holders.h"
 #include "../image.h"
+#include "../lock.h"
+#include "../policy.h"
 #include "../realpath.h"
 #include "../sys.h"
 #include "../text.h"
@@ -43,10 +46,69 @@ static bool is_lock_descriptor(int descriptor, struct lock_name *name)
     return true;
 }
 
+/* The same without /proc: the header names the image, and the image the lock file.  *image: its path. */
+static bool is_lock_descriptor_by_header(int descriptor, struct lock_name *name, char *image)
+{
+    struct stat status, named;
+    const char *directory = policy_settings()->directory;
+    int flags = sys_fcntl(descriptor, F_GETFL, 0);
+    if (flags < 0 || !(flags & O_NONBLOCK) || sys_fstat(descriptor, &status) < 0 || !S_ISREG(status.st_mode) ||
+        !directory || !holders_read_header(descriptor, image))
+        return false;
+    char path[LOCK_PATH_SIZE(directory)];
+    lock_name_of_path(image, name);
+    for (int by_inode = 0; by_inode < 2; by_inode++) {
+        if (by_inode) {
+            if (sys_fstatat(AT_FDCWD, image, &named, 0) < 0) return false;
+            lock_name_of_inode(&named, name);
+        }
+        lock_path(directory, name, path);
+        if (sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW) == 0 && named.st_dev == status.st_dev &&
+            named.st_ino == status.st_ino)
+            return true;
+    }
+    return false;
+}
+
+static void adopt_lock_by_header(int descriptor)
+{
+    char image[PATH_MAX];
+    struct lock_name name;
+    if (descriptor > 2 && is_lock_descriptor_by_header(descriptor, &name, image)) track_adopt_lock(&name, descriptor);
+}
+
 static void adopt_lock(int descriptor)
 {
     struct lock_name name;
     if (descriptor > 2 && is_lock_descriptor(descriptor, &name)) track_adopt_lock(&name, descriptor);
+}
+
+enum { LOOKED_AT = 1024, TRIED = 64 };
+
+/* The image's path from the header of a lock that came with it; false: none did. */
+static bool path_from_lock(const struct stat *status, char *path)
+{
+    struct stat named;
+    for (int descriptor = 3; descriptor < LOOKED_AT; descriptor++)
+        if (track_is_private(descriptor) && holders_read_header(descriptor, path) &&
+            sys_fstatat(AT_FDCWD, path, &named, 0) == 0 && named.st_dev == status->st_dev &&
+            named.st_ino == status->st_ino)
+            return true;
+    return false;
+}
+
+/* Without /proc. */
+static void adopt_image_by_lock(int descriptor)
+{
+    struct stat status;
+    char path[PATH_MAX];
+    if (track_is_private(descriptor) || sys_fstat(descriptor, &status) < 0 || !image_possible(&status)) return;
+    int flags = sys_fcntl(descriptor, F_GETFL, 0);
+    if (flags < 0 || flags & O_PATH) return;
+    const struct open_call call = {.directory = AT_FDCWD,
+                                   .path = path_from_lock(&status, path) ? path : NULL,
+                                   .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC)};
+    if (admit_descriptor(&call, descriptor) < 0) _exit(125);
 }
 
 static void adopt_image(int descriptor)
@@ -76,8 +138,6 @@ static void each_descriptor(int directory, void (*act)(int descriptor))
     }
 }
 
-enum { LOOKED_AT = 256, TRIED = 64 };
-
 /* Listing /proc/self/fd makes an inode for each descriptor; its size is their number since Linux 6.2, and to try the
  * low numbers until all are found costs a tenth.  False when some are higher up, or the kernel is older. */
 static bool adopt_low(void)
@@ -102,8 +162,9 @@ static void adopt_all(void)
         each_descriptor(directory, adopt_image);
         sys_close(directory);
     } else {
-        /* A chroot without /proc: the numbers that shells hand down. */
-        for (int descriptor = 0; descriptor < LOOKED_AT; descriptor++) adopt_image(descriptor);
+        /* A chroot without /proc: the numbers that shells hand down, and those that locks have. */
+        for (int descriptor = 0; descriptor < LOOKED_AT; descriptor++) adopt_lock_by_header(descriptor);
+        for (int descriptor = 0; descriptor < LOOKED_AT; descriptor++) adopt_image_by_lock(descriptor);
     }
 }
 

@@ -125,14 +125,14 @@ static int refuse_open_actions(const posix_spawn_file_actions_t *actions)
 
 static void spawn_begin(struct spawning *spawning, const posix_spawn_file_actions_t *actions)
 {
-    int privates[2];
+    int privates[TRACK_PRIVATES];
     int images = 0;
     *spawning = (struct spawning){.actions = actions};
     track_note_fork();
     for (int i = 0; actions && i < actions->__used; i++)
         if (action_at(actions, i)->kind == ACTION_DUP2) images += track_entry(action_at(actions, i)->with.from) != 0;
     if (images == 0) return;
-    size_t size = (size_t)(actions->__used + 2 * images) * sizeof(struct action);
+    size_t size = (size_t)(actions->__used + TRACK_PRIVATES * images) * sizeof(struct action);
     struct action *changed = sys_mmap(size);
     if (!changed) return; /* so will the spawn be without memory */
     int used = 0;

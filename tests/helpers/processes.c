@@ -772,6 +772,33 @@ static void no_family(void)
     end_helper(&first);
 }
 
+static int told[2];
+
+static int open_in_space(void *stay)
+{
+    char opened = open(image, O_RDWR) >= 0;
+    if (write(told[1], &opened, 1) != 1) _exit(1);
+    if (stay) pause();
+    _exit(0);
+}
+
+/* The first process of a PID namespace makes two namespaces more, and its children's pids are its own, 1. */
+static void nested_spaces(void)
+{
+    static char stacks[2][65536];
+    char opened = 0;
+    pid_t children[2];
+    close(open_image(O_RDWR));
+    check(pipe(told) == 0, "a pipe");
+    for (int i = 0; i < 2; i++) {
+        children[i] = clone(open_in_space, stacks[i] + sizeof stacks[i], CLONE_NEWPID | SIGCHLD, i ? NULL : told);
+        check(children[i] > 0 && read(told[0], &opened, 1) == 1, "a child");
+        check(opened == !i, i ? "two strangers with the same pid may write at once" : "nobody has it");
+    }
+    kill(children[0], SIGKILL);
+    for (int i = 0; i < 2; i++) waitpid(children[i], NULL, 0);
+}
+
 /* Opens, and waits for the end of its input: for the shell. */
 static void hold_until_told(void)
 {
@@ -818,6 +845,7 @@ int main(int argc, char **argv)
         {"family", one_family},
         {"raised-by-sibling", raised_by_sibling},
         {"no-family", no_family},
+        {"nested-spaces", nested_spaces},
         {"hold", hold_until_told},
     };
     if (argc < 3) return 2;
