@@ -18,6 +18,15 @@ int descriptor_copy_above(int descriptor, int lowest)
     return sys_fcntl(descriptor, F_DUPFD_CLOEXEC, lowest);
 }
 
+/* base_for_limit at the start. */
+static int first_base;
+
+int descriptor_lowest(void)
+{
+    int lowest = atomic_load_explicit(&base, memory_order_relaxed);
+    return lowest ? lowest : first_base;
+}
+
 static int base_for_limit(void)
 {
     struct rlimit limit;
@@ -54,7 +63,8 @@ void descriptor_start(void)
     int any = 0;
     while (any < 3 && (sys_fstat(any, &status) < 0 || S_ISREG(status.st_mode) || S_ISBLK(status.st_mode))) any++;
     int made = any == 3 ? sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0) : -1;
-    int high = descriptor_copy_above(any == 3 ? made : any, base_for_limit());
+    first_base = base_for_limit();
+    int high = descriptor_copy_above(any == 3 ? made : any, first_base);
     if (high >= 0) sys_close(high);
     if (made >= 0) sys_close(made);
 }

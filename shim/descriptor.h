@@ -19,4 +19,7 @@ void descriptor_start(void);
  * -errno. */
 int descriptor_copy_above(int descriptor, int lowest);
 
+/* Private descriptors are not below it, unless the limit is lowered or the numbers above are used up. */
+int descriptor_lowest(void);
+
 #endif

@@ -99,8 +99,8 @@ uid_t holders_user(const struct holder *holder);
  * pids only where /proc belongs to this process's PID namespace: unshare -p without --mount-proc leaves another's. */
 bool holders_look_up(pid_t number, uint64_t *start, pid_t *parent, char *command);
 
-/* How many PID namespaces from that of /proc to its own the process with this number in /proc has a pid in, and the last
- * of these; 0: not told. */
+/* How many PID namespaces from that of /proc to its own the process with this number in /proc has a pid in, and the
+ * last of these; 0: not told. */
 int holders_space_pids(pid_t number, uint64_t *innermost);
 
 /* Is the process with this number in /proc the one that has this pid in the PID namespace of this process? */

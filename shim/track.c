@@ -295,7 +295,7 @@ static struct section fallback_section; /* without memory for a page */
 static int section_depth;
 static bool claimed_once;
 
-enum { SECTION_SIZE = 4096, SPINS_BEFORE_YIELD = 100, YIELDS_BEFORE_CHECK = 1000 };
+enum { SECTION_SIZE = 4096, SPINS_BEFORE_YIELD = 100, YIELDS_BEFORE_SLEEP = 50, YIELDS_BEFORE_CHECK = 1000 };
 
 /* The process that the library was started in, or the fork child of one that had no page yet; 0: not started yet.  The
  * page is made when it is first needed, be it in a vfork child, and is this process's then.  Most processes never open
@@ -377,6 +377,7 @@ static bool enter(sys_signals *before)
 static bool enter_as(pid_t self, sys_signals *before)
 {
     static const sys_signals all = SYS_ALL_SIGNALS;
+    static const struct timespec sleep = {.tv_nsec = 50 * 1000};
     sys_sigmask(SIG_BLOCK, &all, before);
     struct section *page = section_page();
     if (atomic_load_explicit(&page->thread, memory_order_relaxed) == self) {
@@ -390,6 +391,8 @@ static bool enter_as(pid_t self, sys_signals *before)
             break;
         if (spins < SPINS_BEFORE_YIELD || owner == 0) continue;
         sys_yield();
+        /* A real-time thread's yield lets none of lower priority go on, which may be who is inside. */
+        if (spins % YIELDS_BEFORE_SLEEP == 0) sys_call(SYS_nanosleep, (long)&sleep, 0, 0, 0, 0, 0);
         /* A vfork child that was killed inside leaves its mark in our memory.  It had changed nothing. */
         if (spins % YIELDS_BEFORE_CHECK == 0 && sys_thread_exists(owner) == -ESRCH &&
             atomic_compare_exchange_strong(&page->thread, &owner, self))
@@ -817,10 +820,30 @@ static enum lock_result take_foreign(const struct track_request *request, struct
     return result;
 }
 
+static void drop_entry(int descriptor, uint64_t entry);
+
+/* A call of the program has just got this number: what the table says of it is out of date.  In the section. */
+static void forget_stale(int descriptor)
+{
+    uint64_t entry = track_entry(descriptor);
+    if (__builtin_expect(entry == 0, 1)) return;
+    if (descriptor == watcher) {
+        set_entry(descriptor, 0);
+        watcher = -1;
+    } else if (is_hold(entry)) {
+        drop_entry(descriptor, entry);
+    } else if (entry_kind(entry) == ENTRY_PRIVATE && image_at(entry_image(entry))->lock.descriptor == descriptor) {
+        set_entry(descriptor, 0);
+        renew_private(entry_image(entry));
+    }
+}
+
 /* Writes the hold into the table, where the descriptor has it from now on.  False without memory.  In the section. */
 static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
 {
     static uint64_t bound;
+    /* Another thread may have bound the number since the caller looked. */
+    forget_stale(descriptor);
     enum entry_kind kind = hold->mode == LOCK_EXCLUSIVE ? ENTRY_EXCLUSIVE : ENTRY_SHARED;
     if (!set_entry(descriptor, make_entry(kind, close_on_exec, hold->image) | bound++ << ENTRY_NUMBER_BIT))
         return false;
@@ -1108,18 +1131,7 @@ void track_undo_close(struct track_closing *closing)
 void track_forget_stale(int descriptor)
 {
     sys_signals before;
-    if (enter(&before)) {
-        uint64_t entry = track_entry(descriptor);
-        if (descriptor == watcher) {
-            set_entry(descriptor, 0);
-            watcher = -1;
-        } else if (is_hold(entry)) {
-            drop_entry(descriptor, entry);
-        } else if (entry_kind(entry) == ENTRY_PRIVATE && image_at(entry_image(entry))->lock.descriptor == descriptor) {
-            set_entry(descriptor, 0);
-            renew_private(entry_image(entry));
-        }
-    }
+    if (enter(&before)) forget_stale(descriptor);
     leave(&before);
 }
 
@@ -1160,6 +1172,18 @@ static int copy_elsewhere(int descriptor)
     if (moved < 0) moved = descriptor_copy_above(descriptor, 3);
     if (moved < 0) moved = copy_past_limit(descriptor);
     return moved;
+}
+
+bool track_freeze(int descriptor, sys_signals *before)
+{
+    if (__libc_single_threaded || descriptor < descriptor_lowest()) return false;
+    enter(before);
+    return true;
+}
+
+void track_thaw(const sys_signals *before)
+{
+    leave(before);
 }
 
 bool track_move_private(int descriptor)

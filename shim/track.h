@@ -23,6 +23,7 @@
 #include <sys/types.h>
 
 #include "lock.h"
+#include "sys.h"
 
 struct track_hold {
     uint32_t image; /* 0: none */
@@ -135,6 +136,13 @@ void track_set_close_on_exec(int descriptor, bool close_on_exec);
 /* The program's call is about to take the number of a private descriptor: moves it aside.  False when there is no other
  * number left. */
 bool track_move_private(int descriptor);
+
+/* Before a call that takes a number, whatever it is: where another thread may be about to give it to a private
+ * descriptor, which then would be closed, and written to as a lock file as the program's, none is made until
+ * track_thaw. The only real call that is made in the section: dup2(2) onto a high number, with threads.  False: that
+ * cannot be. */
+bool track_freeze(int descriptor, sys_signals *before);
+void track_thaw(const sys_signals *before);
 
 /* The private descriptors that keep this descriptor's image locked: one, with IMGLOCK_KEY=inode two, or none.  Returns
  * how many. */

@@ -55,6 +55,18 @@ in_the_midst() {
     in_the_midst private-of-next
 }
 
+@test "another thread takes the number that a private descriptor is about to have" {
+    run wrapped timeout 60 "$HELPERS/same_numbers" stolen disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "two threads copy an image to the same numbers" {
+    run wrapped timeout 60 "$HELPERS/same_numbers" shared disk.img
+    assert_success
+    assert_output ""
+}
+
 @test "another thread gets the number of an image that is being closed, for the image, and closes that" {
     in_the_midst closed-anew
 }

@@ -82,7 +82,18 @@ static void replacement_interrupted(void *argument)
     track_cancel_close(&call->replaced);
 }
 
+static int duplicate_at(const struct duplication *call, int old, int new, bool close_on_exec);
+
 int duplicate_onto(const struct duplication *call, int old, int new, bool close_on_exec)
+{
+    sys_signals before;
+    if (__builtin_expect(!track_freeze(new, &before), 1)) return duplicate_at(call, old, new, close_on_exec);
+    int result = duplicate_at(call, old, new, close_on_exec);
+    track_thaw(&before);
+    return result;
+}
+
+static int duplicate_at(const struct duplication *call, int old, int new, bool close_on_exec)
 {
     if (__builtin_expect((track_entry(old) | track_entry(new)) == 0, 1)) return call->real(call, old, new);
     /* dup2 asks whether it is open, dup3 says EINVAL. */
