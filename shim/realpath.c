@@ -100,15 +100,6 @@ static ssize_t resolve_by_walking(const char *name, char *path)
     return (ssize_t)length;
 }
 
-/* One entry of getdents64(2). */
-struct entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t length;
-    uint8_t type;
-    char name[];
-};
-
 static bool is_same(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
@@ -121,10 +112,10 @@ static ssize_t name_in_parent(int parent, const struct stat *child, char name[NA
     char bytes[2048] __attribute__((aligned(8)));
     for (int pass = 0; pass < 2; pass++) {
         sys_call(SYS_lseek, parent, 0, SEEK_SET, 0, 0, 0);
-        for (long size; (size = sys_call(SYS_getdents64, parent, (long)bytes, sizeof bytes, 0, 0, 0)) != 0;) {
+        for (long size; (size = sys_getdents(parent, bytes, sizeof bytes)) != 0;) {
             if (size < 0) return size;
-            for (long at = 0; at < size; at += ((const struct entry *)(bytes + at))->length) {
-                const struct entry *entry = (const struct entry *)(bytes + at);
+            for (long at = 0; at < size; at += ((const struct sys_entry *)(bytes + at))->length) {
+                const struct sys_entry *entry = (const struct sys_entry *)(bytes + at);
                 struct stat status;
                 if (strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0) continue;
                 if (entry->type != DT_DIR && entry->type != DT_UNKNOWN) continue;

@@ -94,6 +94,21 @@ static inline int sys_fstatat(int directory, const char *path, struct stat *stat
     return (int)sys_call(SYS_newfstatat, directory, (long)path, (long)status, flags, 0, 0);
 }
 
+/* One entry of a directory. */
+struct sys_entry {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t length; /* of the entry */
+    uint8_t type;
+    char name[];
+};
+
+/* bytes has to be aligned to 8.  The size of the entries that were read, 0 behind the last, or -errno. */
+static inline long sys_getdents(int directory, char *bytes, size_t size)
+{
+    return sys_call(SYS_getdents64, directory, (long)bytes, (long)size, 0, 0, 0);
+}
+
 static inline ssize_t sys_readlinkat(int directory, const char *path, char *target, size_t size)
 {
     return sys_call(SYS_readlinkat, directory, (long)path, (long)target, (long)size, 0, 0);

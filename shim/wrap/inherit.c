@@ -14,15 +14,6 @@
 #include "../text.h"
 #include "admit.h"
 
-/* One entry of getdents64(2). */
-struct entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t length;
-    uint8_t type;
-    char name[];
-};
-
 /* Is this one of imglock's own lock descriptors?  By name, and by O_NONBLOCK, which imglock opens lock files with and
  * nobody else has a reason to: a lock file that the user's own flock(1) or script passes down stays theirs. */
 static bool is_lock_descriptor(int descriptor, struct lock_name *name)
@@ -126,10 +117,10 @@ static void each_descriptor(int directory, void (*act)(int descriptor))
     char bytes[1024] __attribute__((aligned(8)));
     sys_call(SYS_lseek, directory, 0, SEEK_SET, 0, 0, 0);
     for (;;) {
-        long size = sys_call(SYS_getdents64, directory, (long)bytes, sizeof bytes, 0, 0, 0);
+        long size = sys_getdents(directory, bytes, sizeof bytes);
         if (size <= 0) return;
         for (long at = 0; at < size;) {
-            const struct entry *entry = (const struct entry *)(bytes + at);
+            const struct sys_entry *entry = (const struct sys_entry *)(bytes + at);
             const char *cursor = entry->name;
             uint64_t number;
             if (text_parse_number(&cursor, &number) && (int)number != directory) act((int)number);
