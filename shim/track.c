@@ -116,23 +116,6 @@ static bool set_entry(int descriptor, uint64_t entry)
     return slot;
 }
 
-/* Entries that had a hold when a private descriptor got their number: the close that gave the number back is on its way
- * to tell, and finds them no more.  Their holds are dropped at the end of the section, since whoever is inside may be
- * at work on the image.  For a lock by path and one by inode, each taken again and then anew. */
-enum { DISPLACED = 4 };
-static uint64_t displaced[DISPLACED];
-static unsigned displaced_count;
-
-/* The entry of a private descriptor that is new.  False without memory.  In the section. */
-static bool set_private(int descriptor, uint32_t image)
-{
-    _Atomic uint64_t *slot = slot_for((unsigned)descriptor);
-    if (!slot) return false;
-    uint64_t stale = atomic_exchange(slot, make_entry(ENTRY_PRIVATE, true, image));
-    if (is_hold(stale) && displaced_count < DISPLACED) displaced[displaced_count++] = stale;
-    return true;
-}
-
 bool track_is_private(int descriptor)
 {
     return entry_kind(track_entry(descriptor)) == ENTRY_PRIVATE;
@@ -226,6 +209,28 @@ static struct image *image_at(uint32_t number)
     if (number < FIRST_IMAGES) return &first_images[number];
     unsigned chunk = chunk_of(number);
     return &chunks[chunk][number - chunk_size(chunk)];
+}
+
+/* Entries that had a hold when a private descriptor got their number: the close that gave the number back is on its way
+ * to tell, and finds them no more.  Their holds are dropped at the end of the section, since whoever is inside may be
+ * at work on the image.  For a lock by path and one by inode, each taken again and then anew. */
+enum { DISPLACED = 4 };
+static uint64_t displaced[DISPLACED];
+static unsigned displaced_count;
+
+/* The entry of a private descriptor that is new.  False without memory.  In the section. */
+static bool set_private(int descriptor, uint32_t image)
+{
+    _Atomic uint64_t *slot = slot_for((unsigned)descriptor);
+    if (!slot) return false;
+    uint64_t stale = atomic_exchange(slot, make_entry(ENTRY_PRIVATE, true, image));
+    if (is_hold(stale) && displaced_count < DISPLACED) displaced[displaced_count++] = stale;
+    /* Another private descriptor's, which a call that we cannot see has closed: the number is not its image's any more.
+     */
+    uint32_t former = entry_kind(stale) == ENTRY_PRIVATE ? entry_image(stale) : 0;
+    if (former && former != image && image_at(former)->lock.descriptor == descriptor)
+        image_at(former)->lock.descriptor = -1;
+    return true;
 }
 
 static unsigned hex_digit(char digit)
@@ -381,8 +386,8 @@ static bool enter_as(pid_t self, sys_signals *before)
     sys_sigmask(SIG_BLOCK, &all, before);
     struct section *page = section_page();
     if (atomic_load_explicit(&page->thread, memory_order_relaxed) == self) {
-        section_depth++; /* a fork handler that runs between ours */
-        return true;
+        section_depth++; /* a fork handler that runs between ours, or dup2 between track_freeze and track_thaw */
+        return is_own_process(page, self);
     }
     for (unsigned spins = 0;; spins++) {
         pid_t owner = 0;
@@ -1178,7 +1183,10 @@ bool track_freeze(int descriptor, sys_signals *before)
 {
     if (__libc_single_threaded || descriptor < descriptor_lowest()) return false;
     enter(before);
-    return true;
+    /* Nobody else can get a number that is in use; and to close what has it may take long. */
+    if (sys_fcntl(descriptor, F_GETFD, 0) < 0 || track_is_private(descriptor)) return true;
+    leave(before);
+    return false;
 }
 
 void track_thaw(const sys_signals *before)

@@ -61,6 +61,24 @@ in_the_midst() {
     assert_output ""
 }
 
+@test "a vfork child of a program with threads copies to high numbers, and onto a private descriptor's" {
+    run wrapped timeout 20 "$HELPERS/same_numbers" vforked disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "an open does not wait for another thread's dup2, which waits for what it closes" {
+    run wrapped timeout 20 "$HELPERS/same_numbers" slow disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "an image's private descriptor is closed unseen, and another's gets its number" {
+    run wrapped timeout 20 "$HELPERS/same_numbers" taken disk.img
+    assert_success
+    assert_output ""
+}
+
 @test "two threads copy an image to the same numbers" {
     run wrapped timeout 60 "$HELPERS/same_numbers" shared disk.img
     assert_success
