@@ -79,7 +79,7 @@ class Bench:
     def calls(self, *sides: Side, batch_ns: float = 2e6, batches: int = 60) -> list[Samples]:
         if self.quick:
             return calls_in_turn(sides, self.locks, batches // 4, 2, batch_ns / 2)
-        return calls_in_turn(sides, self.locks, batches, 5, batch_ns)
+        return calls_in_turn(sides, self.locks, batches, 9, batch_ns)
 
     def programs(self, words: Sequence[str], times: int, prepare: Callable[[], None] = lambda: None,
                  input_path: str = os.devnull, locked: str = "") -> list[Samples]:
@@ -326,7 +326,7 @@ def remove_tree(bench: Bench) -> Iterator[Row]:
                 with open(f"{tree}/{directory}/{number}.o", "wb") as file:
                     file.write(b"small\n")
 
-    subject, floor = bench.programs(["rm", "-rf", tree], 9, prepare)
+    subject, floor = bench.programs(["rm", "-rf", tree], 25, prepare)
     yield Row("rm", "rm -rf of 20,000 small files under the guard", MS, subject, floor, 1.25)
 
 
