@@ -10,7 +10,11 @@ BEGIN, END = "<!-- bench -->", "<!-- end of bench -->"
 
 
 def figure(row: dict) -> str:
-    return f"{row['value']:.0f} KiB" if row["kind"] == "difference" else f"{row['value']:.2f}x"
+    if row["kind"] == "difference":
+        return f"{row['value']:.0f} KiB"
+    # 1.054 is over 1.05, and has to look so.
+    decimals = 3 if row["verdict"] == "over" else 2
+    return f"{row['value']:.{decimals}f}x"
 
 
 def limit(row: dict) -> str:
