@@ -109,7 +109,7 @@ static void image_by_hand(char **arguments, bool writing, enum extent extent)
     int image = (int)must(sys_openat(AT_FDCWD, arguments[0], flags, 0), arguments[0]);
     /* In a crowd each process needs a slot of its own. */
     static long slot = -1;
-    if (slot < 0) slot = by_hand_free_slot(arguments[1], atol(arguments[2]) + crowd_index);
+    if (slot < 0) slot = must(by_hand_free_slot(arguments[1], atol(arguments[2]) + crowd_index), "a free slot");
     int lock = (int)must(by_hand_lock(image, arguments[1], writing, slot, record, extent), arguments[1]);
     sys_close(image);
     sys_close(lock);

@@ -139,8 +139,8 @@ bool track_move_private(int descriptor);
 
 /* Before a call that takes a number, whatever it is: where another thread may be about to give it to a private
  * descriptor, which then would be closed, and written to as a lock file as the program's, none is made until
- * track_thaw. The only real call that is made in the section: dup2(2) onto a high number, with threads.  False: that
- * cannot be. */
+ * track_thaw. The only real call that is made in the section: dup2(2) onto a high number that nobody has, with threads;
+ * so it closes nothing.  False: that cannot be. */
 bool track_freeze(int descriptor, sys_signals *before);
 void track_thaw(const sys_signals *before);
 

@@ -16,6 +16,13 @@ in_the_midst() {
     assert_output ""
 }
 
+# same_numbers CASE: threads and vfork children use the same numbers.
+same_numbers() {
+    run wrapped timeout 60 "$HELPERS/same_numbers" "$1" disk.img
+    assert_success
+    assert_output ""
+}
+
 @test "sixteen threads open, copy and close one image while another thread forks" {
     run wrapped timeout 20 "$HELPERS/threads" disk.img 2
     assert_success
@@ -56,33 +63,23 @@ in_the_midst() {
 }
 
 @test "another thread takes the number that a private descriptor is about to have" {
-    run wrapped timeout 60 "$HELPERS/same_numbers" stolen disk.img
-    assert_success
-    assert_output ""
+    same_numbers stolen
 }
 
 @test "a vfork child of a program with threads copies to high numbers, and onto a private descriptor's" {
-    run wrapped timeout 20 "$HELPERS/same_numbers" vforked disk.img
-    assert_success
-    assert_output ""
+    same_numbers vforked
 }
 
 @test "an open does not wait for another thread's dup2, which waits for what it closes" {
-    run wrapped timeout 20 "$HELPERS/same_numbers" slow disk.img
-    assert_success
-    assert_output ""
+    same_numbers slow
 }
 
 @test "an image's private descriptor is closed unseen, and another's gets its number" {
-    run wrapped timeout 20 "$HELPERS/same_numbers" taken disk.img
-    assert_success
-    assert_output ""
+    same_numbers taken
 }
 
 @test "two threads copy an image to the same numbers" {
-    run wrapped timeout 60 "$HELPERS/same_numbers" shared disk.img
-    assert_success
-    assert_output ""
+    same_numbers shared
 }
 
 @test "another thread gets the number of an image that is being closed, for the image, and closes that" {

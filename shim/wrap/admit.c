@@ -147,6 +147,7 @@ static int lock_open_image(const struct settings *settings, const struct open_ca
         ssize_t length = realpath_of_descriptor(descriptor, path, &deleted);
         if (length == -ENOENT && call->path) length = realpath_of_name(call->directory, call->path, true, path);
         if (length < 0) return path_problem(settings, call, length);
+        /* The first letter tells nearly all of them, for less than the call. */
         bool nameless = (!path[1] || path[1] == 'm') && realpath_of_nameless(path, status, path) > 0;
         if (deleted && !last_attempt && !nameless) return ESTALE;
         struct claim claim = {.settings = settings,

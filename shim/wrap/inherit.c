@@ -88,28 +88,38 @@ static bool path_from_lock(const struct stat *status, char *path)
     return false;
 }
 
-/* Without /proc. */
-static void adopt_image_by_lock(int descriptor)
+/* Judges an inherited image as an open by this path, NULL where none is known, would be.  There is no open that could
+ * be refused: the program is. */
+static void adopt_open(int descriptor, int flags, const char *path)
 {
-    struct stat status;
-    char path[PATH_MAX];
-    if (track_is_private(descriptor) || sys_fstat(descriptor, &status) < 0 || !image_possible(&status)) return;
-    int flags = sys_fcntl(descriptor, F_GETFL, 0);
-    if (flags < 0 || flags & O_PATH) return;
-    const struct open_call call = {.directory = AT_FDCWD,
-                                   .path = path_from_lock(&status, path) ? path : NULL,
-                                   .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC)};
+    const struct open_call call = {
+        .directory = AT_FDCWD, .path = path, .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC)};
     if (admit_descriptor(&call, descriptor) < 0) _exit(125);
+}
+
+/* May it be an image of the program's?  Then *flags are its status flags. */
+static bool is_adoptable(int descriptor, struct stat *status, int *flags)
+{
+    if (track_is_private(descriptor) || sys_fstat(descriptor, status) < 0 || !image_possible(status)) return false;
+    *flags = sys_fcntl(descriptor, F_GETFL, 0);
+    return *flags >= 0 && !(*flags & O_PATH);
 }
 
 static void adopt_image(int descriptor)
 {
     struct stat status;
-    if (track_is_private(descriptor) || sys_fstat(descriptor, &status) < 0 || !image_possible(&status)) return;
-    int flags = sys_fcntl(descriptor, F_GETFL, 0);
-    if (flags < 0 || flags & O_PATH) return;
-    const struct open_call call = {.directory = AT_FDCWD, .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC)};
-    if (admit_descriptor(&call, descriptor) < 0) _exit(125);
+    int flags;
+    if (is_adoptable(descriptor, &status, &flags)) adopt_open(descriptor, flags, NULL);
+}
+
+/* The same without /proc. */
+static void adopt_image_by_lock(int descriptor)
+{
+    struct stat status;
+    int flags;
+    char path[PATH_MAX];
+    if (is_adoptable(descriptor, &status, &flags))
+        adopt_open(descriptor, flags, path_from_lock(&status, path) ? path : NULL);
 }
 
 static void each_descriptor(int directory, void (*act)(int descriptor))
