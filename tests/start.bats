@@ -285,7 +285,9 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
 
 @test "a symbol's next definition is the one that dlsym finds, in small programs and large, beside other preloads" {
     local program other
-    for program in /usr/bin/true "$(command -v qemu-img)" "$(command -v qemu-system-x86_64)" /bin/bash; do
+    # python3 is linked for fixed addresses.
+    for program in /usr/bin/true "$(command -v qemu-img)" "$(command -v qemu-system-x86_64)" /bin/bash \
+        /usr/bin/python3; do
         for other in '' "$HELPERS/chosen" libeatmydata.so libfaketime.so.1 libfakeroot-sysv.so; do
             case $other in
             '') ;;
@@ -296,6 +298,16 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
             assert_line --index 0 'all the same, 0 missing'
         done
     done
+}
+
+@test "symbols are found in a program that the dynamic linker gets as an argument" {
+    run timeout 20 env "LD_PRELOAD=$HELPERS/lookup" /lib64/ld-linux-x86-64.so.2 /usr/bin/true
+    # Older ones leave the program's headers to be guessed, and dlsym is asked.
+    assert_output --regexp '^(all the same, 0 missing|the libraries cannot be listed)$'
+    hold disk.img write
+    run timeout 20 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/cli_open" disk.img
+    assert_failure
+    assert_output --partial 'disk.img: cannot open for writing: locked'
 }
 
 @test "libraries that could not be mapped as high as they were linked for are searched, too" {
