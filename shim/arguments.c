@@ -80,7 +80,7 @@ static bool is_image_option(const char *word)
     const char *at = strstr(word, json);
     if (!at) return false;
     at += strlen(json);
-    at += strspn(at, " \t\n:");
+    while (*at == ' ' || *at == '\t' || *at == '\n' || *at == ':') at++;
     return is_on(at + (*at == '"'));
 }
 

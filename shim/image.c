@@ -372,13 +372,17 @@ static int row_by_extension(const char *path, size_t length)
 
 /* A sparse bundle is a directory; what gets opened are its bands, which have no extension, and a number in hexadecimal
  * for a name. */
-static bool in_sparse_bundle(const char *path)
+static bool in_sparse_bundle(const char *path, size_t path_length)
 {
     static const char directory[] = ".sparsebundle/bands";
-    const char *slash = strrchr(path, '/');
+    const char *slash = memrchr(path, '/', path_length);
     size_t length = sizeof directory - 1;
-    return slash && slash - path > (ptrdiff_t)length && memcmp(slash - length, directory, length) == 0 && slash[1] &&
-           !slash[1 + strspn(slash + 1, "0123456789abcdefABCDEF")];
+    if (!slash || slash - path <= (ptrdiff_t)length || memcmp(slash - length, directory, length) != 0) return false;
+    const char *digit = slash + 1;
+    while ((*digit >= '0' && *digit <= '9') ||
+           (extension_byte((unsigned char)*digit) >= 'a' && extension_byte((unsigned char)*digit) <= 'f'))
+        digit++;
+    return digit > slash + 1 && *digit == '\0';
 }
 
 /* Asked of every file that is opened: most are told by the last two letters, for a third of what the rest takes. */
@@ -393,7 +397,7 @@ const char *image_by_extension(const char *path)
     if (length >= 2 && !may_end_image((const unsigned char *)path + length)) return NULL;
     int row = row_by_extension(path, length);
     if (row >= 0 && !(formats[row].where == SIZED && formats[row].length == 0)) return formats[row].name;
-    return row == NO_EXTENSION && in_sparse_bundle(path) ? "sparsebundle band" : NULL;
+    return row == NO_EXTENSION && in_sparse_bundle(path, length) ? "sparsebundle band" : NULL;
 }
 
 /* The length bytes at offset, or NULL when they cannot be had.  Moves the window. */

@@ -95,10 +95,12 @@ void lock_path(const char *directory, const struct lock_name *name, char *path)
     const size_t hex = sizeof name->hex - 1;
     size_t length = strlen(directory);
     while (length > 0 && directory[length - 1] == '/') length--;
-    char *at = mempcpy(path, directory, length);
-    at = mempcpy(at, prefix, sizeof prefix - 1);
-    at = mempcpy(at, name->hex, hex);
-    memcpy(at, suffix, sizeof suffix);
+    memcpy(path, directory, length);
+    path += length;
+    memcpy(path, prefix, sizeof prefix - 1);
+    path += sizeof prefix - 1;
+    memcpy(path, name->hex, hex);
+    memcpy(path + hex, suffix, sizeof suffix);
 }
 
 /* ---- the lock file -------------------------------------------------------------------------------------- */

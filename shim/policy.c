@@ -92,7 +92,7 @@ static bool choose_several(const struct choice *choices, const char *value, unsi
 {
     *chosen = 0;
     for (const char *at = value;; at++) {
-        const char *end = strchrnul(at, ',');
+        const char *end = at + strcspn(at, ",");
         int one;
         if (!choose(choices, at, (size_t)(end - at), &one)) return false;
         *chosen |= 1u << one;
@@ -123,7 +123,7 @@ static bool parse_log(const char *value, struct settings *settings)
             settings->log_file = at;
             return true;
         }
-        const char *end = strchrnul(at, ',');
+        const char *end = at + strcspn(at, ",");
         size_t length = (size_t)(end - at);
         int level;
         if (!level_given && choose(levels, at, length, &level)) {

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/single_threaded.h>
 
@@ -427,13 +426,13 @@ static void leave(const sys_signals *before)
 /* Around fork(3) the section is held, so that the child's copy of the table is whole. */
 static struct {
     bool entered;
-    pthread_t thread; /* two threads may fork at once, one before and one after the first image */
+    int *thread; /* its errno.  Two threads may fork at once, one before and one after the first image */
     sys_signals signals;
 } forking;
 
 static bool this_thread_is_forking(void)
 {
-    return forking.entered && pthread_equal(forking.thread, pthread_self());
+    return forking.entered && forking.thread == &errno;
 }
 
 static void before_fork(void)
@@ -444,7 +443,7 @@ static void before_fork(void)
     if (!atomic_load(&section) && __libc_single_threaded) return;
     enter(&before);
     forking.entered = true;
-    forking.thread = pthread_self();
+    forking.thread = &errno;
     forking.signals = before;
 }
 

@@ -182,6 +182,13 @@ deleted() {
     if [ $((with - bare)) -gt 640 ]; then fail "$((with - bare)) system calls added to 200 deletions"; fi
 }
 
+@test "the symbols that the dynamic linker looks up for the library" {
+    [ ! -e "$TOP/build/openssl-shared" ] || skip "built with OPENSSL=shared"
+    local symbols
+    symbols=$(readelf -rW "$SHIM" | grep -cE 'R_[A-Z0-9_]+_(GLOB_DAT|JUMP_SLOT?) ')
+    if [ "$symbols" -eq 0 ] || [ "$symbols" -gt 28 ]; then fail "$symbols symbols, where at most 28 are expected"; fi
+}
+
 @test "the instructions of an open and close where names alone decide" {
     SETTINGS=(IMGLOCK_MAGIC=off)
     assert_instructions_at_most 130 open notes.txt

@@ -102,6 +102,12 @@ END
     assert_output libc.so.6
 }
 
+@test "the library has no destructor" {
+    run readelf -d "$SHIM"
+    assert_output --partial INIT_ARRAY
+    refute_output --partial FINI
+}
+
 @test "the library calls none of the functions that it wraps from inside" {
     # What it needs from libc by name would come back to its own wrappers.
     run comm -12 <(exports) <(nm -D --undefined-only "$SHIM" | awk '{ sub(/@.*/, "", $2); print $2 }' | sort -u)

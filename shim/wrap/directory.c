@@ -19,13 +19,13 @@ static bool lists_descriptors(DIR *directory)
     char link[32];
     char path[64];
     uint64_t process;
-    realpath_descriptor_link(dirfd(directory), link);
+    realpath_descriptor_link(REAL(dirfd)(directory), link);
     ssize_t length = sys_readlinkat(AT_FDCWD, link, path, sizeof path - 1);
     if (length < 0) return false;
     path[length] = '\0';
     const char *at = path + sizeof "/proc/" - 1;
     if (strncmp(path, "/proc/", sizeof "/proc/" - 1) != 0 || !text_parse_number(&at, &process)) return false;
-    const char *last = strrchr(path, '/');
+    const char *last = memrchr(path, '/', (size_t)length);
     return process == (uint64_t)sys_getpid() && (strcmp(last, "/fd") == 0 || strcmp(last, "/fdinfo") == 0);
 }
 

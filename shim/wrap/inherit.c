@@ -94,7 +94,7 @@ static void adopt_open(int descriptor, int flags, const char *path)
 {
     const struct open_call call = {
         .directory = AT_FDCWD, .path = path, .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC)};
-    if (admit_descriptor(&call, descriptor) < 0) _exit(125);
+    if (admit_descriptor(&call, descriptor) < 0) sys_exit(125);
 }
 
 /* May it be an image of the program's?  Then *flags are its status flags. */

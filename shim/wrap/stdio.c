@@ -44,7 +44,7 @@ static int flags_of_mode(const char *mode)
 static int descriptor_of(FILE *stream)
 {
     int saved = errno;
-    int descriptor = fileno_unlocked(stream);
+    int descriptor = REAL(fileno_unlocked)(stream);
     errno = saved;
     return descriptor;
 }
@@ -65,8 +65,8 @@ static FILE *fopen_for_reading(fopen_function *real, const struct open_call *cal
     struct open_call read = *call;
     read.flags = (call->flags & ~O_ACCMODE) | O_RDONLY;
     FILE *stream = real(call->path, reading);
-    if (!stream || admit_descriptor(&read, fileno_unlocked(stream)) == 0) {
-        if (stream) admit_tell_degraded(call, fileno_unlocked(stream), why);
+    if (!stream || admit_descriptor(&read, REAL(fileno_unlocked)(stream)) == 0) {
+        if (stream) admit_tell_degraded(call, REAL(fileno_unlocked)(stream), why);
         return stream;
     }
     why = errno;
@@ -88,7 +88,7 @@ static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
             if (stream) errno = saved;
             return stream;
         }
-        if (admit_descriptor(&call, fileno_unlocked(stream)) < 0) {
+        if (admit_descriptor(&call, REAL(fileno_unlocked)(stream)) < 0) {
             saved = errno;
             REAL(fclose)(stream);
             errno = saved;
@@ -104,7 +104,7 @@ static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
         errno = saved;
         stream = real(path, mode);
         saved = errno;
-        if (admit_behind(&call, &admission, stream ? fileno_unlocked(stream) : -1) < 0) {
+        if (admit_behind(&call, &admission, stream ? REAL(fileno_unlocked)(stream) : -1) < 0) {
             saved = errno;
             REAL(fclose)(stream);
             stream = NULL;
@@ -154,7 +154,8 @@ static FILE *freopen_by(freopen_function *real, const char *path, const char *mo
      * cannot be opened, and the empty path never can. */
     FILE *result = real(refused < 0 ? "" : path, mode, stream);
     saved = refused < 0 ? why : errno;
-    if (flags != -1 && refused == 0 && admit_behind(&call, &admission, result ? fileno_unlocked(result) : -1) < 0) {
+    if (flags != -1 && refused == 0 &&
+        admit_behind(&call, &admission, result ? REAL(fileno_unlocked)(result) : -1) < 0) {
         saved = errno;
         REAL(fclose)(result);
         result = NULL;
