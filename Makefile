@@ -70,8 +70,11 @@ $(BUILD)/make_formats: shim/make_formats.c shim/formats.def shim/extension.h
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) -std=gnu11 $(WARNINGS) -O1 -o $@ $<
 
-$(BUILD)/formats_index.h: $(BUILD)/make_formats
+$(BUILD)/formats_index.h: $(BUILD)/make_formats $(BUILD)/look_index.h
 	$< > $@.new
+	mv $@.new $@
+$(BUILD)/look_index.h: $(BUILD)/make_formats
+	$< look > $@.new
 	mv $@.new $@
 
 -include $(shim_objects:.o=.d) $(cli_objects:.o=.d)

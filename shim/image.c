@@ -309,11 +309,6 @@ static inline bool check(enum row row, const struct probe *probe)
 #include "formats_index.h"
 
 /* All SIZED rows look for sizes within these bounds. */
-static bool floppy_sized(const struct probe *probe)
-{
-    return probe->size >= 143360 && probe->size <= 822400;
-}
-
 enum { OTHER_EXTENSION = -1, NO_EXTENSION = -2 };
 
 static int row_of(uint64_t packed, size_t length)
@@ -437,7 +432,7 @@ static const char *match_head(struct probe *probe)
     for (const uint8_t *row = rows_by_first_byte + first_byte_rows[probe->head[0]]; *row != FORMATS; row++)
         if (formats[*row].bytes[1] == (char)probe->head[1] && row_matches(*row, probe)) return formats[*row].name;
     /* One byte at each offset first: this is what every file that is no image costs. */
-    if (any_further_in(probe->head))
+    if (look_further_in(probe->head))
         for (size_t i = 0; i < sizeof rows_further_in / sizeof *rows_further_in; i++)
             if (probe->head[rows_further_in[i].offset] == rows_further_in[i].byte &&
                 row_matches(rows_further_in[i].row, probe))
@@ -459,29 +454,23 @@ static bool zero_start(const struct probe *probe)
     return head[0] == 0 && memcmp(head, head + 1, SECTOR - 1) == 0;
 }
 
-/* The time of day to within some hundred looks: asking the kernel each time would be a call more. */
-static _Atomic time_t recently;
-static _Atomic unsigned looks;
+_Atomic time_t look_time;
+_Atomic unsigned look_count;
 
-static void look_at_clock(void)
+void look_at_clock(void)
 {
     struct timespec now;
-    if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0) recently = now.tv_sec;
+    if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0) look_time = now.tv_sec;
 }
 
-/* The rule of relatime, relatime_need_update() in fs/inode.c.  With noatime or strictatime mounts the answer is wrong;
- * it then costs two calls, or a time stamp that every reader moves. */
-bool look_moves_access_time(const struct stat *status)
+static bool is_later(const struct timespec *time, const struct timespec *other)
 {
-    if (status->st_atim.tv_sec < status->st_mtim.tv_sec || status->st_atim.tv_sec < status->st_ctim.tv_sec) return true;
-    if (status->st_atim.tv_sec == status->st_mtim.tv_sec && status->st_atim.tv_nsec <= status->st_mtim.tv_nsec)
-        return true;
-    if (status->st_atim.tv_sec == status->st_ctim.tv_sec && status->st_atim.tv_nsec <= status->st_ctim.tv_nsec)
-        return true;
-    unsigned look = atomic_load_explicit(&looks, memory_order_relaxed);
-    atomic_store_explicit(&looks, look + 1, memory_order_relaxed);
-    if (look % 256 == 255 || !recently) look_at_clock();
-    return recently - status->st_atim.tv_sec >= 24 * 3600;
+    return time->tv_sec > other->tv_sec || (time->tv_sec == other->tv_sec && time->tv_nsec > other->tv_nsec);
+}
+
+bool look_has_been_read(const struct stat *status)
+{
+    return is_later(&status->st_atim, &status->st_mtim) && is_later(&status->st_atim, &status->st_ctim);
 }
 
 bool look_at_block_device(struct probe *probe)
@@ -502,7 +491,7 @@ const char *look_match(const char *path, struct probe *probe)
     if (probe->length < HEAD_SIZE) memset(probe->head + probe->length, 0, HEAD_SIZE - probe->length);
     const char *name = match_head(probe);
     if (!name && zero_start(probe)) name = match_rows(rows_behind_zeros, probe);
-    if (!name && floppy_sized(probe)) name = match_rows(rows_by_size, probe);
+    if (!name && look_is_floppy_size(probe->size)) name = match_rows(rows_by_size, probe);
     return name;
 }
 

@@ -41,7 +41,7 @@ static inline bool image_may_be_read(int descriptor, const struct stat *status)
     if (status->st_size < SMALLEST_IMAGE) return false;
     /* proc, sysfs and their kin have no device and no blocks.  So have sparse files on tmpfs or btrfs; statfs tells
      * them apart, and is rarely needed. */
-    if (major(status->st_dev) != 0 || status->st_blocks != 0) return true;
+    if (status->st_blocks != 0 || major(status->st_dev) != 0) return true;
     return image_may_be_read_without_blocks(descriptor);
 }
 

@@ -1,5 +1,6 @@
-/* make_formats.c: lays out build/formats_index.h from formats.def.  Runs while building; not part of the
- * library.  Exits 1, and says why, when the table contradicts itself. */
+/* make_formats.c: lays out build/formats_index.h from formats.def, and with an argument build/look_index.h, for what is
+ * asked of every file.  Runs while building; not part of the library.  Exits 1, and says why, when the table
+ * contradicts itself. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +106,11 @@ static void print_list(const char *name, bool (*belongs)(unsigned row))
     printf("%u};\n", (unsigned)FORMATS);
 }
 
+static bool starts_file(unsigned row)
+{
+    return formats[row].where == HEAD && formats[row].offset == 0;
+}
+
 static bool further_in(unsigned row)
 {
     return formats[row].where == HEAD && formats[row].offset != 0;
@@ -115,28 +121,62 @@ static bool without_bytes(unsigned row)
     return further_in(row) && formats[row].length == 0;
 }
 
-/* The rows whose bytes lie further in, and a function that tells whether any of them may match: one table has for each
- * value of a byte the offsets, as bits, at which some row begins with it. */
 static void print_rows_further_in(void)
 {
-    unsigned offsets[32], count = 0;
-    uint32_t masks[256] = {0};
     printf("static const struct { uint16_t offset; uint8_t byte, row; } rows_further_in[] = {");
+    for (unsigned row = 0; row < FORMATS; row++)
+        if (further_in(row) && formats[row].length)
+            printf("{%u, %u, %u}, ", formats[row].offset, (unsigned char)formats[row].bytes[0], row);
+    printf("};\n");
+}
+
+/* Which offsets there are further in, and for each value of a byte those, as bits, at which some row begins with it. */
+static unsigned find_offsets(unsigned offsets[32], uint32_t masks[256])
+{
+    unsigned count = 0;
     for (unsigned row = 0; row < FORMATS; row++) {
         if (!further_in(row) || !formats[row].length) continue;
         unsigned at = 0;
-        unsigned char byte = (unsigned char)formats[row].bytes[0];
         while (at < count && offsets[at] != formats[row].offset) at++;
         if (at == 32) die("too many offsets", formats[row].name);
         if (at == count) offsets[count++] = (unsigned)formats[row].offset;
-        masks[byte] |= (uint32_t)1 << at;
-        printf("{%u, %u, %u}, ", (unsigned)formats[row].offset, byte, row);
+        masks[(unsigned char)formats[row].bytes[0]] |= (uint32_t)1 << at;
     }
-    printf("};\nstatic const uint32_t offsets_of_byte[256] = {");
+    return count;
+}
+
+static void print_offsets(void)
+{
+    unsigned offsets[32];
+    uint32_t masks[256] = {0};
+    find_offsets(offsets, masks);
+    printf("const uint32_t look_offsets[256] = {");
     for (unsigned byte = 0; byte < 256; byte++) printf("%uu, ", masks[byte]);
-    printf("};\nstatic inline uint32_t any_further_in(const unsigned char *head)\n{\n    uint32_t any = 0;\n");
+    printf("};\n");
+}
+
+/* For each first byte the second ones of rows that start the file, by their last six bits. */
+static void print_beginnings(void)
+{
+    uint64_t seconds[256] = {0};
+    for (unsigned row = 0; row < FORMATS; row++)
+        if (starts_file(row))
+            seconds[(unsigned char)formats[row].bytes[0]] |= UINT64_C(1) << (formats[row].bytes[1] & 63);
+    printf("const uint64_t look_beginnings[256] = {");
+    for (unsigned byte = 0; byte < 256; byte++) printf("UINT64_C(0x%llx), ", (unsigned long long)seconds[byte]);
+    printf("};\n");
+}
+
+/* Of each offset at which rows look for bytes: is the first of them there? */
+static void print_look(void)
+{
+    unsigned offsets[32];
+    uint32_t masks[256] = {0};
+    unsigned count = find_offsets(offsets, masks);
+    printf("/* Made by make_formats.c from formats.def. */\n");
+    printf("static inline uint32_t look_further_in(const unsigned char *head)\n{\n    uint32_t any = 0;\n");
     for (unsigned at = 0; at < count; at++)
-        printf("    any |= offsets_of_byte[head[%u]] & %uu;\n", offsets[at], (uint32_t)1 << at);
+        printf("    any |= look_offsets[head[%u]] & %uu;\n", offsets[at], (uint32_t)1 << at);
     printf("    return any;\n}\n");
 }
 
@@ -145,7 +185,10 @@ static void print_rows_without_bytes(void)
 {
     printf("static inline int row_without_bytes(const struct probe *probe)\n{\n");
     for (unsigned row = 0; row < FORMATS; row++)
-        if (without_bytes(row)) printf("    if (%s(probe)) return %u;\n", formats[row].check, row);
+        if (without_bytes(row)) {
+            if (strcmp(formats[row].check, "d88_header") != 0) die("look.h has to ask for it", formats[row].name);
+            printf("    if (%s(probe)) return %u;\n", formats[row].check, row);
+        }
     printf("    return -1;\n}\n");
 }
 
@@ -195,10 +238,15 @@ static void print_endings(const struct extension *slots)
     printf("};\n");
 }
 
-int main(void)
+int main(int arguments, char **values)
 {
+    (void)values;
     static struct extension slots[EXTENSION_SLOTS];
     check_rows();
+    if (arguments > 1) {
+        print_look();
+        return 0;
+    }
     collect_extensions();
     uint64_t multiplier = find_multiplier(slots);
     printf("/* Made by make_formats.c from formats.def. */\n");
@@ -218,7 +266,7 @@ int main(void)
     for (unsigned byte = 0; byte < 256; byte++) {
         unsigned first = at;
         for (unsigned row = 0; row < FORMATS; row++) {
-            if (formats[row].where != HEAD || formats[row].offset != 0) continue;
+            if (!starts_file(row)) continue;
             if ((unsigned char)formats[row].bytes[0] != byte) continue;
             printf("%u, ", row);
             at++;
@@ -235,6 +283,8 @@ int main(void)
     }
     printf("};\n");
     print_rows_further_in();
+    print_offsets();
+    print_beginnings();
     print_rows_without_bytes();
     print_rows_behind_zeros();
     print_list("rows_by_size", by_size);

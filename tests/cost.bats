@@ -196,7 +196,7 @@ deleted() {
 
 @test "the instructions of a look at a header" {
     SETTINGS=()
-    assert_instructions_at_most 405 open notes.txt
+    assert_instructions_at_most 320 open notes.txt
 }
 
 @test "the instructions of dup and close, and of fcntl" {

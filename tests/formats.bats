@@ -721,6 +721,20 @@ TYPES
     done
 }
 
+@test "d88 and d64 where no other byte makes anybody look" {
+    # Zeros begin what many rows look for further in.
+    head -c 174848 /dev/zero | tr '\0' '\345' >a
+    unrecognised a
+    put a 91392 '\022\001A'
+    recognised d64 a
+    # 1261744 is 0x1340b0, and no floppy's size.
+    head -c 1261744 /dev/zero | tr '\0' '\345' >b
+    put b 16 '\0\0\0\0\0\0\0\0\0\0\0\040'
+    unrecognised b
+    put b 28 '\0260\0100\023\0\0240\2\0\0'
+    recognised d88 b
+}
+
 # ---- archives and forensics ------------------------------------------------------------------------------------------
 
 @test "wimcapture: wim, esd, and the one for pipes" {

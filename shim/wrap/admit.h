@@ -67,12 +67,11 @@ static inline bool admit_is_clear_by_name(const char *path, int descriptor)
 
 /* Where the content is looked at as well: a second way to the same answer, since the way of the images costs every
  * other file a tenth more (look.h). */
-static inline __attribute__((always_inline)) bool admit_is_clear(const char *path, int directory, int flags,
-                                                                 int descriptor)
+static inline __attribute__((always_inline)) bool admit_is_clear(const struct settings *settings, const char *path,
+                                                                 int directory, int flags, int descriptor)
 {
     if (descriptor < 0) return true;
     track_opened(descriptor);
-    const struct settings *settings = policy_settings();
     struct stat status;
     if (settings->images || (flags & O_ACCMODE) == O_WRONLY || image_by_extension(path)) return false;
     if (sys_fstat(descriptor, &status) < 0) return false;

@@ -16,9 +16,8 @@
 
 extern int __close(int descriptor);
 
-int close_by(int (*real)(int), int descriptor)
+int close_tracked(int (*real)(int), int descriptor)
 {
-    if (__builtin_expect(track_entry(descriptor) == 0, 1)) return real(descriptor);
     /* One of ours: for the program that number is not open, and libc says so. */
     if (track_is_private(descriptor)) return real(-1);
     struct release release;

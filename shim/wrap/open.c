@@ -73,17 +73,21 @@ static __attribute__((noinline)) int openat_by_name(const void *real, int direct
 }
 
 /* One whose content is looked at.  The bytes take 2 KiB of the stack. */
-static __attribute__((noinline)) int open_and_look(const void *real, const char *path, int flags)
+static __attribute__((noinline)) int open_and_look(const struct settings *settings, const void *real, const char *path,
+                                                   int flags)
 {
     int descriptor = ((open_function *)real)(path, flags);
-    return admit_is_clear(path, AT_FDCWD, flags, descriptor) ? descriptor : go_on(real, path, flags, 0, descriptor);
+    return admit_is_clear(settings, path, AT_FDCWD, flags, descriptor) ? descriptor
+                                                                       : go_on(real, path, flags, 0, descriptor);
 }
 
-static __attribute__((noinline)) int openat_and_look(const void *real, int directory, const char *path, int flags)
+static __attribute__((noinline)) int openat_and_look(const struct settings *settings, const void *real, int directory,
+                                                     const char *path, int flags)
 {
     int descriptor = ((openat_function *)real)(directory, path, flags);
-    return admit_is_clear(path, directory, flags, descriptor) ? descriptor
-                                                              : go_on_at(real, directory, path, flags, 0, descriptor);
+    return admit_is_clear(settings, path, directory, flags, descriptor)
+               ? descriptor
+               : go_on_at(real, directory, path, flags, 0, descriptor);
 }
 
 /* One that is not simple; or the first of all, before the settings are read and the symbol is looked up. */
@@ -92,7 +96,7 @@ static __attribute__((noinline)) int open_otherwise(enum real_symbol symbol, con
     const void *real = real_symbol(symbol);
     const struct settings *settings = policy_settings();
     if (!admit_is_simple(settings, flags)) return go_on(real, path, flags, has_mode(flags) ? mode : 0, -1);
-    return admit_by_name(settings) ? open_by_name(real, path, flags) : open_and_look(real, path, flags);
+    return admit_by_name(settings) ? open_by_name(real, path, flags) : open_and_look(settings, real, path, flags);
 }
 
 static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, int directory, const char *path,
@@ -103,7 +107,7 @@ static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, i
     if (!admit_is_simple(settings, flags))
         return go_on_at(real, directory, path, flags, has_mode(flags) ? mode : 0, -1);
     return admit_by_name(settings) ? openat_by_name(real, directory, path, flags)
-                                   : openat_and_look(real, directory, path, flags);
+                                   : openat_and_look(settings, real, directory, path, flags);
 }
 
 /* Nothing but a choice of the next function, which takes over the frame: to return through one more costs as much as
@@ -114,23 +118,24 @@ static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, i
                          admit_is_simple(&policy_process, flags),                                          \
                      1)
 
-#define WRAP_OPEN(name)                                                                                             \
-    EXPORT int exported_##name(const char *path, int flags, mode_t mode) __asm__(#name);                            \
-    int exported_##name(const char *path, int flags, mode_t mode)                                                   \
-    {                                                                                                               \
-        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);                \
-        if (!IS_QUICK(real, flags)) return open_otherwise(REAL_##name, path, flags, mode);                          \
-        return admit_by_name(&policy_process) ? open_by_name(real, path, flags) : open_and_look(real, path, flags); \
+#define WRAP_OPEN(name)                                                                              \
+    EXPORT int exported_##name(const char *path, int flags, mode_t mode) __asm__(#name);             \
+    int exported_##name(const char *path, int flags, mode_t mode)                                    \
+    {                                                                                                \
+        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed); \
+        if (!IS_QUICK(real, flags)) return open_otherwise(REAL_##name, path, flags, mode);           \
+        return admit_by_name(&policy_process) ? open_by_name(real, path, flags)                      \
+                                              : open_and_look(&policy_process, real, path, flags);   \
     }
 
-#define WRAP_OPENAT(name)                                                                               \
-    EXPORT int exported_##name(int directory, const char *path, int flags, mode_t mode) __asm__(#name); \
-    int exported_##name(int directory, const char *path, int flags, mode_t mode)                        \
-    {                                                                                                   \
-        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);    \
-        if (!IS_QUICK(real, flags)) return openat_otherwise(REAL_##name, directory, path, flags, mode); \
-        return admit_by_name(&policy_process) ? openat_by_name(real, directory, path, flags)            \
-                                              : openat_and_look(real, directory, path, flags);          \
+#define WRAP_OPENAT(name)                                                                                       \
+    EXPORT int exported_##name(int directory, const char *path, int flags, mode_t mode) __asm__(#name);         \
+    int exported_##name(int directory, const char *path, int flags, mode_t mode)                                \
+    {                                                                                                           \
+        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);            \
+        if (!IS_QUICK(real, flags)) return openat_otherwise(REAL_##name, directory, path, flags, mode);         \
+        return admit_by_name(&policy_process) ? openat_by_name(real, directory, path, flags)                    \
+                                              : openat_and_look(&policy_process, real, directory, path, flags); \
     }
 
 /* The fortified ones have no mode, and end the program when flags ask for one: libc is left to do that. */

@@ -8,8 +8,13 @@
 #include "../track.h"
 #include "cleanup.h"
 
-/* close by that function (close.c). */
-int close_by(int (*real)(int), int descriptor);
+/* close by that function, of a descriptor that the table knows (close.c). */
+int close_tracked(int (*real)(int), int descriptor);
+
+static inline int close_by(int (*real)(int), int descriptor)
+{
+    return __builtin_expect(track_entry(descriptor) == 0, 1) ? real(descriptor) : close_tracked(real, descriptor);
+}
 
 typedef int close_range_function(unsigned first, unsigned last, int flags);
 

@@ -118,7 +118,7 @@ EXPORT long syscall(long number, ...)
         return open_how((int)a, (const char *)b, (const struct open_how *)c, (size_t)d);
     case SYS_close:
         if (__builtin_expect(track_entry((int)a) == 0, 1)) break;
-        return close_by(raw_close, (int)a);
+        return close_tracked(raw_close, (int)a);
     case SYS_close_range:
         return close_range_around(raw_close_range, (unsigned)a, (unsigned)b, (int)c);
     case SYS_dup: {
