@@ -508,13 +508,6 @@ void lock_release(struct lock *lock)
     lock->descriptor = -1;
 }
 
-bool lock_exists(const char *directory, const struct lock_name *name)
-{
-    char path[LOCK_PATH_SIZE(directory)];
-    lock_path(directory, name, path);
-    return sys_call(SYS_faccessat, AT_FDCWD, (long)path, F_OK, 0, 0, 0) != -ENOENT;
-}
-
 int lock_open_existing(const char *directory, const struct lock_name *name, struct lock_problem *problem)
 {
     char path[LOCK_PATH_SIZE(directory)];

@@ -173,11 +173,51 @@ deleted() {
     wc -l <trace
 }
 
+# asked_for [DIRECTORY]: how many of 100 deleted names were looked for in the directory of the lock files.
+asked_for() {
+    rm -rf trace doomed
+    mkdir doomed
+    (cd doomed && for ((i = 0; i < 100; i++)); do : >"$i.o"; done)
+    (IMGLOCK_DIR=${1:-$IMGLOCK_DIR} alone strace -E LD_PRELOAD="$SHIM" -e trace=faccessat -o trace rm -rf doomed)
+    [ "$(ls -A doomed 2>/dev/null)" = "" ] || fail "not deleted: $(ls doomed)"
+    grep -c '\.qemu-.*lock' trace || true
+}
+
+@test "the guard looks for few names one by one" {
+    touch -d '1 minute ago' "$IMGLOCK_DIR"
+    [ "$(asked_for)" -le 20 ] || fail "$(asked_for) of 100"
+    # Lock files that begin with the same digits as a name's are looked for still.
+    local name
+    for name in {0..9}{0..9}{0..9} {a..f}{0..9}{0..9}; do : >"$IMGLOCK_DIR/.qemu-${name}0000000000000000000000000000000000000.lock"; done
+    touch -d '1 minute ago' "$IMGLOCK_DIR"
+    [ "$(asked_for)" -ge 27 ] || fail "$(asked_for) of 100"
+}
+
+@test "the guard looks for each name where the directory has just changed, or a server keeps its times" {
+    touch "$IMGLOCK_DIR"
+    assert_equal "$(asked_for)" 100
+    touch -d 'now + 1 hour' "$IMGLOCK_DIR"
+    assert_equal "$(asked_for)" 100
+    touch -d '1 minute ago' "$IMGLOCK_DIR"
+    [ "$(asked_for)" -le 20 ] || fail "$(asked_for) of 100"
+    [ -c /dev/fuse ] || skip "needs /dev/fuse"
+    truncate -s 8M served
+    mke2fs -q -t ext4 served
+    mkdir server
+    fuse2fs served server -o fakeroot 3>&- || skip "no mounts here"
+    touch -d '1 minute ago' server
+    local asked
+    asked=$(asked_for "$PWD/server")
+    umount server
+    assert_equal "$asked" 100
+}
+
 @test "the system calls of the guard on a name that nobody locked" {
     local bare with
+    touch -d '1 minute ago' "$IMGLOCK_DIR"
     bare=$(($(deleted 300 "$EMPTY") - $(deleted 100 "$EMPTY")))
     with=$(($(deleted 300 "$SHIM") - $(deleted 100 "$SHIM")))
-    # May the name be read; a look at the directory, and for the lock file; and at each tick of the clock one for the directory's path.
+    # May the name be read; a look at the directory, and at that of the lock files; and at each tick of the clock one for the directory's path.
     [ "$bare" -gt 0 ]
     if [ $((with - bare)) -gt 640 ]; then fail "$((with - bare)) system calls added to 200 deletions"; fi
 }

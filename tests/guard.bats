@@ -40,6 +40,53 @@ refused_all() {
     [ ! -e moved ]
 }
 
+# Deletes 100 names and held.qcow2, says so, and deletes disk.qcow2 when it is told to.
+delete_many() {
+    IMGLOCK_DIR=$IMGLOCK_DIR LD_PRELOAD=$SHIM exec /usr/bin/python3 -c '
+import os, sys
+
+def delete(image):
+    try:
+        os.unlink(image)
+        print(image, "deleted", file=sys.stderr)
+    except OSError as error:
+        print(image, os.strerror(error.errno), file=sys.stderr)
+
+for number in range(100):
+    open(f"{number}.o", "w").close()
+    os.unlink(f"{number}.o")
+delete("held.qcow2")
+print("ready", flush=True)
+sys.stdin.readline()
+delete("disk.qcow2")
+'
+}
+
+@test "an image that is locked before many names are deleted, and one that is locked for the first time meanwhile" {
+    local before deleting
+    new_image disk.qcow2 held.qcow2
+    hold held.qcow2 read
+    before=$(date -d '1 minute ago')
+    touch -d "$before" "$IMGLOCK_DIR"
+    mkfifo ready go
+    delete_many >ready <go 2>result 3>&- &
+    deleting=$!
+    HOLDERS+=("$deleting")
+    exec 5<>go
+    read -r _ <ready
+    [ ! -e "$(lock_file disk.qcow2)" ] || fail "the image has been locked before"
+    hold disk.qcow2 write
+    # What a backup does to directories that it has restored.
+    touch -d "$before" "$IMGLOCK_DIR"
+    echo >&5
+    exec 5>&-
+    wait "$deleting"
+    run cat result
+    assert_line 'held.qcow2 Device or resource busy'
+    assert_line 'disk.qcow2 Device or resource busy'
+    [ -e held.qcow2 ] && [ -e disk.qcow2 ]
+}
+
 @test "an image that another process holds is not truncated, deleted, renamed or replaced" {
     IMAGE=disk.qcow2
     new_image "$IMAGE"
