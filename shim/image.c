@@ -308,7 +308,6 @@ static inline bool check(enum row row, const struct probe *probe)
  * at for which first byte. */
 #include "formats_index.h"
 
-/* All SIZED rows look for sizes within these bounds. */
 enum { OTHER_EXTENSION = -1, NO_EXTENSION = -2 };
 
 static int row_of(uint64_t packed, size_t length)

@@ -7,8 +7,8 @@
  * stays: each new name moves it.
  *
  * A name can come in the same tick of the clock as the one before, and leave the time as it was.  So the listing counts
- * only where the directory had not changed for seconds when it was made, and on the file systems of which we know that
- * they keep the time themselves, not a server. */
+ * only where the directory had not changed for seconds when it was begun, and on the file systems of which we know that
+ * they keep the time themselves, not a server, and in less than seconds. */
 #include <dirent.h>
 #include <linux/magic.h>
 #include <sys/statfs.h>
@@ -21,12 +21,13 @@ enum {
     FILTER_BITS = 1 << 4 * DIGITS,
     ASK_FIRST = 16,    /* names one by one, before a listing */
     ASK_AGAIN = 64,    /* where the directory has just changed */
-    SECONDS_QUIET = 3, /* some file systems keep the time of change in whole seconds, FAT in two */
+    SECONDS_QUIET = 3, /* more than a tick of any clock */
     XFS_MAGIC = 0x58465342,
     ZFS_MAGIC = 0x2fc12fc1
 };
 
-/* Of this thread.  generation is odd while it changes, so that a signal handler in between leaves it alone. */
+/* Of this thread.  generation is another after each listing, which a signal handler may make while we read the last;
+ * and odd while one is made, for the parent of a vfork child that was killed. */
 static _Thread_local struct {
     volatile unsigned generation;
     unsigned asked;   /* names, since it counted last */
@@ -90,17 +91,26 @@ static long read_names(int directory)
     return size < 0 ? -1 : count;
 }
 
+/* On ext2 and its kin with inodes of 128 bytes both are whole seconds. */
+static bool is_in_seconds(const struct stat *status)
+{
+    return status->st_mtim.tv_nsec == 0 && status->st_ctim.tv_nsec == 0;
+}
+
 /* listing.counts afterwards, if it can be. */
 static void list(const char *path)
 {
     struct timespec now;
+    struct stat status;
     long count = -1;
-    int directory = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    listing.counts = false;
     listing.patient = FILTER_BITS;
+    /* The clock before the open: btrfs lists no name that came after it, and we may be held up in between. */
+    if (sys_clock(CLOCK_REALTIME_COARSE, &now) < 0) return;
+    int directory = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (directory < 0) return;
-    if (keeps_time_itself(directory) && sys_fstat(directory, &listing.directory) == 0 &&
-        sys_clock(CLOCK_REALTIME_COARSE, &now) == 0) {
-        if (now.tv_sec - listing.directory.st_mtim.tv_sec < SECONDS_QUIET)
+    if (keeps_time_itself(directory) && sys_fstat(directory, &status) == 0 && !is_in_seconds(&status)) {
+        if (now.tv_sec - status.st_mtim.tv_sec < SECONDS_QUIET)
             listing.patient = ASK_AGAIN;
         else
             count = read_names(directory);
@@ -108,7 +118,23 @@ static void list(const char *path)
     sys_close(directory);
     if (count < 0) return;
     listing.patient = ASK_FIRST + (unsigned)count / 4;
+    listing.directory = status;
     listing.counts = true;
+}
+
+/* With all signals blocked: a handler that jumps out would leave a descriptor behind. */
+static void list_undisturbed(const char *path)
+{
+    static const sys_signals all = SYS_ALL_SIGNALS;
+    sys_signals before;
+    sys_sigmask(SIG_BLOCK, &all, &before);
+    listing.generation++;
+    atomic_signal_fence(memory_order_seq_cst);
+    listing.asked = 0;
+    list(path);
+    atomic_signal_fence(memory_order_seq_cst);
+    listing.generation++;
+    sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* Does the listing say that there is no such name? */
@@ -120,12 +146,7 @@ static bool is_missing(const char *directory, const struct lock_name *name)
     if (!listing.counts && ++listing.asked <= (listing.patient ? listing.patient : ASK_FIRST)) return false;
     atomic_signal_fence(memory_order_seq_cst);
     if (!listing.counts) {
-        listing.generation++;
-        atomic_signal_fence(memory_order_seq_cst);
-        listing.asked = 0;
-        list(directory);
-        atomic_signal_fence(memory_order_seq_cst);
-        listing.generation++;
+        list_undisturbed(directory);
         return false;
     }
     if (sys_fstatat(AT_FDCWD, directory, &status, 0) < 0 || !is_unchanged(&status, &listing.directory)) {

@@ -59,6 +59,7 @@ extern const uint64_t look_beginnings[256];
 extern const uint32_t look_offsets[256];
 #include "look_index.h"
 
+/* All SIZED rows look for sizes within these bounds. */
 static inline bool look_is_floppy_size(off_t size)
 {
     return size >= 143360 && size <= 822400;

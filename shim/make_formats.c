@@ -98,6 +98,16 @@ static void check_rows(void)
     }
 }
 
+/* look.h sends a file that starts with zeros to the rows behind them, since some row wants a zero there. */
+static void check_zeros(void)
+{
+    for (unsigned row = 0; row < FORMATS; row++)
+        if (formats[row].where == HEAD && formats[row].offset > 0 && formats[row].offset < 512 && formats[row].length &&
+            formats[row].bytes[0] == '\0')
+            return;
+    die("no row has a zero in the first sector", "table");
+}
+
 static void print_list(const char *name, bool (*belongs)(unsigned row))
 {
     printf("static const uint8_t %s[] = {", name);
@@ -243,6 +253,7 @@ int main(int arguments, char **values)
     (void)values;
     static struct extension slots[EXTENSION_SLOTS];
     check_rows();
+    check_zeros();
     if (arguments > 1) {
         print_look();
         return 0;
