@@ -308,6 +308,12 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
     run timeout 20 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/cli_open" disk.img
     assert_failure
     assert_output --partial 'disk.img: cannot open for writing: locked'
+    # And in one that does not say where its headers are: dlsym is asked.
+    run timeout 20 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/without_headers"
+    assert_output --partial 'disk.img: cannot open for writing: locked'
+    release
+    run timeout 20 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/without_headers"
+    assert_success
 }
 
 @test "libraries that could not be mapped as high as they were linked for are searched, too" {

@@ -60,17 +60,21 @@ static bool is_libc(const char *path)
 }
 
 /* The dynamic linker's list of what is loaded, from where the program tells debuggers of it (DT_DEBUG, <link.h>); NULL
- * in a program that an older dynamic linker got as an argument: AT_PHDR is about that then.  To ask dladdr1 for our
- * place in the list takes a tenth of our start. */
+ * in a program that an older dynamic linker got as an argument: AT_PHDR is about that then, which has no PT_PHDR.  To
+ * ask dladdr1 for our place in the list takes a tenth of our start. */
 static const struct link_map *loaded(void)
 {
     const Elf64_Phdr *headers = (const Elf64_Phdr *)getauxval(AT_PHDR);
     const Elf64_Phdr *end = headers + (headers ? getauxval(AT_PHNUM) : 0);
     Elf64_Addr base = 0;
+    bool known = false;
     for (const Elf64_Phdr *header = headers; header < end; header++) {
         /* In this order, so that the base is known by then. */
-        if (header->p_type == PT_PHDR) base = (Elf64_Addr)headers - header->p_vaddr;
-        if (header->p_type != PT_DYNAMIC) continue;
+        if (header->p_type == PT_PHDR) {
+            base = (Elf64_Addr)headers - header->p_vaddr;
+            known = true;
+        }
+        if (header->p_type != PT_DYNAMIC || !known) continue;
         for (const Elf64_Dyn *entry = (const Elf64_Dyn *)(base + header->p_vaddr); entry->d_tag != DT_NULL; entry++)
             if (entry->d_tag == DT_DEBUG && entry->d_un.d_ptr)
                 return ((const struct r_debug *)entry->d_un.d_ptr)->r_map;
