@@ -116,7 +116,8 @@ static void list(const char *path)
             count = read_names(directory);
     }
     sys_close(directory);
-    if (count < 0) return;
+    /* A filter of more names has most bits set: the look at the directory would come on top. */
+    if (count < 0 || count > FILTER_BITS / 2) return;
     listing.patient = ASK_FIRST + (unsigned)count / 4;
     listing.directory = status;
     listing.counts = true;
