@@ -79,7 +79,8 @@ class Bench:
     def calls(self, *sides: Side, batch_ns: float = 2e6, batches: int = 60) -> list[Samples]:
         if self.quick:
             return calls_in_turn(sides, self.locks, batches // 4, 2, batch_ns / 2)
-        return calls_in_turn(sides, self.locks, batches, 9, batch_ns)
+        # Where a process's pages happen to lie makes a hundredth: many processes, with few batches each.
+        return calls_in_turn(sides, self.locks, batches // 3, 27, batch_ns)
 
     def programs(self, words: Sequence[str], times: int, prepare: Callable[[], None] = lambda: None,
                  input_path: str = os.devnull, locked: str = "") -> list[Samples]:
