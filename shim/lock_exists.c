@@ -9,7 +9,6 @@
  * A name can come in the same tick of the clock as the one before, and leave the time as it was.  So the listing counts
  * only where the directory had not changed for seconds when it was begun, and on the file systems of which we know that
  * they keep the time themselves, not a server, and in less than seconds. */
-#include <dirent.h>
 #include <linux/magic.h>
 #include <sys/statfs.h>
 

@@ -65,8 +65,8 @@ static inline bool look_is_floppy_size(off_t size)
     return size >= 143360 && size <= 822400;
 }
 
-/* Is it certainly of no format: what nearly every file is told by.  Asks for something that look_match needs, of each row
- * of the table but those behind zeros, with which others begin. */
+/* Is it certainly of no format: what nearly every file is told by.  Asks for something that look_match needs, of each
+ * row of the table but those behind zeros, with which others begin. */
 static inline bool look_shows_nothing(const struct probe *probe)
 {
     const unsigned char *head = probe->head;
