@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "cli.h"
 #include "text.h"
 
@@ -101,13 +102,12 @@ static bool examine_locks(const char *directory)
     int second = open(path, O_RDWR | O_CLOEXEC);
     int error = second < 0 ? errno : 0;
     unlink(path);
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 2};
-    if (!error && fcntl(first, F_OFD_SETLK, &range) < 0) error = errno;
-    bool refused = !error && fcntl(second, F_OFD_SETLK, &range) < 0;
-    bool rightly = refused && (errno == EAGAIN || errno == EACCES);
-    if (refused && !rightly) error = errno;
+    if (!error) error = -bytes_lock(first, F_WRLCK, LOCK_BYTE, LOCK_BYTES);
+    int refused = error ? 0 : bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES);
+    bool rightly = refused == -EAGAIN;
+    if (refused && !rightly) error = -refused;
     close(first);
-    bool free_again = rightly && fcntl(second, F_OFD_SETLK, &range) == 0;
+    bool free_again = rightly && bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES) == 0;
     if (second >= 0) close(second);
     if (error)
         report(FINDING_PROBLEM, "locks in %s: its file system gives none: %s; IMGLOCK_DIR names another directory",

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "cli.h"
 #include "holders.h"
 #include "status.h"
@@ -58,16 +59,10 @@ static void tell(const struct collection *collection, const char *what, const ch
     puts(line.bytes);
 }
 
-/* Everything in the file: bytes 0-1, and whatever else of it may be locked. */
-static struct flock whole_file(void)
-{
-    return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0};
-}
-
+/* Bytes 0-1, and whatever else of the file may be locked. */
 static bool is_locked(int descriptor)
 {
-    struct flock range = whole_file();
-    return fcntl(descriptor, F_OFD_GETLK, &range) < 0 || range.l_type != F_UNLCK;
+    return bytes_held(descriptor, F_WRLCK, 0, 0, NULL) != 0;
 }
 
 /* In a sticky directory only the file's owner, the directory's and root may unlink. */
@@ -89,10 +84,10 @@ static bool is_named(const struct collection *collection, const char *file, cons
 static enum outcome remove_locked(const struct collection *collection, const char *file, int descriptor,
                                   const struct stat *status, const char **reason)
 {
-    struct flock range = whole_file();
-    if (fcntl(descriptor, F_OFD_SETLK, &range) < 0) {
-        *reason = errno == EAGAIN || errno == EACCES ? "in use" : strerror(errno);
-        return errno == EAGAIN || errno == EACCES ? OUTCOME_KEPT : OUTCOME_FAILED;
+    int result = bytes_lock(descriptor, F_WRLCK, 0, 0);
+    if (result < 0) {
+        *reason = result == -EAGAIN ? "in use" : strerror(-result);
+        return result == -EAGAIN ? OUTCOME_KEPT : OUTCOME_FAILED;
     }
     if (!is_named(collection, file, status)) return OUTCOME_GONE;
     if (unlinkat(collection->directory, file, 0) == 0) return OUTCOME_REMOVED;
@@ -192,8 +187,8 @@ int gc_main(int argc, char **argv)
                     : lock_directory_list(settings.directory, &list);
     if (error) return complain("cannot read the lock directory %s: %s", settings.directory, strerror(error));
     for (size_t i = 0; i < list.count; i++) {
-        char file[sizeof ".qemu-.lock" + sizeof list.names->hex];
-        snprintf(file, sizeof file, ".qemu-%s.lock", list.names[i].hex);
+        char file[LOCK_FILE_LENGTH + 1];
+        lock_file_name(&list.names[i], file);
         collect(&collection, file);
     }
     printf("%s: %zu, kept: %zu, could not be removed: %zu\n", collection.dry_run ? "would be removed" : "removed",

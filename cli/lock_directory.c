@@ -7,20 +7,6 @@
 #include "cli.h"
 #include "status.h"
 
-static const char name_start[] = ".qemu-";
-static const char name_end[] = ".lock";
-enum { DIGITS = sizeof((struct lock_name *)0)->hex - 1 };
-
-bool lock_name_parse(const char *file_name, struct lock_name *name)
-{
-    if (strncmp(file_name, name_start, sizeof name_start - 1) != 0) return false;
-    const char *digits = file_name + sizeof name_start - 1;
-    if (strspn(digits, "0123456789abcdef") != DIGITS || strcmp(digits + DIGITS, name_end) != 0) return false;
-    memcpy(name->hex, digits, DIGITS);
-    name->hex[DIGITS] = '\0';
-    return true;
-}
-
 void *array_grow(void *array, size_t count, size_t *room, size_t element_size)
 {
     if (count < *room) return array;
@@ -51,7 +37,7 @@ int lock_directory_list(const char *directory, struct lock_names *list)
     const struct dirent *entry;
     struct lock_name name;
     while (errno = 0, (entry = readdir(stream))) {
-        if (!lock_name_parse(entry->d_name, &name)) continue;
+        if (!lock_file_parse(entry->d_name, &name)) continue;
         list->names = array_grow(list->names, list->count, &room, sizeof *list->names);
         list->names[list->count++] = name;
     }

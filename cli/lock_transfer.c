@@ -12,18 +12,13 @@
 #include <unistd.h>
 
 #include "blocker.h"
+#include "bytes.h"
 #include "cli.h"
 #include "message.h"
 #include "status.h"
 #include "sys.h"
 
-enum {
-    /* Who passes a lock on holds this byte of the lock file meanwhile: two at once would undo each other's steps. */
-    TRANSFER_BYTE = 3,
-    FIRST_BYTE = 1 << 0,
-    SECOND_BYTE = 1 << 1,
-    BOTH_BYTES = FIRST_BYTE | SECOND_BYTE
-};
+enum { FIRST_BYTE = 1 << 0, SECOND_BYTE = 1 << 1, BOTH_BYTES = FIRST_BYTE | SECOND_BYTE };
 
 static const struct party nobody = {.process = -1, .shares = {{.descriptor = -1}, {.descriptor = -1}}};
 
@@ -56,9 +51,9 @@ static void note_lock(const char *line, struct owned *owned)
         owned->bytes |= 1u << byte;
         owned->shared |= !exclusive;
     }
-    if (start < LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES && end >= LOCK_FAMILY_BYTE) owned->family = true;
-    if (start == end && start >= HOLDERS_SLOT_BYTE && start < HOLDERS_SLOT_BYTE + HOLDERS_SLOTS) {
-        owned->slot = (int)(start - HOLDERS_SLOT_BYTE);
+    if (start < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && end >= FAMILY_BYTE) owned->family = true;
+    if (start == end && start >= SLOT_BYTE && start < SLOT_BYTE + SLOTS) {
+        owned->slot = (int)(start - SLOT_BYTE);
         owned->writing = exclusive;
     }
 }
@@ -90,13 +85,13 @@ static unsigned bytes_of(const struct party *party, size_t lock)
 /* What others than this open file description lock in a range: F_UNLCK, F_RDLCK or F_WRLCK. */
 static short held_by_others(int descriptor, off_t start, off_t length)
 {
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
-    return fcntl(descriptor, F_OFD_GETLK, &range) < 0 ? F_WRLCK : range.l_type;
+    struct bytes_found found = {.type = F_WRLCK};
+    return bytes_held(descriptor, F_WRLCK, start, length, &found) == 0 ? F_UNLCK : found.type;
 }
 
 static bool descendants_hold(int descriptor)
 {
-    return held_by_others(descriptor, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES) != F_UNLCK;
+    return held_by_others(descriptor, FAMILY_BYTE, FAMILY_PAIRS * LOCK_BYTES) != F_UNLCK;
 }
 
 /* ---- reaching a process ------------------------------------------------------------------------------------- */
@@ -509,12 +504,13 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
         failed = open_lock(transfer, &name);
         if (failed) return failed;
     }
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = TRANSFER_BYTE, .l_len = 1};
-    if (fcntl(transfer->locks[0].descriptor, F_OFD_SETLK, &range) == 0) return 0;
-    if (errno == EAGAIN || errno == EACCES)
+    /* Two at once would undo each other's steps. */
+    int result = bytes_lock(transfer->locks[0].descriptor, F_WRLCK, TRANSFER_BYTE, 1);
+    if (result == 0) return 0;
+    if (result == -EAGAIN)
         return transfer_refuse(transfer, EXIT_FAILURE, "another imglock is passing this lock on just now");
     return transfer_refuse(transfer, STATUS_FAILED, "cannot lock the lock file: %s",
-                           errno == EBADF ? "it is read-only for this user" : strerror(errno));
+                           result == -EBADF ? "it is read-only for this user" : strerror(-result));
 }
 
 void transfer_end(struct transfer *transfer)

@@ -118,11 +118,11 @@ static void note_lock(const char *line, struct finding *finding, struct slots *s
     end = strcmp(end_text, "EOF") == 0 ? UINT64_MAX : strtoull(end_text, NULL, 10);
     if (start < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
     if (start <= LOCK_BYTE) finding->first_byte = true;
-    if (start < LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES && end >= LOCK_FAMILY_BYTE && mode > finding->family)
+    if (start < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && end >= FAMILY_BYTE && mode > finding->family)
         finding->family = mode;
-    if (start == end && start >= HOLDERS_SLOT_BYTE && start < HOLDERS_SLOT_BYTE + HOLDERS_SLOTS)
+    if (start == end && start >= SLOT_BYTE && start < SLOT_BYTE + SLOTS)
         if (slots->count < sizeof slots->numbers / sizeof *slots->numbers)
-            slots->numbers[slots->count++] = (int)(start - HOLDERS_SLOT_BYTE);
+            slots->numbers[slots->count++] = (int)(start - SLOT_BYTE);
 }
 
 /* Which locks the descriptor holds, and whether it is more than a name.  False: it is gone, or O_PATH. */

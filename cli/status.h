@@ -25,9 +25,6 @@ struct lock_names {
     size_t count;
 };
 
-/* Is this the name of a lock file?  Then *name is its digits. */
-bool lock_name_parse(const char *file_name, struct lock_name *name);
-
 /* The names in a lock directory that lock files have, in their order.  0 or an errno. */
 int lock_directory_list(const char *directory, struct lock_names *list);
 
@@ -132,7 +129,7 @@ struct usage {
     uint64_t boot;
     uint64_t pid_space;
     unsigned block; /* 1 << enum operation, each: what it forbids others */
-    char reason[HOLDERS_RECORD_SIZE];
+    char reason[RECORD_SIZE];
 };
 
 struct usage_list {

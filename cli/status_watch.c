@@ -90,7 +90,7 @@ static bool concerns(const struct watch *watch, const struct inotify_event *even
     struct lock_name name, wanted;
     if (event->mask & IN_Q_OVERFLOW) return true;
     if (event->wd != watch->directory) return true; /* an image */
-    if (!event->len || !lock_name_parse(event->name, &name)) return false;
+    if (!event->len || !lock_file_parse(event->name, &name)) return false;
     bool any = watch->question->count == 0;
     for (size_t i = 0; i < watch->question->count; i++) {
         if (watch->question->asked[i].directory) any = true;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "blocker.h"
+#include "bytes.h"
 #include "cli.h"
 #include "holders.h"
 #include "status.h"
@@ -123,12 +124,6 @@ static void close_lock(const struct question *question, int descriptor)
 
 /* ---- looking at one lock file ------------------------------------------------------------------------------- */
 
-static bool ask_range(int descriptor, short type, off_t start, off_t length, struct flock *range)
-{
-    *range = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
-    return fcntl(descriptor, F_OFD_GETLK, range) == 0 && range->l_type != F_UNLCK;
-}
-
 static void add_slot(struct looked_lock *lock, const struct holder *holder, bool doubtful)
 {
     lock->slots = array_grow(lock->slots, lock->slot_count, &lock->slot_room, sizeof *lock->slots);
@@ -141,13 +136,13 @@ static void look_at_slots(int descriptor, struct looked_lock *lock)
 {
     struct stat status;
     struct holder holder;
-    struct flock range;
+    struct bytes_found found;
     if (fstat(descriptor, &status) < 0) return;
-    int recorded_slots = (int)((status.st_size - HOLDERS_RECORD_OFFSET) / HOLDERS_RECORD_SIZE);
+    int recorded_slots = (int)((status.st_size - RECORD_OFFSET) / RECORD_SIZE);
     for (int slot = 0; holders_next(descriptor, slot, &holder); slot = holder.slot + 1) {
-        off_t byte = HOLDERS_SLOT_BYTE + holder.slot;
-        if (!ask_range(descriptor, F_WRLCK, byte, 1, &range)) continue;
-        bool doubtful = range.l_start != byte || range.l_len != 1;
+        off_t byte = SLOT_BYTE + holder.slot;
+        if (bytes_held(descriptor, F_WRLCK, byte, 1, &found) <= 0) continue;
+        bool doubtful = found.start != byte || found.length != 1;
         if (doubtful) {
             lock->whole = true;
             if (holder.slot >= recorded_slots) break;
@@ -160,8 +155,7 @@ static void look_at_slots(int descriptor, struct looked_lock *lock)
 static unsigned find_blocked(int descriptor)
 {
     unsigned blocked = 0;
-    struct flock range;
-    if (!ask_range(descriptor, F_WRLCK, BLOCKER_BYTE, OPERATIONS, &range)) return 0;
+    if (bytes_held(descriptor, F_WRLCK, OPERATION_BYTE, OPERATIONS, NULL) <= 0) return 0;
     for (int i = 0; i < OPERATIONS; i++)
         if (blocker_find(descriptor, 1u << i)) blocked |= 1u << i;
     return blocked;
@@ -170,11 +164,11 @@ static unsigned find_blocked(int descriptor)
 /* Who holds it, from the lock file alone. */
 static void look_at_bytes(int descriptor, struct looked_lock *lock)
 {
-    struct flock range;
+    struct bytes_found found;
     lock->held = lock_in_the_way(descriptor, LOCK_EXCLUSIVE) > 0;
     if (lock->held) lock->mode = lock_in_the_way(descriptor, LOCK_SHARED) > 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
-    if (ask_range(descriptor, F_WRLCK, LOCK_BYTE, LOCK_BYTES, &range) && range.l_pid > 0)
-        lock->process_lock_pid = range.l_pid;
+    if (bytes_held(descriptor, F_WRLCK, LOCK_BYTE, LOCK_BYTES, &found) > 0 && found.pid > 0)
+        lock->process_lock_pid = found.pid;
     lock->blocked = find_blocked(descriptor);
     look_at_slots(descriptor, lock);
 }

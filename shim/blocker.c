@@ -2,25 +2,15 @@
 
 #include <errno.h>
 
+#include "bytes.h"
 #include "sys.h"
 
 enum { TRIES = 500, PAUSE_NS = 200 * 1000 };
 
-static int lock_byte(int descriptor, int command, short type, int operation, struct flock *range)
-{
-    *range = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = BLOCKER_BYTE + operation, .l_len = 1};
-    int result;
-    do {
-        result = sys_fcntl(descriptor, command, (long)range);
-    } while (result == -EINTR);
-    return result == -EACCES ? -EAGAIN : result;
-}
-
 static void unlock_bytes(int descriptor, unsigned operations)
 {
-    struct flock range;
     for (int i = 0; i < OPERATIONS; i++)
-        if (operations & 1u << i) lock_byte(descriptor, F_OFD_SETLK, F_UNLCK, i, &range);
+        if (operations & 1u << i) bytes_unlock(descriptor, OPERATION_BYTE + i, 1);
 }
 
 static void pause_a_moment(void)
@@ -33,10 +23,9 @@ static void pause_a_moment(void)
  * operation whose byte is not to be had, and none is locked then. */
 static int lock_bytes(int descriptor, short type, unsigned operations)
 {
-    struct flock range;
     for (int i = 0; i < OPERATIONS; i++) {
         if (!(operations & 1u << i)) continue;
-        int result = lock_byte(descriptor, F_OFD_SETLK, type, i, &range);
+        int result = bytes_lock(descriptor, type, OPERATION_BYTE + i, 1);
         if (result == 0) continue;
         unlock_bytes(descriptor, operations & ((1u << i) - 1));
         return result == -EAGAIN ? i + 1 : result;
@@ -57,10 +46,10 @@ int blocker_set(int lock_descriptor, unsigned operations)
 
 int blocker_find(int lock_descriptor, unsigned operations)
 {
-    struct flock range;
+    struct bytes_found found;
     for (int i = 0; operations >> i; i++)
-        if (operations & 1u << i && lock_byte(lock_descriptor, F_OFD_GETLK, F_WRLCK, i, &range) == 0 &&
-            range.l_type == F_RDLCK)
+        if (operations & 1u << i && bytes_held(lock_descriptor, F_WRLCK, OPERATION_BYTE + i, 1, &found) > 0 &&
+            found.type == F_RDLCK)
             return i + 1;
     return 0;
 }

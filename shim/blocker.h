@@ -9,8 +9,6 @@
 #include "holders.h"
 #include "policy.h"
 
-enum { BLOCKER_BYTE = 16 }; /* the byte of OPERATION_WRITE; the others follow */
-
 /* Sets of operations: 1 << enum operation, each. */
 
 /* Forbids operations to others.  0; or 1 + the operation that somebody performs just now, and then none is blocked; or

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "bytes.h"
 #include "holders.h"
 #include "lock.h"
 #include "sys.h"
@@ -58,8 +59,8 @@ static int count_locks(int lock_descriptor)
             /* "->" marks one that waits. */
             if (!at || strstr(line, "->")) continue;
             at += inode.length;
-            if (text_parse_number(&at, &start) && start != LOCK_GATE_BYTE && start != LOCK_TRANSFER_BYTE &&
-                start < LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES)
+            if (text_parse_number(&at, &start) && start != GATE_BYTE && start != TRANSFER_BYTE &&
+                start < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES)
                 count++;
         }
         have -= (size_t)(line - bytes);
@@ -75,13 +76,12 @@ static int count_locks(int lock_descriptor)
 static int count_exclusive(int lock_descriptor, enum lock_mode mode)
 {
     int count = 0;
-    for (int pair = 0; pair <= LOCK_FAMILY_PAIRS; pair++) {
-        struct flock range = {.l_type = mode == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
-                              .l_whence = SEEK_SET,
-                              .l_start = pair ? LOCK_FAMILY_BYTE + (pair - 1) * LOCK_BYTES : LOCK_BYTE,
-                              .l_len = LOCK_BYTES};
-        if (sys_fcntl(lock_descriptor, F_OFD_GETLK, (long)&range) < 0 || range.l_type == F_RDLCK) return -1;
-        if (range.l_type == F_WRLCK) count++;
+    for (int pair = 0; pair <= FAMILY_PAIRS; pair++) {
+        struct bytes_found found;
+        const int start = pair ? FAMILY_BYTE + (pair - 1) * LOCK_BYTES : LOCK_BYTE;
+        int held = bytes_held(lock_descriptor, bytes_type(mode), start, LOCK_BYTES, &found);
+        if (held < 0 || (held && found.type == F_RDLCK)) return -1;
+        count += held;
     }
     return count;
 }

@@ -186,7 +186,7 @@ static uint64_t choose_start(void)
 /* The record that this process wrote last.  One that opens an image again and again says the same each time, but for
  * the time.  Only with all signals blocked and in the track's section, which is when the caller knows the process. */
 static struct {
-    char record[HOLDERS_RECORD_SIZE + 1];
+    char record[RECORD_SIZE + 1];
     size_t since;      /* where its time is */
     uint64_t since_ms; /* its time */
     size_t summed;     /* the words before the time, and their sum */
@@ -318,10 +318,10 @@ static void append_operations(struct text *text, unsigned block)
 static void append_reason(struct text *text, const char *reason)
 {
     static const char cut[] = "...";
-    char escaped[4 * HOLDERS_RECORD_SIZE];
-    size_t room = HOLDERS_RECORD_SIZE - 1 - text->length;
+    char escaped[4 * RECORD_SIZE];
+    size_t room = RECORD_SIZE - 1 - text->length;
     struct text whole = text_in(escaped, sizeof escaped);
-    text_append_untrusted(&whole, reason, strnlen(reason, HOLDERS_RECORD_SIZE));
+    text_append_untrusted(&whole, reason, strnlen(reason, RECORD_SIZE));
     if (whole.length <= room) {
         text_append_bytes(text, whole.bytes, whole.length);
         return;
@@ -342,7 +342,7 @@ static void put_digits(char *at, int count, uint64_t number)
 /* sum: that of what the record starts with, of so many bytes, a multiple of eight. */
 static uint32_t checksum_from(uint64_t sum, size_t summed, const char *record)
 {
-    return (uint32_t)add_words(sum, record + SUM_LENGTH + summed, HOLDERS_RECORD_SIZE - SUM_LENGTH - summed);
+    return (uint32_t)add_words(sum, record + SUM_LENGTH + summed, RECORD_SIZE - SUM_LENGTH - summed);
 }
 
 static uint32_t checksum(const char *record)
@@ -363,10 +363,10 @@ static void put_checksum(char *record, uint32_t sum)
     memcpy(record + 4, &digits, sizeof digits);
 }
 
-/* Builds a record, HOLDERS_RECORD_SIZE bytes and a NUL, but for its checksum; returns where its since= is. */
+/* Builds a record, RECORD_SIZE bytes and a NUL, but for its checksum; returns where its since= is. */
 static size_t build_record(char *record, const struct holder *holder, const char *reason)
 {
-    struct text text = text_in(record, HOLDERS_RECORD_SIZE + 1);
+    struct text text = text_in(record, RECORD_SIZE + 1);
     append_process(&text, holder);
     text_append_number(&text, holder->uid);
     text_append(&text, " mode=");
@@ -393,18 +393,18 @@ static size_t build_record(char *record, const struct holder *holder, const char
     }
     text_append(&text, reason ? " reason=" : " ");
     if (reason) append_reason(&text, reason);
-    if (text.length < HOLDERS_RECORD_SIZE - 1) memset(record + text.length, ' ', HOLDERS_RECORD_SIZE - 1 - text.length);
-    record[HOLDERS_RECORD_SIZE - 1] = '\n';
-    record[HOLDERS_RECORD_SIZE] = '\0';
+    if (text.length < RECORD_SIZE - 1) memset(record + text.length, ' ', RECORD_SIZE - 1 - text.length);
+    record[RECORD_SIZE - 1] = '\n';
+    record[RECORD_SIZE] = '\0';
     return since;
 }
 
 static void write_record(int lock_descriptor, int slot, const char *record, bool masked)
 {
-    const off_t offset = HOLDERS_RECORD_OFFSET + (off_t)slot * HOLDERS_RECORD_SIZE;
-    const struct iovec part = {(void *)record, HOLDERS_RECORD_SIZE};
+    const off_t offset = RECORD_OFFSET + (off_t)slot * RECORD_SIZE;
+    const struct iovec part = {(void *)record, RECORD_SIZE};
     if (masked)
-        write_masked(lock_descriptor, record, HOLDERS_RECORD_SIZE, offset);
+        write_masked(lock_descriptor, record, RECORD_SIZE, offset);
     else
         write_parts(lock_descriptor, &part, 1, offset);
 }
@@ -470,7 +470,7 @@ static void write_own_record(int lock_descriptor, int slot, const struct holder_
 {
     uid_t uid = sys_geteuid();
     if (!note->process) {
-        char record[HOLDERS_RECORD_SIZE + 1];
+        char record[RECORD_SIZE + 1];
         const struct holder self = describe_self(lock_descriptor, uid, note);
         build_record(record, &self, note->reason);
         put_checksum(record, checksum(record));
@@ -561,7 +561,7 @@ static bool parse_record(char *record, struct holder *holder)
     if (word_field(record, " block=", block, sizeof block) && !policy_parse_operations(block, &holder->block))
         return false;
     if (pid == 0 || pid > INT_MAX || uid > UINT32_MAX || descriptor > INT_MAX || since > INT64_MAX ||
-        family > LOCK_FAMILY_PAIRS || !parse_mode(mode, &holder->mode))
+        family > FAMILY_PAIRS || !parse_mode(mode, &holder->mode))
         return false;
     holder->boot = 0;
     for (const char *at = boot; *at; at++)
@@ -578,19 +578,17 @@ static bool parse_record(char *record, struct holder *holder)
 
 static void read_record(int lock_descriptor, struct holder *holder)
 {
-    char record[HOLDERS_RECORD_SIZE + 1];
-    ssize_t got = sys_pread(lock_descriptor, record, HOLDERS_RECORD_SIZE,
-                            HOLDERS_RECORD_OFFSET + (off_t)holder->slot * HOLDERS_RECORD_SIZE);
-    record[HOLDERS_RECORD_SIZE] = '\0';
-    holder->recorded =
-        got == HOLDERS_RECORD_SIZE && strlen(record) == HOLDERS_RECORD_SIZE && parse_record(record, holder);
+    char record[RECORD_SIZE + 1];
+    ssize_t got = sys_pread(lock_descriptor, record, RECORD_SIZE, RECORD_OFFSET + (off_t)holder->slot * RECORD_SIZE);
+    record[RECORD_SIZE] = '\0';
+    holder->recorded = got == RECORD_SIZE && strlen(record) == RECORD_SIZE && parse_record(record, holder);
 }
 
 /* ---- slots ---------------------------------------------------------------------------------------------- */
 
 static int lock_slots(int lock_descriptor, int command, short type, int slot, int count, struct flock *range)
 {
-    *range = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = HOLDERS_SLOT_BYTE + slot, .l_len = count};
+    *range = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = SLOT_BYTE + slot, .l_len = count};
     return sys_fcntl(lock_descriptor, command, (long)range);
 }
 
@@ -605,14 +603,14 @@ static int slot_to_try(pid_t pid, int try)
     if (try-- == 0) return last_slot;
     if (try < FIRST_TRIES - 1) return (int)((unsigned)pid % (1u << 3 * try));
     /* An odd step comes to every slot, and one that depends on the pid parts neighbours at once. */
-    return (int)(((unsigned)pid + (unsigned)try * ((unsigned)pid * 2654435761u >> 16 | 1)) % HOLDERS_SLOTS);
+    return (int)(((unsigned)pid + (unsigned)try * ((unsigned)pid * 2654435761u >> 16 | 1)) % SLOTS);
 }
 
 int holders_claim(int lock_descriptor, const struct holder_note *note)
 {
     pid_t pid = 0; /* asked for when slot 0 is not to be had */
     struct flock range;
-    for (int try = 0; try < FIRST_TRIES + HOLDERS_SLOTS; try++) {
+    for (int try = 0; try < FIRST_TRIES + SLOTS; try++) {
         if (try == 2) pid = note->process ? note->process : sys_getpid();
         int slot = slot_to_try(pid, try);
         int result = lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, slot, 1, &range);
@@ -627,7 +625,7 @@ int holders_claim(int lock_descriptor, const struct holder_note *note)
         if (result != -EAGAIN && result != -EACCES) return -1; /* a read-only descriptor, no memory */
         /* flock --fcntl has all of them. */
         if (try == FIRST_TRIES && lock_slots(lock_descriptor, F_OFD_GETLK, F_WRLCK, slot, 1, &range) == 0 &&
-            range.l_type != F_UNLCK && range.l_start <= HOLDERS_SLOT_BYTE && range.l_len == 0)
+            range.l_type != F_UNLCK && range.l_start <= SLOT_BYTE && range.l_len == 0)
             return -1;
     }
     return -1;
@@ -649,7 +647,7 @@ void holders_rewrite_for(int lock_descriptor, const struct holder *holder, enum 
     changed.mode = mode;
     changed.since_ms = holders_now();
     lock_slots(lock_descriptor, F_OFD_SETLK, F_WRLCK, holder->slot, 1, &range);
-    char record[HOLDERS_RECORD_SIZE + 1];
+    char record[RECORD_SIZE + 1];
     build_record(record, &changed, *holder->reason ? holder->reason : NULL);
     put_checksum(record, checksum(record));
     write_record(lock_descriptor, holder->slot, record, false);
@@ -669,13 +667,13 @@ bool holders_next(int lock_descriptor, int from, struct holder *holder)
     /* GETLK reports any one lock of the range, in the order of the kernel's list.  Asking again below the one
      * found until nothing is left there gives the lowest, in a few calls. */
     struct flock range;
-    int end = HOLDERS_SLOTS;
+    int end = SLOTS;
     int lowest = -1;
     bool claimed = false;
     while (from < end) {
         if (lock_slots(lock_descriptor, F_OFD_GETLK, F_WRLCK, from, end - from, &range) < 0 || range.l_type == F_UNLCK)
             break;
-        int found = (int)(range.l_start - HOLDERS_SLOT_BYTE);
+        int found = (int)(range.l_start - SLOT_BYTE);
         lowest = found > from ? found : from;
         /* An exclusive lock is a claim whose record is not written yet.  One on more than the slot is none: flock
          * --fcntl locks the whole file, old records and all. */
@@ -717,7 +715,7 @@ void holders_write_header(int lock_descriptor, const char *image_path)
      * paths lose their end.  In one call: a file that has a size and no header yet is taken for somebody else's. */
     size_t start = sizeof header_start - 1;
     size_t length = strlen(image_path) + 1;
-    if (length > HOLDERS_RECORD_OFFSET - start) length = HOLDERS_RECORD_OFFSET - start;
+    if (length > RECORD_OFFSET - start) length = RECORD_OFFSET - start;
     const struct iovec parts[2] = {{(void *)header_start, start}, {(void *)image_path, length}};
     write_parts(lock_descriptor, parts, 2, 0);
 }
@@ -733,6 +731,6 @@ bool holders_read_header(int lock_descriptor, char *path)
 {
     const size_t start = sizeof header_start - 1;
     if (!holders_has_header(lock_descriptor)) return false;
-    ssize_t got = sys_pread(lock_descriptor, path, HOLDERS_RECORD_OFFSET - start, (off_t)start);
+    ssize_t got = sys_pread(lock_descriptor, path, RECORD_OFFSET - start, (off_t)start);
     return got > 0 && path[0] == '/' && memchr(path, '\0', (size_t)got);
 }

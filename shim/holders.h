@@ -13,13 +13,6 @@
 
 #include "policy.h"
 
-enum {
-    HOLDERS_SLOTS = 4096,
-    HOLDERS_SLOT_BYTE = 1024, /* the lock byte of slot 0 */
-    HOLDERS_RECORD_SIZE = 256,
-    HOLDERS_RECORD_OFFSET = 4096 /* the record of slot 0 */
-};
-
 struct holder {
     int slot;
     bool recorded; /* the slot's record is whole; else all below is unknown */
@@ -35,7 +28,7 @@ struct holder {
     unsigned block;      /* 1 << enum operation, each: what it forbids others */
     char host[33];       /* escaped text, as all strings here */
     char command[49];
-    char reason[HOLDERS_RECORD_SIZE]; /* why, or empty */
+    char reason[RECORD_SIZE]; /* why, or empty */
 };
 
 /* What a holder says of itself in its record, beside what is known of the process. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "blocker.h"
+#include "bytes.h"
 #include "descriptor.h"
 #include "family.h"
 #include "holders.h"
@@ -90,17 +91,11 @@ void lock_name_of_inode(const struct stat *status, struct lock_name *name)
 
 void lock_path(const char *directory, const struct lock_name *name, char *path)
 {
-    static const char prefix[] = "/.qemu-";
-    static const char suffix[] = ".lock";
-    const size_t hex = sizeof name->hex - 1;
     size_t length = strlen(directory);
     while (length > 0 && directory[length - 1] == '/') length--;
     memcpy(path, directory, length);
-    path += length;
-    memcpy(path, prefix, sizeof prefix - 1);
-    path += sizeof prefix - 1;
-    memcpy(path, name->hex, hex);
-    memcpy(path + hex, suffix, sizeof suffix);
+    path[length] = '/';
+    lock_file_name(name, path + length + 1);
 }
 
 /* ---- the lock file -------------------------------------------------------------------------------------- */
@@ -172,55 +167,39 @@ static int check_identity(int descriptor, const char *path, struct stat *status,
 
 /* ---- bytes ---------------------------------------------------------------------------------------------- */
 
-static int lock_range(int descriptor, int command, enum lock_mode mode, int start, int length, struct flock *range)
-{
-    *range = (struct flock){
-        .l_type = mode == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
-    int result;
-    do {
-        result = sys_fcntl(descriptor, command, (long)range);
-    } while (result == -EINTR);
-    return result == -EACCES ? -EAGAIN : result;
-}
-
 static int try_lock(int descriptor, enum lock_mode mode, int start)
 {
-    struct flock range;
-    return lock_range(descriptor, F_OFD_SETLK, mode, start, LOCK_BYTES, &range);
+    return bytes_lock(descriptor, bytes_type(mode), start, LOCK_BYTES);
 }
 
 /* 1: somebody else holds one of these bytes in a way that excludes mode, 0: nobody, -errno. */
 static int held_by_others(int descriptor, enum lock_mode mode, int start, int length)
 {
-    struct flock range;
-    int result = lock_range(descriptor, F_OFD_GETLK, mode, start, length, &range);
-    return result < 0 ? result : range.l_type != F_UNLCK;
+    return bytes_held(descriptor, bytes_type(mode), start, length, NULL);
 }
 
 int lock_in_the_way(int lock_descriptor, enum lock_mode mode)
 {
     int held = held_by_others(lock_descriptor, mode, LOCK_BYTE, LOCK_BYTES);
-    return held ? held : held_by_others(lock_descriptor, mode, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES);
+    return held ? held : held_by_others(lock_descriptor, mode, FAMILY_BYTE, FAMILY_PAIRS * LOCK_BYTES);
 }
 
 /* Does a writer wait for this lock? */
 static bool gate_is_closed(int descriptor)
 {
-    struct flock range = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = LOCK_GATE_BYTE, .l_len = 1};
-    return sys_fcntl(descriptor, F_OFD_GETLK, (long)&range) == 0 && range.l_type != F_UNLCK;
+    return bytes_held(descriptor, F_RDLCK, GATE_BYTE, 1, NULL) > 0;
 }
 
 /* Gives bytes back without closing.  Allowed only where no other process can share the open file description:
  * it was opened in this very call. */
 static void unlock_fresh(int descriptor, int start)
 {
-    struct flock range = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = LOCK_BYTES};
-    sys_fcntl(descriptor, F_OFD_SETLK, (long)&range);
+    bytes_unlock(descriptor, start, LOCK_BYTES);
 }
 
 static int pair_start(int family)
 {
-    return family ? LOCK_FAMILY_BYTE + (family - 1) * LOCK_BYTES : LOCK_BYTE;
+    return family ? FAMILY_BYTE + (family - 1) * LOCK_BYTES : LOCK_BYTE;
 }
 
 bool lock_is_elsewhere(int lock_descriptor, int family)
@@ -237,20 +216,20 @@ static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *
     /* The bytes of the first operations lie behind the descendants'.  One question for all of them, while nobody has
      * any: for an exclusive lock alone, since it sees shared ones in the way. */
     unsigned asked = mode == LOCK_EXCLUSIVE ? *operations : 0;
-    int length = LOCK_FAMILY_PAIRS * LOCK_BYTES + (asked ? 32 - __builtin_clz(asked) : 0);
-    _Static_assert(LOCK_FAMILY_BYTE + LOCK_FAMILY_PAIRS * LOCK_BYTES == BLOCKER_BYTE, "the bytes lie side by side");
+    int length = FAMILY_PAIRS * LOCK_BYTES + (asked ? 32 - __builtin_clz(asked) : 0);
+    _Static_assert(FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES == OPERATION_BYTE, "the bytes lie side by side");
 
-    for (*family = 0; *family <= LOCK_FAMILY_PAIRS; ++*family) {
+    for (*family = 0; *family <= FAMILY_PAIRS; ++*family) {
         if (*family == 1 && !family_holds(descriptor, mode, ancestors, 0)) return -EAGAIN;
         int result = try_lock(descriptor, mode, pair_start(*family));
         if (result == -EAGAIN) continue;
         if (result < 0) return result;
         /* With bytes 0-1 in hand, nobody else has them. */
         int others =
-            *family ? lock_in_the_way(descriptor, mode) : held_by_others(descriptor, mode, LOCK_FAMILY_BYTE, length);
+            *family ? lock_in_the_way(descriptor, mode) : held_by_others(descriptor, mode, FAMILY_BYTE, length);
         if (others == 0 && *family == 0) *operations &= ~asked;
         if (others > 0 && *family == 0 && asked)
-            others = held_by_others(descriptor, mode, LOCK_FAMILY_BYTE, LOCK_FAMILY_PAIRS * LOCK_BYTES);
+            others = held_by_others(descriptor, mode, FAMILY_BYTE, FAMILY_PAIRS * LOCK_BYTES);
         if (others == 0 || (others > 0 && family_holds(descriptor, mode, ancestors, 1))) return 0;
         unlock_fresh(descriptor, pair_start(*family));
         return others > 0 ? -EAGAIN : others;
@@ -314,9 +293,9 @@ static void know(const struct stat *status)
 /* Does one exclusive lock cover the file from its first byte to its end? */
 static bool is_locked_whole(int descriptor)
 {
-    struct flock range;
-    return lock_range(descriptor, F_OFD_GETLK, LOCK_SHARED, LOCK_BYTE, LOCK_BYTES, &range) == 0 &&
-           range.l_type == F_WRLCK && range.l_start == 0 && range.l_len == 0;
+    struct bytes_found found;
+    return bytes_held(descriptor, F_RDLCK, LOCK_BYTE, LOCK_BYTES, &found) > 0 && found.type == F_WRLCK &&
+           found.start == 0 && found.length == 0;
 }
 
 /* Says in the lock file who holds it. */
@@ -497,8 +476,7 @@ void lock_adopt(struct lock *lock, int descriptor, const char *reason)
 
 void lock_end_guard(int lock_descriptor)
 {
-    struct flock range = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-    sys_fcntl(lock_descriptor, F_OFD_SETLK, (long)&range);
+    bytes_unlock(lock_descriptor, 0, 0);
     sys_close(lock_descriptor);
 }
 

@@ -16,19 +16,7 @@
 #include <sys/types.h>
 
 #include "policy.h"
-
-enum {
-    LOCK_BYTE = 0,          /* bytes 0 and 1: the lock */
-    LOCK_GATE_BYTE = 2,     /* a waiting writer holds it; readers that may wait queue behind */
-    LOCK_TRANSFER_BYTE = 3, /* held by the command while it passes the lock on */
-    LOCK_FAMILY_BYTE = 4,   /* bytes 4 to 15: six pairs for a holder's descendants, a generation each */
-    LOCK_FAMILY_PAIRS = 6,
-    LOCK_BYTES = 2
-};
-
-struct lock_name {
-    char hex[41]; /* 40 lower-case digits, NUL */
-};
+#include "protocol.h"
 
 struct lock {
     int descriptor; /* private, at a high number; -1: no lock */
@@ -60,7 +48,7 @@ void lock_name_of_path(const char *real_path, struct lock_name *name);
 void lock_name_of_inode(const struct stat *status, struct lock_name *name);
 
 /* The lock file's path into path[LOCK_PATH_SIZE(directory)]. */
-#define LOCK_PATH_SIZE(directory) (strlen(directory) + sizeof "/.qemu-.lock" + 40)
+#define LOCK_PATH_SIZE(directory) (strlen(directory) + sizeof "/" + LOCK_FILE_LENGTH)
 void lock_path(const char *directory, const struct lock_name *name, char *path);
 
 struct lock_request {

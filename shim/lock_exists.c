@@ -71,7 +71,7 @@ static bool is_unchanged(const struct stat *now, const struct stat *before)
 /* Fills the filter.  The number of names that were read, or -1. */
 static long read_names(int directory)
 {
-    static const char prefix[] = ".qemu-";
+    static const char prefix[] = LOCK_FILE_PREFIX;
     _Alignas(8) char bytes[2048];
     long count = 0, size;
     memset(listing.filter, 0, sizeof listing.filter);

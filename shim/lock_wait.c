@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 
+#include "bytes.h"
 #include "lock.h"
 #include "sys.h"
 
@@ -62,8 +63,7 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
 
 static bool set_gate(int lock_descriptor, short type)
 {
-    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = LOCK_GATE_BYTE, .l_len = 1};
-    return sys_fcntl(lock_descriptor, F_OFD_SETLK, (long)&range) == 0;
+    return bytes_lock(lock_descriptor, type, GATE_BYTE, 1) == 0;
 }
 
 /* Would a blocking open(2) return EINTR now?  A handler ran; only one that was installed without SA_RESTART ends

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "blocker.h"
+#include "bytes.h"
 #include "holders.h"
 #include "sys.h"
 #include "text.h"
@@ -158,19 +159,16 @@ static void append_process(struct text *line, const char *command, pid_t pid)
 /* A holder that locks by fcntl without a record: for F_SETLK locks the kernel knows the pid. */
 static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_mode wanted)
 {
-    struct flock range = {.l_type = wanted == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
-                          .l_whence = SEEK_SET,
-                          .l_start = LOCK_BYTE,
-                          .l_len = LOCK_BYTES};
+    struct bytes_found found;
     uint64_t start;
     pid_t parent;
     char command[17];
     bool known =
-        lock_descriptor >= 0 && sys_fcntl(lock_descriptor, F_OFD_GETLK, (long)&range) == 0 && range.l_type != F_UNLCK;
-    text_append(line, !known ? "locked by " : range.l_type == F_WRLCK ? "locked exclusively by " : "locked shared by ");
-    if (known && range.l_pid > 0 && holders_is_process(range.l_pid, range.l_pid) &&
-        holders_look_up(range.l_pid, &start, &parent, command)) {
-        append_process(line, command, range.l_pid);
+        lock_descriptor >= 0 && bytes_held(lock_descriptor, bytes_type(wanted), LOCK_BYTE, LOCK_BYTES, &found) > 0;
+    text_append(line, !known ? "locked by " : found.type == F_WRLCK ? "locked exclusively by " : "locked shared by ");
+    if (known && found.pid > 0 && holders_is_process(found.pid, found.pid) &&
+        holders_look_up(found.pid, &start, &parent, command)) {
+        append_process(line, command, found.pid);
         text_append(line, ")");
     } else {
         text_append(line, "a program that left no record of itself");

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "protocol.h"
+
 enum open_mode { /* IMGLOCK_MODE and the right-hand side of IMGLOCK_RULES */
                  MODE_AUTO,
                  MODE_SHARED,
@@ -17,20 +19,6 @@ enum open_mode { /* IMGLOCK_MODE and the right-hand side of IMGLOCK_RULES */
                  MODE_NOLOCK,
                  MODE_FORCE_SHARE,
                  MODE_INACTIVE,
-};
-
-/* In order of strength.  Those below LOCK_SHARED lock nothing and are but recorded: an image that was let through
- * (IMGLOCK_ON_CONFLICT=warn), that is read beside a writer, that is open at the passive end of a migration. */
-enum lock_mode { LOCK_NONE, LOCK_FORCE_SHARE, LOCK_INACTIVE, LOCK_SHARED, LOCK_EXCLUSIVE };
-
-/* What a holder may forbid others meanwhile (IMGLOCK_BLOCK), in the order of the lock file's bytes. */
-enum operation {
-    OPERATION_WRITE,    /* open for writing */
-    OPERATION_TRUNCATE, /* O_TRUNC and what is made of it */
-    OPERATION_RESIZE,   /* truncate, ftruncate, fallocate */
-    OPERATION_RENAME,
-    OPERATION_UNLINK,
-    OPERATIONS
 };
 
 enum conflict_answer { CONFLICT_DENY, CONFLICT_READ_ONLY, CONFLICT_WARN };

@@ -213,6 +213,23 @@ static inline int sys_clock(clockid_t clock, struct timespec *time)
     return (int)sys_call(SYS_clock_gettime, clock, (long)time, 0, 0, 0, 0);
 }
 
+/* CLOCK_MONOTONIC in nanoseconds: what deadlines are given in.  INT64_MAX: for ever. */
+static inline int64_t sys_monotonic(void)
+{
+    struct timespec now = {0};
+    sys_clock(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* A moment for somebody else to finish what is over soon.  False once the deadline is reached. */
+static inline bool sys_pause(int64_t deadline)
+{
+    static const struct timespec moment = {.tv_nsec = 200 * 1000};
+    if (deadline != INT64_MAX && sys_monotonic() >= deadline) return false;
+    sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
+    return true;
+}
+
 static inline int sys_nofile_limit(struct rlimit *limit)
 {
     return (int)sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)limit, 0, 0);

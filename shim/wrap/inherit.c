@@ -18,23 +18,13 @@
  * nobody else has a reason to: a lock file that the user's own flock(1) or script passes down stays theirs. */
 static bool is_lock_descriptor(int descriptor, struct lock_name *name)
 {
-    static const char prefix[] = "/.qemu-";
-    static const char suffix[] = ".lock";
-    enum { HASH = 40, TAIL = sizeof prefix - 1 + HASH + sizeof suffix - 1 };
     char path[PATH_MAX];
     bool deleted;
     int flags = sys_fcntl(descriptor, F_GETFL, 0);
     if (flags < 0 || !(flags & O_NONBLOCK)) return false;
-    ssize_t length = realpath_of_descriptor(descriptor, path, &deleted);
-    if (length < TAIL) return false;
-    const char *tail = path + length - TAIL;
-    const char *hash = tail + sizeof prefix - 1;
-    if (memcmp(tail, prefix, sizeof prefix - 1) != 0 || memcmp(hash + HASH, suffix, sizeof suffix) != 0) return false;
-    for (int i = 0; i < HASH; i++)
-        if (!((hash[i] >= '0' && hash[i] <= '9') || (hash[i] >= 'a' && hash[i] <= 'f'))) return false;
-    memcpy(name->hex, hash, HASH);
-    name->hex[HASH] = '\0';
-    return true;
+    if (realpath_of_descriptor(descriptor, path, &deleted) < 0) return false;
+    const char *file = strrchr(path, '/');
+    return file && lock_file_parse(file + 1, name);
 }
 
 /* The same without /proc: the header names the image, and the image the lock file.  *image: its path. */

@@ -35,11 +35,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char link[64];
         snprintf(link, sizeof link, "/proc/self/fd/%d", file);
         locker = open(link, O_RDWR | O_CLOEXEC);
-        struct flock slot = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HOLDERS_SLOT_BYTE, .l_len = 2};
+        struct flock slot = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SLOT_BYTE, .l_len = 2};
         if (locker < 0 || fcntl(locker, F_OFD_SETLK, &slot) < 0) abort();
     }
     /* A record whose checksum is right, so that the parser behind it is reached. */
-    uint8_t record[HOLDERS_RECORD_SIZE];
+    uint8_t record[RECORD_SIZE];
     memset(record, ' ', sizeof record);
     memcpy(record + 13, data, size < sizeof record - 14 ? size : sizeof record - 14);
     record[sizeof record - 1] = '\n';
@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     snprintf(sum, sizeof sum, "sum=%08x ", checksum(record + 13, sizeof record - 13));
     memcpy(record, sum, 13);
     if (ftruncate(file, 0) < 0 || pwrite(file, data, size, 0) < 0 ||
-        pwrite(file, record, sizeof record, HOLDERS_RECORD_OFFSET) < 0)
+        pwrite(file, record, sizeof record, RECORD_OFFSET) < 0)
         abort();
     struct holder holder;
     for (int slot = 0; holders_next(file, slot, &holder); slot = holder.slot + 1) {
