@@ -352,7 +352,8 @@ static void end_marks(void);
 static void adopt_after_fork(void)
 {
     for (uint32_t number = 1; number < images_used; number++) image_at(number)->shared_lock = true;
-    holders_forget_self();
+    process_forget_self();
+    record_forget();
     end_marks();
     /* The parent's: two who read from one instance take each other's events. */
     if (watcher < 0) return;
@@ -459,7 +460,8 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     atomic_store(&started, sys_getpid());
-    holders_forget_self();
+    process_forget_self();
+    record_forget();
     if (!this_thread_is_forking()) return;
     forking.entered = false;
     sys_signals before = forking.signals;
@@ -553,7 +555,7 @@ static void count_hold(uint32_t number, enum lock_mode mode)
 static void lower_if_possible(struct image *image)
 {
     if (image->writers || image->lock.mode != LOCK_EXCLUSIVE || !may_be_weakened(image)) return;
-    if (lock_says_inactive(&image->lock)) return;
+    if (!lock_is_held(&image->lock)) return;
     struct lock_problem ignored;
     struct lock_request request = {.mode = LOCK_SHARED};
     if (lock_convert(&image->lock, &request, &ignored) != LOCK_TAKEN || !policy_settings()->audit) return;
@@ -632,10 +634,11 @@ static void renew_private(uint32_t number)
                                    .directory = settings->directory,
                                    .image_path = "",
                                    .mode = image->writers ? LOCK_EXCLUSIVE : LOCK_SHARED,
-                                   .family = settings->family,
+                                   .relatives = settings->family,
+                                   .deadline = sys_monotonic() + LOCK_GRACE_NS,
                                    .block = image->lock.block,
                                    .reason = settings->reason,
-                                   .process = atomic_load(&section)->process};
+                                   .section = atomic_load(&section)->process};
     struct lock_problem ignored;
     int opened = -1;
     if (image->lock.mode < LOCK_SHARED) request.mode = image->lock.mode;
@@ -654,32 +657,10 @@ static void renew_private(uint32_t number)
     if (opened >= 0) sys_close(opened);
 }
 
-/* An exclusive lock that its record says was given up (imglock inactivate, imglock handoff) is not taken again. */
-static bool was_given_up(const struct lock *lock)
-{
-    return lock->mode == LOCK_EXCLUSIVE && lock_says_inactive(lock);
-}
-
 static enum lock_result no_memory(struct lock_problem *problem, const char *what)
 {
     *problem = (struct lock_problem){.error = ENOMEM, .what = what, .owner = (uid_t)-1};
     return LOCK_FAILED;
-}
-
-enum { HAND_OVER_TRIES = 50, HAND_OVER_PAUSE_NS = 200 * 1000 };
-
-/* Does this process still have the lock?  In the middle of a hand-over it has not, and its record does not say so yet:
- * that is over in a moment. */
-static bool has_lock(const struct lock *lock, bool *inactive)
-{
-    const struct timespec moment = {.tv_nsec = HAND_OVER_PAUSE_NS};
-    for (int tries = 0;; tries++) {
-        *inactive = was_given_up(lock);
-        if (*inactive) return false;
-        if (lock_confirm(lock)) return true;
-        if (tries == HAND_OVER_TRIES) return false;
-        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
-    }
 }
 
 /* The lock on an open file description of its own, for an image that has none, or that shares it with other processes.
@@ -725,21 +706,19 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
     }
     if (image->lock.mode < request->mode) {
         struct lock_request raised = *request;
-        raised.shared_description = !may_be_weakened(image);
-        /* From a record to a lock on a description that a child or parent may lock, too: what fails could not be undone
-         * without unlocking it for both. */
-        if (image->lock.mode < LOCK_SHARED && raised.shared_description)
-            return take_anew(number, request, opened, problem);
-        return lock_convert(&image->lock, &raised, problem);
+        const struct relatives_known known = {.descriptor = image->lock.descriptor};
+        raised.known = &known;
+        /* What another process may have as well is never changed; and a relative that has it, too, is let past on a
+         * description of our own. */
+        enum lock_result result = may_be_weakened(image) ? lock_convert(&image->lock, &raised, problem) : LOCK_BUSY;
+        return result == LOCK_BUSY && !problem->blocked ? take_anew(number, &raised, opened, problem) : result;
     }
-    bool inactive;
-    if (has_lock(&image->lock, &inactive)) {
+    if (lock_is_held(&image->lock)) {
         problem->blocked = blocker_find(image->lock.descriptor, request->operations);
         return problem->blocked ? LOCK_BUSY : LOCK_TAKEN;
     }
     /* Passed on: from then on as in IMGLOCK_MODE=inactive. */
-    bool destroys = request->operations & 1u << OPERATION_TRUNCATE;
-    return inactive && !destroys ? LOCK_TAKEN : LOCK_BUSY;
+    return request->operations & 1u << OPERATION_TRUNCATE ? LOCK_BUSY : LOCK_TAKEN;
 }
 
 /* Brings one lock of this process to at least the wanted mode; *before is the mode that it had.  *number: the image,
@@ -788,16 +767,15 @@ static void settle(uint32_t number)
  * since anybody may write records the descriptor is looked at. */
 static bool find_own_lock(int lock_descriptor, struct lock *lock)
 {
-    const struct holder *self = holders_self();
+    const struct process_identity *self = process_self();
     struct stat file, found;
     struct holder holder;
     if (sys_fstat(lock_descriptor, &file) < 0) return false;
     for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
-        if (!holder.recorded || holder.pid != self->pid || holder.start != self->start) continue;
+        if (!holder.recorded || holder.process.pid != self->pid || holder.process.start != self->start) continue;
         if (sys_fstat(holder.descriptor, &found) < 0 || found.st_dev != file.st_dev || found.st_ino != file.st_ino)
             continue;
-        *lock = (struct lock){
-            .descriptor = holder.descriptor, .slot = holder.slot, .mode = holder.mode, .family = holder.family};
+        lock_adopt(lock, holder.descriptor, NULL);
         return true;
     }
     return false;
@@ -912,7 +890,7 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
     }
     enum lock_mode had, inode_had;
     struct lock_request by_path_request = request->lock;
-    by_path_request.process = atomic_load(&section)->process;
+    by_path_request.section = atomic_load(&section)->process;
     by_path_request.through_exec = request->attach_to >= 0 && !request->close_on_exec;
     enum lock_result result = take_one(&by_path_request, request->watch, &by_path, opened, &had, problem);
     if (result == LOCK_TAKEN && (request->inode_name || image_at(by_path)->companion)) {
@@ -933,7 +911,7 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         hold->image = held;
         hold->mode = request->lock.mode;
         hold->before = had;
-        hold->family = image->lock.family != 0;
+        hold->family = lock_is_beside(&image->lock);
         hold->device = request->device;
         hold->inode = request->inode;
         hold->attached = request->attach_to >= 0 && bind(hold, request->attach_to, request->close_on_exec);
@@ -1239,8 +1217,8 @@ static bool tell_own(uint32_t number, struct track_own *own)
 {
     if (!number || image_at(number)->lock.descriptor < 0) return false;
     const struct image *image = image_at(number);
-    *own = (struct track_own){image->name, image->lock.descriptor, image->lock.mode, image->lock.family,
-                              image->lock.block};
+    *own =
+        (struct track_own){image->name, image->lock.descriptor, image->lock.mode, image->lock.start, image->lock.block};
     return true;
 }
 

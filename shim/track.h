@@ -163,7 +163,7 @@ struct track_own {
     struct lock_name name;
     int descriptor; /* private */
     enum lock_mode mode;
-    int family;     /* which pair of the descendants' bytes has it, or 0 */
+    int start;      /* of its bytes: struct lock */
     unsigned block; /* operations that it forbids others */
 };
 

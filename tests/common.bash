@@ -55,6 +55,15 @@ lock_file() {
     printf '%s/.qemu-%s.lock' "$IMGLOCK_DIR" "$(printf %s "$(realpath "$1")" | sha1sum | cut -d' ' -f1)"
 }
 
+# records IMAGE: the records that count: those whose slots are claimed.
+records() {
+    local file byte
+    file=$(lock_file "$1")
+    "$TOP/build/tests/lock_query" "$file" | sed -n 's/^read \([0-9]*\)-\1$/\1/p' | while read -r byte; do
+        ((byte < 1024 || byte >= 5120)) || tail -c +$((4097 + 256 * (byte - 1024))) "$file" | head -n 1
+    done
+}
+
 # hold IMAGE [read|write]: another process, wrapped, opens the image and keeps it open until release or the test's end.
 # Returns when it has it.  Sets HOLDER to its pid.
 hold() {

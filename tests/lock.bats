@@ -153,15 +153,15 @@ script_stops() {
     assert_one_line 'cannot open for writing: locked shared by '
 }
 
-@test "bytes 4 and 5, where a holder's helpers lock, keep strangers out as well" {
+@test "the range from byte 1048576, where relatives lock beside a holder, keeps strangers out as well" {
     new_image
-    hold_by_script "$(lock_file disk.qcow2)" F_OFD_SETLK F_RDLCK 4 2
+    hold_by_script "$(lock_file disk.qcow2)" F_OFD_SETLK F_RDLCK 1048580 1
     run calls open r disk.qcow2
     assert_success
     run calls open rw disk.qcow2
     assert_line 'open: ETXTBSY'
     release
-    hold_by_script "$(lock_file disk.qcow2)" F_OFD_SETLK F_WRLCK 4 2
+    hold_by_script "$(lock_file disk.qcow2)" F_OFD_SETLK F_WRLCK 1048580 1
     run calls open r disk.qcow2
     assert_line 'open: ETXTBSY'
     assert_one_line 'cannot open for reading: locked'

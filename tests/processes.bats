@@ -327,12 +327,16 @@ in_pid_space() {
     assert_failure 1
     assert_equal "$(grep -c "locked exclusively by holder (pid 2, user $(id -un))" <<<"$output")" 12
     # Nor is a program that left no record named by its pid there.
-    run unshare --pid --fork --kill-child python3 - <<'PYTHON'
-import fcntl, os, subprocess
-file = open(os.environ["LOCK_FILE"], "r+b")
+    # shellcheck disable=SC2016
+    run unshare --pid --fork --kill-child bash -c '
+        exec 3< <(exec python3 -c "
+import fcntl, os, signal
+file = open(os.environ[\"LOCK_FILE\"], \"r+b\")
 fcntl.lockf(file, fcntl.LOCK_EX, 2)
-subprocess.run(["dd", "if=/dev/zero", "of=disk.img", "count=1"], env=dict(os.environ, LD_PRELOAD=os.environ["SHIM"]))
-PYTHON
+os.write(1, b\"ready\\n\")
+signal.pause()")
+        read -r _ <&3
+        LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img count=1'
     assert_output --partial "disk.img: cannot truncate: locked exclusively by a program that left no record of itself"
 }
 
@@ -380,14 +384,14 @@ time.sleep(1000)' &
         echo $! >helper
         until [ -s ready ]; do read -rt 0.01 <> <(:) || :; done' 3>&-
     HOLDERS+=("$(cat helper)")
-    run "$HELPERS/probe" "$LOCK_FILE" 4
+    run "$HELPERS/probe" "$LOCK_FILE" beside
     assert_output exclusive
     run wrapped "$HELPERS/holder" write disk.img
     assert_failure 1
     assert_output --partial "locked exclusively by holder (pid $(cat helper)"
     kill -9 "$(cat helper)"
     for _ in $(seq 200); do
-        [ "$("$HELPERS/probe" "$LOCK_FILE" 4)" = exclusive ] || break
+        [ "$("$HELPERS/probe" "$LOCK_FILE" beside)" = exclusive ] || break
         read -rt 0.01 <> <(:) || true
     done
     hold disk.img write

@@ -61,7 +61,6 @@ int claim_problem_errno(const struct lock_problem *problem)
     return problem->error == EMFILE || problem->error == ENFILE || problem->error == ENOMEM ? problem->error : ENOLCK;
 }
 
-enum { OWN_CHILD_TRIES = 500, OWN_CHILD_PAUSE_NS = 200 * 1000 };
 #define NOTE_AFTER_NS (1000 * 1000 * 1000)
 
 /* Waits as long as IMGLOCK_WAIT says. */
@@ -78,8 +77,8 @@ static enum lock_result wait_for_lock(const struct claim *claim, const struct tr
     audit_wait(settings, about, request->lock.mode);
     /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
     bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
-    lock_wait_start(&attempt->waiter, settings->directory, by_inode ? request->inode_name : name, settings->wait_ns,
-                    track_take_watcher());
+    lock_wait_start(&attempt->waiter, settings->directory, by_inode ? request->inode_name : name,
+                    request->lock.deadline, track_take_watcher());
     attempt->waiting = true;
     _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
     do {
@@ -138,6 +137,13 @@ static int conflict_errno(const struct settings *settings, const struct lock_pro
     return problem->blocked == 1 + OPERATION_TRUNCATE ? EBUSY : settings->refusal_errno;
 }
 
+/* What passes by itself is waited for where nothing else is. */
+static int64_t deadline_of(const struct settings *settings)
+{
+    if (settings->wait_ns == WAIT_FOREVER) return WAIT_FOREVER;
+    return sys_monotonic() + (settings->wait_ns > LOCK_GRACE_NS ? settings->wait_ns : LOCK_GRACE_NS);
+}
+
 int claim_image(struct claim *claim, struct track_hold *hold)
 {
     const struct settings *settings = claim->settings;
@@ -152,7 +158,8 @@ int claim_image(struct claim *claim, struct track_hold *hold)
                                              .directory = settings->directory,
                                              .image_path = claim->path,
                                              .mode = decision.mode,
-                                             .family = settings->family,
+                                             .relatives = settings->family,
+                                             .deadline = deadline_of(settings),
                                              .patient = settings->wait_ns != 0,
                                              .operations = operations_of(claim),
                                              .block = decision.mode < LOCK_SHARED ? 0 : settings->block,
@@ -175,14 +182,6 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     int64_t waited = 0; /* nobody was in the way */
     bool interrupted = false;
     enum lock_result result = track_take(&request, hold, &attempt.opened, &problem);
-    /* The only one in the way is a child that has not yet closed what it inherited: it is given a moment, since bare
-     * libc would let us both in. */
-    for (int tries = 0; result == LOCK_BUSY && problem.own && tries < OWN_CHILD_TRIES; tries++) {
-        struct timespec moment = {.tv_nsec = OWN_CHILD_PAUSE_NS};
-        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
-        track_drop(hold);
-        result = track_take(&request, hold, &attempt.opened, &problem);
-    }
     if (result == LOCK_BUSY && settings->wait_ns) {
         about.lock_descriptor = descriptor_to_ask(&attempt);
         int64_t start = audit_now();

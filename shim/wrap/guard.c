@@ -5,7 +5,6 @@
 
 #include "../audit.h"
 #include "../blocker.h"
-#include "../family.h"
 #include "../message.h"
 #include "../realpath.h"
 #include "../sys.h"
@@ -49,8 +48,8 @@ static int begin_operations(const struct settings *settings, enum operation oper
                             const struct track_own *own, int opened, struct audit_image *about)
 {
     bool blocks_itself = own && own->block & operations;
-    int blocked =
-        blocks_itself ? blocker_find(own->descriptor, operations) : blocker_begin_operation(opened, operations);
+    int blocked = blocks_itself ? blocker_find(own->descriptor, operations)
+                                : blocker_begin_operation(opened, operations, sys_monotonic() + LOCK_GRACE_NS);
     int result = opened;
     if (blocked) {
         about->lock_descriptor = blocks_itself ? own->descriptor : opened;
@@ -70,7 +69,8 @@ static enum lock_result lock_for_a_moment(const struct settings *settings, const
                                          .directory = settings->directory,
                                          .image_path = path,
                                          .mode = LOCK_EXCLUSIVE,
-                                         .family = settings->family};
+                                         .relatives = settings->family,
+                                         .deadline = sys_monotonic() + LOCK_GRACE_NS};
     enum lock_result result = lock_take(&request, &lock, opened, problem);
     if (result == LOCK_TAKEN) *opened = lock.descriptor;
     return result;
@@ -86,9 +86,14 @@ static bool is_same_file(int a, int b)
  * its helpers are beside it. */
 static bool is_in_the_way(const struct track_own *own)
 {
-    if (own->mode == LOCK_EXCLUSIVE) return lock_is_elsewhere(own->descriptor, own->family);
-    return lock_in_the_way(own->descriptor, LOCK_EXCLUSIVE) != 0 &&
-           !(own->family && family_holds(own->descriptor, LOCK_EXCLUSIVE, true, 1));
+    const struct lock lock = {.descriptor = own->descriptor, .mode = own->mode, .start = own->start};
+    if (own->mode == LOCK_EXCLUSIVE) return !lock_is_held(&lock);
+    const struct relatives_question question = {.lock_descriptor = own->descriptor,
+                                                .mode = LOCK_EXCLUSIVE,
+                                                .ancestors = policy_settings()->family,
+                                                .reads = !lock_is_beside(&lock),
+                                                .deadline = sys_monotonic() + LOCK_GRACE_NS};
+    return relatives_in_the_way(&question) == RELATIVES_STRANGERS;
 }
 
 /* The guard on one image by its real path, if anybody ever locked it.  operations: what may be blocked.  guarded: it
@@ -110,7 +115,7 @@ static int guard_real_path(const struct settings *settings, enum operation opera
         /* rename("disk.img", "./disk.img"): the lock is ours since the first name. */
         sys_close(opened);
         about.lock_descriptor = other;
-        int blocked = blocker_begin_operation(other, operations);
+        int blocked = blocker_begin_operation(other, operations, sys_monotonic() + LOCK_GRACE_NS);
         return blocked ? refuse(settings, operation, operations, &about, blocked) : GO_ON;
     }
     enum lock_result result = LOCK_TAKEN;

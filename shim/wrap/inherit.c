@@ -34,7 +34,7 @@ static bool is_lock_descriptor_by_header(int descriptor, struct lock_name *name,
     const char *directory = policy_settings()->directory;
     int flags = sys_fcntl(descriptor, F_GETFL, 0);
     if (flags < 0 || !(flags & O_NONBLOCK) || sys_fstat(descriptor, &status) < 0 || !S_ISREG(status.st_mode) ||
-        !directory || !holders_read_header(descriptor, image))
+        !directory || !record_read_header(descriptor, image))
         return false;
     char path[LOCK_PATH_SIZE(directory)];
     lock_name_of_path(image, name);
@@ -71,7 +71,7 @@ static bool path_from_lock(const struct stat *status, char *path)
 {
     struct stat named;
     for (int descriptor = 3; descriptor < LOOKED_AT; descriptor++)
-        if (track_is_private(descriptor) && holders_read_header(descriptor, path) &&
+        if (track_is_private(descriptor) && record_read_header(descriptor, path) &&
             sys_fstatat(AT_FDCWD, path, &named, 0) == 0 && named.st_dev == status->st_dev &&
             named.st_ino == status->st_ino)
             return true;

@@ -4,6 +4,6 @@
 int main(int argc, char **argv)
 {
     if (argc < 2) return 2;
-    puts(lock_state_at(argv[1], argc > 2 ? atoi(argv[2]) : 0));
+    puts(argc > 2 ? lock_state_at(argv[1], RELATIVES_START, RELATIVES_LENGTH) : lock_state(argv[1]));
     return 0;
 }

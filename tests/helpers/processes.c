@@ -727,7 +727,7 @@ static void raised_by_sibling(void)
     check(fcntl(stranger, F_OFD_SETLK, &range) == 0, "bytes 0-1 are not free");
     check(write(helper.orders, "", 1) == 1 && read(helper.answers, &answer, 1) == 1 && answer == 'n',
           "a second writer beside a stranger who reads");
-    const char *state = lock_state_at(getenv("LOCK_FILE"), 4);
+    const char *state = lock_state_at(getenv("LOCK_FILE"), RELATIVES_START, RELATIVES_LENGTH);
     check(strcmp(state, "exclusive") == 0, "the descendants' lock is %s", state);
     close(stranger);
     end_helper(&helper);
