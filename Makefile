@@ -29,15 +29,18 @@ CLI_LIBRARIES := -lsmartcols -ljansson
 # One short line a step; make V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
-shared_sources := text bytes fdinfo process policy arguments blocker image realpath lock_name lock_file lock lock_exists \
-                  lock_wait record holders relatives descriptor message audit
-# The descriptor table comes last, so that its 32 KiB do not lie between things that share a page.
-shim_sources := $(shared_sources) $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c)) track
+# Everything in shim/ but the wrappers and what runs only while building.  The descriptor table comes last, so that its
+# 32 KiB do not lie between things that share a page; the order of the others does not matter.
+descriptor_table := $(notdir $(basename $(firstword $(wildcard shim/table.c) shim/track.c)))
+shared_sources := $(filter-out make_formats cpuid $(descriptor_table),$(sort $(notdir $(basename $(wildcard shim/*.c))))) \
+                  $(descriptor_table)
+wrap_sources := $(patsubst shim/%.c,%,$(sort $(wildcard shim/wrap/*.c)))
+shim_sources := $(wrap_sources) $(shared_sources)
 cli_sources := $(notdir $(basename $(wildcard cli/*.c)))
 
 # The processor's abilities are nothing that a shared libcrypto shares.
 ifeq ($(OPENSSL),static)
-shim_sources += cpuid
+shim_sources := cpuid $(shim_sources)
 endif
 
 shim_objects := $(shim_sources:%=$(BUILD)/shim/%.o)
