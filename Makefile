@@ -85,7 +85,7 @@ $(BUILD)/look_index.h: $(BUILD)/make_formats
 
 # Programs that the tests run, one a file in tests/helpers; a first line "// link: FLAGS" adds to the linker's.
 helper_programs := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(wildcard tests/helpers/*.c))
-$(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h)
+$(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h shim/*.def shim/wrap/*.def)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $< $$(sed -n '1s,^// link: ,,p' $<) -lpthread
 

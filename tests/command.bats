@@ -1015,9 +1015,3 @@ SCRIPT
         assert_output ""
     done
 }
-
-@test "the man page of the library has every setting that takes a value" {
-    while read -r name; do
-        grep -q "^.It Ev $name Ns" "$TOP/man/libimglock.7" || fail "$name is not in libimglock(7)"
-    done < <(grep -E '\{"IMGLOCK_[A-Z_]+",' "$TOP/shim/policy.c" | grep -v '"no value' | grep -oE 'IMGLOCK_[A-Z_]+')
-}

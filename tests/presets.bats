@@ -152,7 +152,7 @@ value_of() {
         while read -r name; do
             names=$((names + 1))
             grep -qE "^\.It Ev $name Ns = " "$TOP/man/libimglock.7" || fail "$preset.conf: $name is not in libimglock(7)"
-            grep -q "{\"$name\"," "$TOP/shim/policy.c" || fail "$preset.conf: $name is no setting"
+            "$HELPERS/settings" | grep -q "^$name"$'\t' || fail "$preset.conf: $name is no setting"
         done < <(grep -oE '^IMGLOCK_[A-Z_]+' "$file")
         assert [ "$names" -gt 4 ]
     done
