@@ -63,8 +63,24 @@ private() {
     descriptors reuse
 }
 
-@test "mkstemps of an image's name is locked while it is open" {
-    descriptors temporary
+@test "what mkstemp and its kind make is locked while it is open" {
+    IMGLOCK_IMAGES="+$PWD/new*" descriptors temporary
+}
+
+@test "every opener with every closer, with what a later libc brings" {
+    export NEWER=1 SHIM=$SHIM:$HELPERS/newer
+    descriptors openers
+}
+
+@test "every function of the families that open, copy and close is among those that are tried" {
+    local name
+    "$HELPERS/descriptors" list >tried
+    while read -r name; do
+        case $name in
+        pclose) continue ;; # a pipe's end
+        esac
+        grep -qx "$name" tried || fail "$name is not among them"
+    done < <("$HELPERS/symbols" | awk '$3 ~ /^(OPEN|TEMPORARY|COPY|CLOSE)$/ { print $2 }')
 }
 
 @test "close of 3 to 4096" {

@@ -156,21 +156,29 @@ static void spawn_end(const struct spawning *spawning)
     if (spawning->size) sys_munmap((void *)spawning->changed.__actions, spawning->size);
 }
 
-#define WRAP_SPAWN(name)                                                                                     \
-    EXPORT int name(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,                 \
+/* Newer than the headers may be. */
+extern int pidfd_spawn(int *pidfd, const char *path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]);
+extern int pidfd_spawnp(int *pidfd, const char *file, const posix_spawn_file_actions_t *actions,
+                        const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]);
+
+#define WRAP_SPAWN(name, type)                                                                               \
+    EXPORT int name(type *child, const char *path, const posix_spawn_file_actions_t *actions,                \
                     const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]) \
     {                                                                                                        \
         struct spawning spawning;                                                                            \
         int refused = refuse_open_actions(actions);                                                          \
         if (refused) return refused;                                                                         \
         spawn_begin(&spawning, actions);                                                                     \
-        int result = REAL(name)(pid, path, spawning.actions, attributes, arguments, environment);            \
+        int result = REAL(name)(child, path, spawning.actions, attributes, arguments, environment);          \
         spawn_end(&spawning);                                                                                \
         return result;                                                                                       \
     }
 
-WRAP_SPAWN(posix_spawn)
-WRAP_SPAWN(posix_spawnp)
+WRAP_SPAWN(posix_spawn, pid_t)
+WRAP_SPAWN(posix_spawnp, pid_t)
+WRAP_SPAWN(pidfd_spawn, int)
+WRAP_SPAWN(pidfd_spawnp, int)
 
 EXPORT int system(const char *command)
 {

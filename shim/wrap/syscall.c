@@ -20,8 +20,13 @@ static int invoke_openat(const struct open_call *call, int flags)
     return (int)REAL(syscall)(SYS_openat, call->directory, call->path, flags, call->mode);
 }
 
+/* Newer than the headers may be. */
+typedef int openat2_function(int directory, const char *path, const struct open_how *how, size_t size);
+extern openat2_function openat2;
+
 /* openat2's flags lie in a structure that may be larger than we know; only its first words are changed. */
 struct open_how_call {
+    openat2_function *real;
     const struct open_how *how;
     size_t size;
 };
@@ -33,7 +38,7 @@ static int invoke_openat2(const struct open_call *call, int flags)
     const int changed = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC;
     how.flags = (how.flags & ~(__u64)changed) | (__u64)(flags & changed);
     if (!(how.flags & O_CREAT)) how.mode = 0; /* else EINVAL */
-    return (int)REAL(syscall)(SYS_openat2, call->directory, call->path, &how, sizeof how);
+    return by->real(call->directory, call->path, &how, sizeof how);
 }
 
 /* Can the structure be read?  The kernel copies it before it looks at the path, and the empty path opens nothing. */
@@ -42,18 +47,28 @@ static bool is_readable(const struct open_how *how, size_t size)
     return sys_call(SYS_openat2, -1, (long)"", (long)how, (long)size, 0, 0) != -EFAULT;
 }
 
-static long open_how(int directory, const char *path, const struct open_how *how, size_t size)
+static int open_how(openat2_function *real, int directory, const char *path, const struct open_how *how, size_t size)
 {
     /* What is smaller or larger than the structure of today, or does not lie in memory, the kernel judges. */
     struct open_how copy;
     if (size != sizeof copy || !is_readable(how, size) || (how->flags & ~(__u64)0x7fffffff))
-        return REAL(syscall)(SYS_openat2, directory, path, how, size);
-    const struct open_how_call by = {how, size};
+        return real(directory, path, how, size);
+    const struct open_how_call by = {real, how, size};
     const struct open_call call = {invoke_openat2, directory, path, (int)how->flags, (mode_t)how->mode, NULL, &by};
     /* A mode without a file to create is refused, and a file that never has a name is none of ours. */
     if ((how->mode && !(how->flags & O_CREAT)) || (how->flags & O_TMPFILE) == O_TMPFILE)
-        return REAL(syscall)(SYS_openat2, directory, path, how, size);
+        return real(directory, path, how, size);
     return admit_open(&call);
+}
+
+static int raw_openat2(int directory, const char *path, const struct open_how *how, size_t size)
+{
+    return (int)REAL(syscall)(SYS_openat2, directory, path, how, size);
+}
+
+EXPORT int openat2(int directory, const char *path, const struct open_how *how, size_t size)
+{
+    return open_how(REAL(openat2), directory, path, how, size);
 }
 
 static int raw_close(int descriptor)
@@ -115,7 +130,7 @@ EXPORT long syscall(long number, ...)
     case SYS_openat:
         return raw_open((int)a, (const char *)b, (int)c, (mode_t)d);
     case SYS_openat2:
-        return open_how((int)a, (const char *)b, (const struct open_how *)c, (size_t)d);
+        return open_how(raw_openat2, (int)a, (const char *)b, (const struct open_how *)c, (size_t)d);
     case SYS_close:
         if (__builtin_expect(track_entry((int)a) == 0, 1)) break;
         return close_tracked(raw_close, (int)a);
