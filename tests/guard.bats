@@ -245,6 +245,7 @@ unlink: 0'
         rename directory.qcow2 directory.qcow2/below , unlink directory.qcow2/file/x , remove directory ,
         unlinkat none x , unlink '' , renameat2 directory.qcow2 directory.qcow2)
     bare=$(bare_calls "${script[@]}" || true)
+    assert_equal "$(grep -c ': E[A-Z]*$' <<<"$bare")" 12
     mkdir directory
     assert_equal "$(calls "${script[@]}" 2>&1 || true)" "$bare"
     new_image

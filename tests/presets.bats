@@ -128,9 +128,9 @@ value_of() {
         file=$(preset_file "$preset")
         read_by docker "$file" >as_it_stands
         assert [ -s as_it_stands ]
-        while read -r reader; do
+        for reader in $(readers); do
             diff <(read_by "$reader" "$file") as_it_stands || fail "$preset.conf means something else to $reader"
-        done < <(readers)
+        done
         # A shell would split or expand one, systemd take a quote off that docker leaves there.
         run grep -E '["'\''\\ $`~]|^export' as_it_stands
         assert_failure
@@ -206,7 +206,7 @@ refused_by() {
     ln disk.img link.img
     IMAGE=disk.img
     hold_under strict qemu-nbd -k "$PWD/nbd.socket" -f raw disk.img
-    while read -r reader; do
+    for reader in $(readers); do
         for name in disk.img link.img; do
             before=$(fingerprint disk.img)
             writes_to "$name"
@@ -234,7 +234,7 @@ refused_by() {
         IMGLOCK_DIR=/no/such/directory run under "$reader" strict cat disk
         assert_failure
         assert_line --partial "No locks available"
-    done < <(readers)
+    done
     release
     run "$IMGLOCK" --config strict "${WRITES[@]}"
     assert_success
@@ -257,7 +257,7 @@ refused_by() {
     IMAGE=one.qcow2
     hold_under qemu qemu-nbd -k "$PWD/nbd.socket" one.qcow2
     writes_to base.qcow2
-    while read -r reader; do
+    for reader in $(readers); do
         run under "$reader" qemu qemu-io -c 'write -P 3 0 4k' two.qcow2
         assert_success
         # QEMU refuses its own programs here; imglock refuses dd as well.
@@ -267,7 +267,7 @@ refused_by() {
         assert_line --partial "imglock: $PWD/base.qcow2: cannot open for writing: locked shared by qemu-nbd (pid $HOLDER"
         assert_line --partial "Text file busy"
         assert_equal "$(fingerprint base.qcow2)" "$before"
-    done < <(readers)
+    done
     run "$IMGLOCK" --config qemu qemu-io -c 'write -P 3 0 4k' one.qcow2
     assert_failure
     assert_line --partial "imglock: $PWD/one.qcow2: cannot open for "
@@ -299,7 +299,7 @@ refused_by() {
 
 @test "qemu: what looks at an image for an instant does not stop a machine from starting" {
     qemu-img create -q -f qcow2 disk.qcow2 1M
-    while read -r reader; do
+    for reader in $(readers); do
         hold disk.qcow2 read
         under "$reader" qemu qemu-io -c 'write -P 5 0 4k' disk.qcow2 >waiter.out 2>&1 3>&- &
         waiter=$!
@@ -310,16 +310,16 @@ refused_by() {
         run cat waiter.out
         refute_line --partial imglock:
         assert_line --partial "wrote 4096/4096"
-    done < <(readers)
+    done
 }
 
 @test "qemu: firmware is no image, and has no lock" {
     firmware=$(find /usr/share/seabios /usr/share/qemu -name '*.bin' | head -n 1)
     [ -n "$firmware" ] || fail "no firmware in /usr/share"
-    while read -r reader; do
+    for reader in $(readers); do
         IMGLOCK_MODE=exclusive run under "$reader" qemu cat "$firmware" disk.img
         assert [ ! -e "$(lock_file "$firmware")" ]
-    done < <(readers)
+    done
 }
 
 # on_host NAME COMMAND...: as on another host: a name and a /var/tmp of its own.  What else there is, is shared.
@@ -345,13 +345,13 @@ on_host() {
     unset IMGLOCK_DIR
     writes_to disk.img
     functions=$(declare -f under preset_file read_by)
-    while read -r reader; do
+    for reader in $(readers); do
         before=$(fingerprint disk.img)
         run on_host two bash -c "$functions; under \"\$@\"" - "$reader" ./mine.conf "${WRITES[@]}"
         assert_failure
         assert_line --partial "imglock: $PWD/disk.img: cannot open for writing: locked exclusively by qemu-nbd"
         assert_equal "$(fingerprint disk.img)" "$before"
-    done < <(readers)
+    done
     # One lock, by path: no number of a device, which is each host's own, in another one.
     assert_equal "$(find shared -type f)" "$(IMGLOCK_DIR=$PWD/shared "$IMGLOCK" path disk.img | sed "s,^$PWD/,,")"
     # What happens without the preset: each host has locks of its own.
@@ -367,12 +367,12 @@ on_host() {
     qemu-img create -q -f raw disk.img 1M
     before=$(fingerprint disk.img)
     writes_to disk.img
-    while read -r reader; do
+    for reader in $(readers); do
         run under "$reader" shared-storage "${WRITES[@]}"
         assert_failure
         assert_line --partial "/srv/imglock"
         assert_equal "$(fingerprint disk.img)" "$before"
-    done < <(readers)
+    done
 }
 
 # machine NAME PRESET FD IMAGE... -- ARGUMENT...: a virtual machine, wrapped with a preset, that does not run yet; its monitor
@@ -424,7 +424,7 @@ mine() {
     assert_failure
     assert_line --partial "imglock: $PWD/disk.qcow2: cannot open for "
     writes_to disk.qcow2
-    while read -r reader; do
+    for reader in $(readers); do
         before=$(fingerprint disk.qcow2)
         run under "$reader" ./mine.conf bash -c 'exec 5<>disk.qcow2 6<>other.qcow2; "$@" 5>&- 6>&-; exit $?' - \
             env -u LD_PRELOAD "$IMGLOCK" status -rno COMMAND,MODE,KIND disk.qcow2 other.qcow2
@@ -436,7 +436,7 @@ mine() {
         run wrapped "${WRITES[@]}"
         assert_failure
         assert_equal "$(fingerprint disk.qcow2)" "$before"
-    done < <(readers)
+    done
 }
 
 @test "migration: a machine moves, and takes the lock with it" {
@@ -477,7 +477,7 @@ mine() {
 @test "emulators: a second one is refused cleanly, and the image cannot be replaced meanwhile" {
     truncate -s 1M disk.img
     hold disk.img
-    while read -r reader; do
+    for reader in $(readers); do
         before=$(fingerprint disk.img)
         run under "$reader" emulators mkfs.ext4 -q -F disk.img
         assert_failure
@@ -487,12 +487,12 @@ mine() {
         assert_failure
         assert_output --partial "imglock: $PWD/disk.img: cannot rename: locked exclusively by holder"
         assert_equal "$(fingerprint disk.img)" "$before"
-    done < <(readers)
+    done
 }
 
 @test "scripts: a step waits for the image" {
     truncate -s 1M disk.img
-    while read -r reader; do
+    for reader in $(readers); do
         hold disk.img
         under "$reader" scripts "$HELPERS/cli_open" disk.img >waiter.out 2>&1 3>&- &
         waiter=$!
@@ -502,11 +502,11 @@ mine() {
         wait "$waiter"
         run cat waiter.out
         assert_output opened
-    done < <(readers)
+    done
 }
 
 @test "audit: nothing is refused, and what would have been is told" {
-    while read -r reader; do
+    for reader in $(readers); do
         qemu-img create -q -f qcow2 disk.qcow2 1M
         hold disk.qcow2
         writes_to disk.qcow2
@@ -522,7 +522,7 @@ mine() {
         IMGLOCK_DIR=/no/such/directory run under "$reader" audit qemu-img info disk.qcow2
         assert_success
         assert_output --partial "No such file"
-    done < <(readers)
+    done
 }
 
 @test "audit: with a log of events, which can be reported" {

@@ -96,6 +96,8 @@ round_beside() {
     # shellcheck disable=SC2016
     for order in '$SHIM:$LD_PRELOAD' '$LD_PRELOAD:$SHIM'; do
         run timeout 20 fakeroot -- bash -c "export LD_PRELOAD=$order; exec setpriv --reuid=nobody --clear-groups true"
+        assert_success
+        assert_output ""
         run timeout 20 fakeroot -- bash -c "export LD_PRELOAD=$order; exec bash -c '$ROUND; chown 1234 disk.img; stat -c %u disk.img'"
         assert_output "$ROUND_SAYS"$'\n'1234
     done

@@ -7,6 +7,7 @@ load common
 assert_every_lock_free() {
     local file
     for file in "$IMGLOCK_DIR"/.qemu-*.lock; do
+        assert [ -e "$file" ] # one at least
         assert_equal "$("$HELPERS/probe" "$file")" free
     done
 }
@@ -25,7 +26,7 @@ assert_every_lock_free() {
     printf '' | gcc -shared -fPIC -x c -o empty.so -
     IMGLOCK_LOG=quiet run timeout 60 "$HELPERS/torture" 5 "${TORTURE_SEED:-1}" "$BATS_TEST_TMPDIR/empty.so" "$BATS_TEST_TMPDIR"
     assert_failure
-    refute_output --partial " 0 violations"
+    assert_output --regexp '[1-9][0-9]* violations'
 }
 
 @test "every system call of the library fails once: no half state, no lost lock, one line" {
