@@ -17,13 +17,13 @@
 #ifndef IMGLOCK_TRACK_H
 #define IMGLOCK_TRACK_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "lock.h"
 #include "sys.h"
+#include "table.h"
 
 struct track_hold {
     uint32_t image; /* 0: none */
@@ -50,27 +50,31 @@ struct track_request {
     ino_t inode;
 };
 
-/* ---- the descriptor table ------------------------------------------------------------------------------- */
-
-/* The numbers that have their entries here: the program's, and those of private descriptors, which begin at 448 at the
- * most.  Untouched pages cost nothing. */
-enum { TRACK_NEAR = 4096 };
-extern _Atomic uint64_t track_near[TRACK_NEAR];
-uint64_t track_far_entry(unsigned descriptor);
+/* ---- the descriptor table, as the wrappers see it ------------------------------------------------------- */
 
 /* What the table says of a descriptor; 0: nothing.  Any number may be asked for, negative ones too. */
 static inline uint64_t track_entry(int descriptor)
 {
-    unsigned number = (unsigned)descriptor;
-    return __builtin_expect(number < TRACK_NEAR, 1) ? atomic_load_explicit(&track_near[number], memory_order_relaxed)
-                                                    : track_far_entry(number);
+    return table_entry(descriptor);
 }
 
 /* Is this descriptor one of imglock's own? */
-bool track_is_private(int descriptor);
+static inline bool track_is_private(int descriptor)
+{
+    return table_is_private(descriptor);
+}
 
 /* Was it one until lately, and is nothing now?  A listing that was read before still has it. */
-bool track_was_private(int descriptor);
+static inline bool track_was_private(int descriptor)
+{
+    return table_was_private(descriptor);
+}
+
+/* The lowest tracked or private descriptor in [first, last], or -1. */
+static inline int64_t track_next(unsigned first, unsigned last)
+{
+    return table_next(first, last);
+}
 
 /* ---- holds ---------------------------------------------------------------------------------------------- */
 
@@ -148,9 +152,6 @@ void track_thaw(const sys_signals *before);
  * how many. */
 enum { TRACK_PRIVATES = 8 };
 int track_privates(int descriptor, int privates[TRACK_PRIVATES]);
-
-/* The lowest tracked or private descriptor in [first, last], or -1. */
-int64_t track_next(unsigned first, unsigned last);
 
 /* A child may have got our locks: fork, clone, a spawn of a program. */
 void track_note_fork(void);
