@@ -32,7 +32,7 @@ quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 shared_sources := text bytes policy arguments blocker image realpath lock lock_exists lock_wait holders family descriptor \
                   message audit
 # The descriptor table comes last, so that its 32 KiB do not lie between things that share a page.
-shim_sources := $(shared_sources) $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c)) section watcher images track table
+shim_sources := $(shared_sources) $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c)) section children watcher images track table
 cli_sources := $(notdir $(basename $(wildcard cli/*.c)))
 
 # The processor's abilities are nothing that a shared libcrypto shares.

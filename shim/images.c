@@ -24,12 +24,6 @@ static struct image *chunks[CHUNKS];
 static uint32_t images_used = 1; /* number 0 means none */
 static uint32_t free_images;
 static uint32_t buckets[BUCKETS];
-static _Atomic uint32_t fork_count;
-
-void images_note_fork(void)
-{
-    atomic_fetch_add(&fork_count, 1);
-}
 
 /* The chunk of an image behind the first ones. */
 static unsigned chunk_of(uint32_t number)
@@ -157,9 +151,19 @@ void images_count_inheritable(uint32_t number, int change)
     }
 }
 
-static bool may_be_weakened(const struct image *image)
+/* May another process have the lock's description as well? */
+static bool is_shared(const struct image *image)
 {
-    return !image->shared_lock && image->forks == atomic_load(&fork_count);
+    return image->inherited || children_may_have(image->opened);
+}
+
+/* Closes the description. */
+static void close_lock(struct image *image)
+{
+    if (image->lock.descriptor < 0) return;
+    table_clear_private(image->lock.descriptor);
+    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor, image->lock.slot);
+    lock_release(&image->lock);
 }
 
 static struct audit_image audited(const struct image *image)
@@ -177,8 +181,7 @@ static void release_image(uint32_t number)
         struct audit_image about = audited(image);
         audit_release(policy_settings(), &about, image->lock.mode, image->since);
     }
-    if (image->lock.descriptor >= 0) table_clear_private(image->lock.descriptor);
-    lock_release(&image->lock);
+    close_lock(image);
     remove_image(number);
     watcher_unwatch();
 }
@@ -197,7 +200,7 @@ void images_count(uint32_t number, enum lock_mode mode)
 /* Lowers a lock that nobody needs exclusively any more. */
 static void lower_if_possible(struct image *image)
 {
-    if (image->writers || image->lock.mode != LOCK_EXCLUSIVE || !may_be_weakened(image)) return;
+    if (image->writers || image->lock.mode != LOCK_EXCLUSIVE || is_shared(image)) return;
     if (lock_says_inactive(&image->lock)) return;
     struct lock_problem ignored;
     struct lock_request request = {.mode = LOCK_SHARED};
@@ -250,6 +253,8 @@ static void renew_private(uint32_t number)
         table_is_private(image->lock.descriptor))
         table_set(image->lock.descriptor, 0);
     request.through_exec = image->inheritable;
+    image->opened = children_now();
+    image->inherited = false;
     bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
     if (regained) {
         images_set_private(image->lock.descriptor, number);
@@ -273,43 +278,45 @@ static enum lock_result no_memory(struct lock_problem *problem, const char *what
     return LOCK_FAILED;
 }
 
-enum { HAND_OVER_TRIES = 50, HAND_OVER_PAUSE_NS = 200 * 1000 };
+enum { HAND_OVER_NS = 100 * 1000 * 1000 };
 
 /* Does this process still have the lock?  In the middle of a hand-over it has not, and its record does not say so yet:
  * that is over in a moment. */
 static bool has_lock(const struct lock *lock, bool *inactive)
 {
-    const struct timespec moment = {.tv_nsec = HAND_OVER_PAUSE_NS};
-    for (int tries = 0;; tries++) {
+    for (int64_t deadline = 0;;) {
         *inactive = was_given_up(lock);
         if (*inactive) return false;
         if (lock_confirm(lock)) return true;
-        if (tries == HAND_OVER_TRIES) return false;
-        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
+        if (!deadline) deadline = sys_monotonic() + HAND_OVER_NS;
+        if (!sys_pause(deadline)) return false;
     }
 }
 
-/* The lock on an open file description of its own, for an image that has none, or that shares it with other processes.
- */
-static enum lock_result take_anew(uint32_t number, const struct lock_request *request, int *opened,
-                                  struct lock_problem *problem)
+/* Takes a lock on an open file description of its own, beside the one that other processes may have as well, or where
+ * there is none any more; and has that one's place then. */
+static enum lock_result take_own(uint32_t number, const struct lock_request *request, int *opened,
+                                 struct lock_problem *problem)
 {
     struct image *image = images_at(number);
-    struct lock_request inheritable = *request;
+    struct relatives_known known = {.descriptor = image->lock.descriptor};
+    struct lock_request own = *request;
     struct lock fresh;
-    inheritable.through_exec = image->inheritable;
-    enum lock_result result = lock_take(&inheritable, &fresh, opened, problem);
+    children_given(&image->name, &known);
+    own.known = &known;
+    own.through_exec = image->inheritable;
+    const children_moment before = children_now();
+    enum lock_result result = lock_take(&own, &fresh, opened, problem);
     if (result != LOCK_TAKEN) return result;
     if (!images_set_private(fresh.descriptor, number)) {
         lock_release(&fresh);
         return no_memory(problem, "no memory for another descriptor");
     }
-    if (image->lock.descriptor >= 0) table_clear_private(image->lock.descriptor);
-    lock_release(&image->lock);
+    close_lock(image);
     image->lock = fresh;
     image->through_exec = image->inheritable;
-    image->forks = atomic_load(&fork_count);
-    image->shared_lock = false;
+    image->opened = before;
+    image->inherited = false;
     return LOCK_TAKEN;
 }
 
@@ -324,18 +331,12 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
         if (image->lock.descriptor < 0) {
             struct lock_request stronger = *request;
             if (image->writers) stronger.mode = LOCK_EXCLUSIVE;
-            return take_anew(number, &stronger, opened, problem);
+            return take_own(number, &stronger, opened, problem);
         }
     }
-    if (image->lock.mode < request->mode) {
-        struct lock_request raised = *request;
-        raised.shared_description = !may_be_weakened(image);
-        /* From a record to a lock on a description that a child or parent may lock, too: what fails could not be undone
-         * without unlocking it for both. */
-        if (image->lock.mode < LOCK_SHARED && raised.shared_description)
-            return take_anew(number, request, opened, problem);
-        return lock_convert(&image->lock, &raised, problem);
-    }
+    if (image->lock.mode < request->mode)
+        return is_shared(image) ? take_own(number, request, opened, problem)
+                                : lock_convert(&image->lock, request, problem);
     bool inactive;
     if (has_lock(&image->lock, &inactive)) {
         problem->blocked = blocker_find(image->lock.descriptor, request->operations);
@@ -361,8 +362,13 @@ enum lock_result images_take(const struct lock_request *request, bool watch, uin
     *number = add_image(request->name);
     if (!*number) return no_memory(problem, "no memory for another image");
     struct image *image = images_at(*number);
+    struct relatives_known known = {.descriptor = -1};
+    struct lock_request first = *request;
+    children_given(request->name, &known);
+    first.known = &known;
     image->through_exec = request->through_exec;
-    enum lock_result result = lock_take(request, &image->lock, opened, problem);
+    image->opened = children_now();
+    enum lock_result result = lock_take(&first, &image->lock, opened, problem);
     watch = watch && result == LOCK_BUSY;
     if (watch) lock_watch(&image->lock, request, opened);
     if ((result == LOCK_TAKEN || watch) && !images_set_private(image->lock.descriptor, *number)) {
@@ -370,7 +376,6 @@ enum lock_result images_take(const struct lock_request *request, bool watch, uin
         result = no_memory(problem, "no memory for another descriptor");
     }
     if (result == LOCK_TAKEN || (watch && result == LOCK_BUSY)) {
-        image->forks = atomic_load(&fork_count);
         if (policy_settings()->audit) image->since = audit_now();
     } else {
         remove_image(*number);
@@ -396,7 +401,7 @@ void images_adopt(const struct lock_name *name, int descriptor)
     uint32_t number = add_image(name);
     if (!number) return;
     struct image *image = images_at(number);
-    image->shared_lock = true;
+    image->inherited = true;
     image->through_exec = true;
     lock_adopt(&image->lock, descriptor, policy_settings()->reason);
     images_set_private(descriptor, number);
@@ -420,10 +425,10 @@ void images_lost_private(int descriptor)
     renew_private(number);
 }
 
-void images_share_all(void)
+void images_inherit_all(void)
 {
     SECTION_ASSERT();
-    for (uint32_t number = 1; number < images_used; number++) images_at(number)->shared_lock = true;
+    for (uint32_t number = 1; number < images_used; number++) images_at(number)->inherited = true;
 }
 
 /* ---- two names of one image ----------------------------------------------------------------------------- */

@@ -1,8 +1,9 @@
 /* images.h: the images that this process keeps track of, each with its lock and the holds that need it.
  *
  * A hold is one claim on one image, shared or exclusive.  The last one that goes releases the lock, the last exclusive
- * one lowers it.  An image that is locked by path and by inode is two, of which the second is the first one's companion
- * and is held, counted and released with it.
+ * one lowers it.  A description that another process may have as well is never changed: who needs more takes a lock of
+ * its own, which replaces that one here, and who needs less leaves it as it is.  An image that is locked by path and by
+ * inode is two, of which the second is the first one's companion and is held, counted and released with it.
  *
  * Everything here is for the section. */
 #ifndef IMGLOCK_IMAGES_H
@@ -12,20 +13,21 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "children.h"
 #include "lock.h"
 
 struct image {
     struct lock_name name;
     struct lock lock;
-    uint32_t next;        /* in its bucket, or in the free list */
-    uint32_t companion;   /* the lock by inode that goes with this one by path, or 0 */
-    uint32_t readers;     /* holds that need the lock shared */
-    uint32_t writers;     /* holds that need it exclusive */
-    uint32_t inheritable; /* descriptors without FD_CLOEXEC */
-    bool through_exec;    /* the private descriptor has no FD_CLOEXEC */
-    uint32_t forks;       /* images_forks when the lock was taken */
-    bool shared_lock;     /* another process may have this open file description, too */
-    int64_t since;        /* audit_now when the lock was taken, where there is an audit */
+    uint32_t next;          /* in its bucket, or in the free list */
+    uint32_t companion;     /* the lock by inode that goes with this one by path, or 0 */
+    uint32_t readers;       /* holds that need the lock shared */
+    uint32_t writers;       /* holds that need it exclusive */
+    uint32_t inheritable;   /* descriptors without FD_CLOEXEC */
+    bool through_exec;      /* the private descriptor has no FD_CLOEXEC */
+    children_moment opened; /* just before the lock's description was */
+    bool inherited;         /* which came through fork or exec: another process may have it, too */
+    int64_t since;          /* audit_now when the lock was taken, where there is an audit */
     dev_t device;
     ino_t inode;
 };
@@ -42,9 +44,10 @@ bool images_certainly_without(const struct lock_name *name);
 
 /* ---- locks ---------------------------------------------------------------------------------------------- */
 
-/* Brings one lock of this process to at least the wanted mode; *before is the mode that it had.  *number: the image,
- * made if need be; it may be without holds then, until images_count or images_settle.  watch: after LOCK_BUSY the image
- * is there all the same, without a lock. */
+/* Brings one lock of this process to at least the wanted mode, by one on a description of its own where another process
+ * may have that of the lock as well; *before is the mode that it had.  *number: the image, made if need be; it may be
+ * without holds then, until images_count or images_settle.  watch: after LOCK_BUSY the image is there all the same,
+ * without a lock. */
 enum lock_result images_take(const struct lock_request *request, bool watch, uint32_t *number, int *opened,
                              enum lock_mode *before, struct lock_problem *problem);
 
@@ -65,10 +68,7 @@ void images_lost_private(int descriptor);
 bool images_set_private(int descriptor, uint32_t image);
 
 /* In a fork child: the locks are the parent's as well. */
-void images_share_all(void);
-
-/* A child may have got our locks.  From anywhere. */
-void images_note_fork(void);
+void images_inherit_all(void);
 
 /* ---- holds ---------------------------------------------------------------------------------------------- */
 

@@ -207,12 +207,27 @@ bool lock_is_elsewhere(int lock_descriptor, int family)
     return held_by_others(lock_descriptor, LOCK_EXCLUSIVE, pair_start(family), LOCK_BYTES) > 0;
 }
 
+/* Are all in the way relatives, or nobody but who has the description that this process has, too?  own: where its own
+ * new lock is among them, or -1. */
+static bool is_let_past(int descriptor, const struct lock_request *request, int own)
+{
+    const int known = request->known ? request->known->descriptor : -1;
+    if (known >= 0) {
+        int others = held_by_others(known, request->mode, LOCK_BYTE, LOCK_BYTES);
+        for (int pair = 1; pair <= FAMILY_PAIRS && others == 0; pair++)
+            if (pair_start(pair) != own) others = held_by_others(known, request->mode, pair_start(pair), LOCK_BYTES);
+        if (others == 0) return true;
+    }
+    return family_holds(descriptor, request->mode, request->family, own >= 0);
+}
+
 /* Locks bytes 0-1; or, where relatives hold those, the first pair of the descendants' bytes that is free.  Only with
  * that in hand is it certain who else is there: a stranger who comes from now on sees our bytes, one who came before is
  * found by the second look.  -EAGAIN: somebody is in the way, and nothing is locked.  Of *operations those remain that
  * others may block. */
-static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *family, unsigned *operations)
+static int take_bytes(int descriptor, const struct lock_request *request, int *family, unsigned *operations)
 {
+    const enum lock_mode mode = request->mode;
     /* The bytes of the first operations lie behind the descendants'.  One question for all of them, while nobody has
      * any: for an exclusive lock alone, since it sees shared ones in the way. */
     unsigned asked = mode == LOCK_EXCLUSIVE ? *operations : 0;
@@ -220,7 +235,7 @@ static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *
     _Static_assert(FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES == OPERATION_BYTE, "the bytes lie side by side");
 
     for (*family = 0; *family <= FAMILY_PAIRS; ++*family) {
-        if (*family == 1 && !family_holds(descriptor, mode, ancestors, 0)) return -EAGAIN;
+        if (*family == 1 && !is_let_past(descriptor, request, -1)) return -EAGAIN;
         int result = try_lock(descriptor, mode, pair_start(*family));
         if (result == -EAGAIN) continue;
         if (result < 0) return result;
@@ -230,7 +245,7 @@ static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *
         if (others == 0 && *family == 0) *operations &= ~asked;
         if (others > 0 && *family == 0 && asked)
             others = held_by_others(descriptor, mode, FAMILY_BYTE, FAMILY_PAIRS * LOCK_BYTES);
-        if (others == 0 || (others > 0 && family_holds(descriptor, mode, ancestors, 1))) return 0;
+        if (others == 0 || (others > 0 && is_let_past(descriptor, request, pair_start(*family)))) return 0;
         unlock_fresh(descriptor, pair_start(*family));
         return others > 0 ? -EAGAIN : others;
     }
@@ -259,8 +274,7 @@ static int take_requested(int descriptor, const struct lock_request *request, in
     problem->blocked = 0;
     *family = 0;
     unsigned operations = request->operations;
-    int result =
-        request->mode < LOCK_SHARED ? 0 : take_bytes(descriptor, request->mode, request->family, family, &operations);
+    int result = request->mode < LOCK_SHARED ? 0 : take_bytes(descriptor, request, family, &operations);
     if (result < 0) return result;
     problem->blocked = blocker_find(descriptor, operations);
     if (!problem->blocked && request->block) {
@@ -435,15 +449,12 @@ enum lock_result lock_convert(struct lock *lock, const struct lock_request *requ
     if (lock->mode < LOCK_SHARED && request->mode >= LOCK_SHARED) return lock_recorded(lock, request, problem);
     problem->blocked = blocker_find(lock->descriptor, request->operations);
     if (problem->blocked) return LOCK_BUSY;
-    /* Up: those on the other pairs of bytes have not seen this mode yet.  To take it back would weaken the lock for
-     * whoever has this description, too, and has raised it: then the question comes first, and what turns up after the
-     * answer leaves the lock stronger than it need be. */
+    /* Up: those on the other pairs of bytes have not seen this mode yet. */
     bool up = request->mode > lock->mode;
-    if (up && request->shared_description && is_barred(lock, request)) return LOCK_BUSY;
     int result = try_lock(lock->descriptor, request->mode, pair_start(lock->family));
     if (result < 0) return lock_error(result, problem);
     if (up && is_barred(lock, request)) {
-        if (!request->shared_description) try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
+        try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
         return LOCK_BUSY;
     }
     lock->mode = request->mode;

@@ -51,19 +51,30 @@ void lock_name_of_inode(const struct stat *status, struct lock_name *name);
 #define LOCK_PATH_SIZE(directory) (strlen(directory) + sizeof "/" + LOCK_FILE_LENGTH)
 void lock_path(const char *directory, const struct lock_name *name, char *path);
 
+/* What this process knows of its own open file descriptions of a lock file: whoever else has one of them is a relative.
+ */
+enum { RELATIVES_GIVEN = 4 };
+struct relatives_known {
+    int descriptor; /* one that this process has open, inherited or others may have it as well; -1: none */
+    struct {
+        int number, slot;
+    } given[RELATIVES_GIVEN]; /* that a child may have, and that this process has closed since */
+    int given_count;
+};
+
 struct lock_request {
     const struct lock_name *name;
     const char *directory;
     const char *image_path; /* for a new lock file's header */
     enum lock_mode mode;
-    bool family;             /* an ancestor's lock lets us past */
-    bool patient;            /* may wait: a reader then queues behind a writer that holds the gate */
-    unsigned operations;     /* 1 << enum operation, each: what is about to be done, which a holder may block */
-    unsigned block;          /* what the lock is to forbid others */
-    const char *reason;      /* for the record, or NULL */
-    bool through_exec;       /* the private descriptor is not to be close-on-exec */
-    bool shared_description; /* lock_convert: another process may have this open file description, too */
-    pid_t process;           /* this process, where the caller knows it and has blocked all signals; else 0 */
+    bool family;         /* an ancestor's lock lets us past */
+    bool patient;        /* may wait: a reader then queues behind a writer that holds the gate */
+    unsigned operations; /* 1 << enum operation, each: what is about to be done, which a holder may block */
+    unsigned block;      /* what the lock is to forbid others */
+    const char *reason;  /* for the record, or NULL */
+    bool through_exec;   /* the private descriptor is not to be close-on-exec */
+    const struct relatives_known *known; /* or NULL */
+    pid_t process; /* this process, where the caller knows it and has blocked all signals; else 0 */
 };
 
 /* Takes the lock, without waiting; of a mode below LOCK_SHARED, which excludes nobody, only the record is made.
@@ -88,8 +99,7 @@ bool lock_confirm(const struct lock *lock);
 bool lock_says_inactive(const struct lock *lock);
 
 /* Raises or lowers the mode of a lock that is held; atomically, the old mode stays when the new one is not to
- * be had.  A description that another process may have, too, is never weakened: it may have raised it.  problem as
- * above. */
+ * be had.  Only on a description that this process alone has.  problem as above. */
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem);
 
 /* Fills *lock for a descriptor that came through exec with its lock, from the record that goes with it; without one the

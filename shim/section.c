@@ -1,6 +1,7 @@
 #include "section.h"
 
 #include <errno.h>
+#include <linux/kcmp.h>
 #include <stdatomic.h>
 #include <sys/single_threaded.h>
 
@@ -59,10 +60,26 @@ pid_t section_process(void)
     return section_page()->process;
 }
 
+static _Atomic bool sharers;
+
+void section_expect_sharers(void)
+{
+    atomic_store(&sharers, true);
+}
+
+/* Does this process have the descriptors of that one, not a copy of them?  Where the kernel does not tell, it has not.
+ */
+static bool shares_descriptors(pid_t process)
+{
+    return sys_call(SYS_kcmp, sys_getpid(), process, KCMP_FILES, 0, 0, 0) == 0;
+}
+
 /* The number of a process's first thread is the process's own, and nobody else's while it lives. */
 static bool is_own_process(const struct section *page, pid_t thread)
 {
-    return page->process == thread || (page->process && page->process == sys_getpid());
+    if (page->process == thread) return true;
+    if (page->process == 0) return false;
+    return page->process == sys_getpid() || (atomic_load(&sharers) && shares_descriptors(page->process));
 }
 
 bool section_is_ours(pid_t thread)

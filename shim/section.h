@@ -41,6 +41,9 @@ bool section_exists(void);
 /* Makes the page that tells a fork child from its parent.  Before a call that makes a child and runs no handlers. */
 void section_prepare(void);
 
+/* From now on there may be tasks that share our memory and our descriptors, and are no threads. */
+void section_expect_sharers(void);
+
 /* From the constructor. */
 void section_start(void);
 

@@ -22,7 +22,8 @@ static void end_marks(void);
 /* This process is a fork child: what it finds is its parent's. */
 static void adopt(void)
 {
-    images_share_all();
+    images_inherit_all();
+    children_forget();
     holders_forget_self();
     end_marks();
     watcher_abandon();
@@ -47,6 +48,17 @@ static void leave(const sys_signals *before)
     section_leave(before);
 }
 
+/* A fork child that comes here for the first time. */
+static void adopt_if_new(void)
+{
+    sys_signals before;
+    if (section_process() != 0) return;
+    enter(&before);
+    leave(&before);
+}
+
+/* ---- children ------------------------------------------------------------------------------------------- */
+
 static void before_fork(void)
 {
     if (section_before_fork() == SECTION_NEW_PROCESS) adopt();
@@ -54,7 +66,8 @@ static void before_fork(void)
 
 static void after_fork_in_parent(void)
 {
-    track_note_fork();
+    /* No section, no lock; and to write here is to copy a page after each fork of a shell. */
+    if (section_exists()) children_note();
     section_after_fork_in_parent();
 }
 
@@ -62,9 +75,12 @@ static void after_fork_in_child(void)
 {
     sys_signals before;
     holders_forget_self();
-    if (!section_after_fork_in_child(&before)) return;
-    adopt();
-    leave(&before);
+    if (section_after_fork_in_child(&before)) {
+        adopt();
+        leave(&before);
+    } else {
+        children_forget();
+    }
 }
 
 void track_start(void)
@@ -73,16 +89,23 @@ void track_start(void)
     fork_handlers(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-void track_before_raw_fork(void)
+void track_begin_child(enum track_child child)
 {
-    section_prepare();
-    track_note_fork();
+    if (child == TRACK_COPY) section_prepare();
+    if (child == TRACK_SHARER) section_expect_sharers();
+    /* What its parent was making is the parent's. */
+    if (section_exists()) adopt_if_new();
+    children_begin();
 }
 
-void track_note_fork(void)
+void track_end_child(void)
 {
-    /* No page, no lock; and to write here is to copy a page after each fork of a shell. */
-    if (section_exists()) images_note_fork();
+    children_end();
+}
+
+void track_note_exec(void)
+{
+    if (section_exists()) children_note();
 }
 
 /* ---- the parked inotify instance ------------------------------------------------------------------------ */
@@ -143,8 +166,11 @@ static enum lock_result take_foreign(const struct track_request *request, struct
         problem->blocked = blocker_find(hold->foreign_private, request->lock.operations);
         return problem->blocked ? LOCK_BUSY : LOCK_TAKEN;
     }
+    struct relatives_known known = {.descriptor = number ? images_at(number)->lock.descriptor : -1};
+    struct lock_request own = request->lock;
+    own.known = &known;
     struct lock lock;
-    enum lock_result result = lock_take(&request->lock, &lock, opened, problem);
+    enum lock_result result = lock_take(&own, &lock, opened, problem);
     if (result == LOCK_BUSY && find_own_lock(*opened, &lock))
         result = lock.mode >= request->lock.mode ? LOCK_TAKEN : lock_convert(&lock, &request->lock, problem);
     if (result == LOCK_TAKEN) hold->foreign_private = lock.descriptor;
@@ -360,12 +386,7 @@ void track_begin_close(struct track_closing *closing, int descriptor)
     *closing = (struct track_closing){.descriptor = descriptor};
     if (!table_is_hold(table_entry(descriptor))) return;
     closing->thread = sys_gettid();
-    /* A fork child that comes here for the first time. */
-    if (section_process() == 0) {
-        sys_signals before;
-        enter(&before);
-        leave(&before);
-    }
+    adopt_if_new();
     /* In a vfork child the descriptor goes and the parent's entry stays. */
     if (!section_is_ours(closing->thread)) return;
     _Atomic uint64_t *slot = table_slot((unsigned)descriptor);

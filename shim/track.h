@@ -11,8 +11,8 @@
  * closes, and drops it; a dup copies the hold and attaches the copy.  So a lock is given back only after the last
  * descriptor is really gone, and a wrapper that is cancelled in the middle drops what it has, or takes its mark back.
  *
- * Processes: after fork the child has the table, the locks are shared with the parent, and neither may weaken
- * them any more.  In a vfork child the table is the parent's memory but the descriptors are the child's: there
+ * Processes: after fork the child has the table, the locks are shared with the parent, and neither may change them any
+ * more.  In a vfork child the table is the parent's memory but the descriptors are the child's: there
  * nothing is changed. */
 #ifndef IMGLOCK_TRACK_H
 #define IMGLOCK_TRACK_H
@@ -153,11 +153,20 @@ void track_thaw(const sys_signals *before);
 enum { TRACK_PRIVATES = 8 };
 int track_privates(int descriptor, int privates[TRACK_PRIVATES]);
 
-/* A child may have got our locks: fork, clone, a spawn of a program. */
-void track_note_fork(void);
+/* What a call makes that is no thread. */
+enum track_child {
+    TRACK_PROGRAM, /* another program: posix_spawn, system, popen */
+    TRACK_COPY,   /* a copy of this process, or who shares its memory for a time, without fork handlers: _Fork, clone */
+    TRACK_SHARER, /* a task that shares our memory and our descriptors, or may do so */
+};
 
-/* The same, for a call that runs no fork handlers: its child has to be told from one that is in our memory. */
-void track_before_raw_fork(void);
+/* Around such a call: the child may get every lock that is there or comes meanwhile.  track_end_child in the parent
+ * alone. Safe in signal handlers and vfork children. */
+void track_begin_child(enum track_child child);
+void track_end_child(void);
+
+/* Before exec: this may be a vfork child, which keeps what it has got. */
+void track_note_exec(void);
 
 /* What this process has of an image's lock. */
 struct track_own {

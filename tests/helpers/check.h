@@ -39,11 +39,11 @@ __attribute__((unused)) static int checked(void)
     return checks_failed ? 1 : 0;
 }
 
-/* What others see of the two bytes at start: "free", "shared" or "exclusive". */
-__attribute__((unused)) static const char *lock_state_at(const char *lock_file, int start)
+/* What others see of a range of bytes: "free", "shared" or "exclusive"; length 0: to the end. */
+__attribute__((unused)) static const char *lock_state_in(const char *lock_file, int start, int length)
 {
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = 2};
     struct rlimit limit, raised;
+    const char *state = "free";
     int saved = errno;
     /* A test that has come to its limit can still look. */
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -51,17 +51,26 @@ __attribute__((unused)) static const char *lock_state_at(const char *lock_file, 
     setrlimit(RLIMIT_NOFILE, &raised);
     int descriptor = open(lock_file, O_RDONLY | O_CLOEXEC);
     setrlimit(RLIMIT_NOFILE, &limit);
-    if (descriptor < 0 && errno == ENOENT) {
-        errno = saved;
-        return "free";
+    for (int exclusive = 1; exclusive >= 0 && (descriptor >= 0 || errno != ENOENT); exclusive--) {
+        struct flock range = {
+            .l_type = exclusive ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+        if (descriptor < 0 || fcntl(descriptor, F_OFD_GETLK, &range) < 0) {
+            perror(lock_file);
+            exit(2);
+        }
+        if (range.l_type == F_UNLCK) continue;
+        state = exclusive ? "exclusive" : "shared";
+        break;
     }
-    if (descriptor < 0 || fcntl(descriptor, F_OFD_GETLK, &range) < 0) {
-        perror(lock_file);
-        exit(2);
-    }
-    close(descriptor);
+    if (descriptor >= 0) close(descriptor);
     errno = saved;
-    return range.l_type == F_UNLCK ? "free" : range.l_type == F_RDLCK ? "shared" : "exclusive";
+    return state;
+}
+
+/* What others see of the two bytes at start. */
+__attribute__((unused)) static const char *lock_state_at(const char *lock_file, int start)
+{
+    return lock_state_in(lock_file, start, 2);
 }
 
 /* Checks the lock of the image; LOCK_FILE names its lock file.  Without LOCK_FILE the program runs bare, to show what
@@ -76,6 +85,20 @@ __attribute__((format(printf, 2, 3), unused)) static void check_lock(const char 
     vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
     const char *state = lock_state_at(lock_file, 0);
+    check(strcmp(state, expected) == 0, "%s: the lock is %s, not %s", what, state, expected);
+}
+
+/* The same, wherever in the lock file it is: who was let past the lock of a relative has one elsewhere. */
+__attribute__((format(printf, 2, 3), unused)) static void check_all_locks(const char *expected, const char *format, ...)
+{
+    const char *lock_file = getenv("LOCK_FILE");
+    if (!lock_file) return;
+    char what[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    const char *state = lock_state_in(lock_file, 0, 0);
     check(strcmp(state, expected) == 0, "%s: the lock is %s, not %s", what, state, expected);
 }
 

@@ -184,11 +184,48 @@ static void child_opens_again(const char *name, pid_t (*fork_by)(void))
     int reading = open_image(O_RDONLY);
     helper = make_helper(fork_by, reading);
     tell(&helper, 'o');
-    check_lock("exclusive", "%s: the child writes", name);
+    check_all_locks("exclusive", "%s: the child writes", name);
     close(reading);
-    check_lock("exclusive", "%s: the child still writes", name);
+    check_all_locks("exclusive", "%s: the child still writes", name);
     end_helper(&helper);
-    check_lock("free", "%s: no lock is left", name);
+    check_all_locks("free", "%s: no lock is left", name);
+}
+
+/* A lock that two processes have stays as it is, whatever one of them wants more: that ends with who wanted it. */
+static void raised_in_child(const char *name, pid_t (*fork_by)(void))
+{
+    int descriptor = open_image(O_RDONLY);
+    struct helper helper = make_helper(fork_by, descriptor);
+    tell(&helper, 'o');
+    check_all_locks("exclusive", "%s: the child writes", name);
+    check_lock("shared", "%s: the parent reads", name);
+    end_helper(&helper);
+    check_all_locks("shared", "%s: the child has ended", name);
+
+    /* And the next child, which has nothing but what it got, is not in the parent's way. */
+    helper = make_helper(fork_by, descriptor);
+    close(descriptor);
+    descriptor = open(image, O_RDONLY);
+    check(descriptor >= 0, "%s: the parent may not read beside a child that reads", name);
+    close(descriptor);
+    end_helper(&helper);
+    check_all_locks("free", "%s: all have ended", name);
+}
+
+static void raised_in_parent(const char *name, pid_t (*fork_by)(void))
+{
+    int reading = open_image(O_RDONLY);
+    struct helper helper = make_helper(fork_by, reading);
+    int writing = open(image, O_RDWR);
+    check(writing >= 0, "%s: the parent may not write beside a child that has nothing but its reader", name);
+    check_all_locks("exclusive", "%s: the parent writes", name);
+    tell(&helper, 'c');
+    check_all_locks("exclusive", "%s: the parent writes, the child has closed", name);
+    close(writing);
+    check_all_locks("shared", "%s: the parent reads", name);
+    close(reading);
+    check_all_locks("free", "%s: the parent has closed", name);
+    end_helper(&helper);
 }
 
 static void parents_end_first(void)
@@ -205,6 +242,16 @@ static void children_end_first(void)
 static void children_open_again(void)
 {
     for_every_fork(child_opens_again);
+}
+
+static void raised_by_children(void)
+{
+    for_every_fork(raised_in_child);
+}
+
+static void raised_by_parents(void)
+{
+    for_every_fork(raised_in_parent);
 }
 
 static void generations(void)
@@ -501,6 +548,52 @@ static void cloned_children(void)
     check_lock("free", "closed");
 }
 
+/* ---- tasks that share our memory and our descriptors ------------------------------------------------------- */
+
+static int open_and_close_here(void *argument)
+{
+    (void)argument;
+    int descriptor = open(image, O_RDWR | O_CLOEXEC);
+    check_lock("exclusive", "the task has opened it");
+    close(descriptor);
+    check_lock("free", "the task has closed it");
+    return 0;
+}
+
+static int close_here(void *argument)
+{
+    return close(*(int *)argument);
+}
+
+static int open_here(void *argument)
+{
+    *(int *)argument = open(image, O_RDWR);
+    return 0;
+}
+
+static void run_task(int (*function)(void *), void *argument)
+{
+    static char stack[65536] __attribute__((aligned(16)));
+    pid_t task = clone(function, stack + sizeof stack, CLONE_VM | CLONE_FILES | CLONE_FS | SIGCHLD, argument);
+    wait_for(task, 0);
+}
+
+/* They are no threads, and close and open for all as those do. */
+static void sharing_tasks(void)
+{
+    run_task(open_and_close_here, NULL);
+    check(private_descriptor() < 0, "the task has left a private descriptor");
+    int descriptor = open_image(O_RDWR);
+    run_task(close_here, &descriptor);
+    check(fcntl(descriptor, F_GETFD) < 0, "it is open");
+    check_lock("free", "a task has closed what we had opened");
+    run_task(open_here, &descriptor);
+    check_lock("exclusive", "the task that opened it has ended");
+    close(descriptor);
+    check_lock("free", "closed what a task had opened");
+    check(private_descriptor() < 0, "a private descriptor is left");
+}
+
 /* An image that is handed to a spawned program, and closed here: it is the child's now.  The program is not wrapped and
  * cannot lock for itself: the lock has to come with the image. */
 static void spawned_with_image(void)
@@ -727,8 +820,7 @@ static void raised_by_sibling(void)
     check(fcntl(stranger, F_OFD_SETLK, &range) == 0, "bytes 0-1 are not free");
     check(write(helper.orders, "", 1) == 1 && read(helper.answers, &answer, 1) == 1 && answer == 'n',
           "a second writer beside a stranger who reads");
-    const char *state = lock_state_at(getenv("LOCK_FILE"), 4);
-    check(strcmp(state, "exclusive") == 0, "the descendants' lock is %s", state);
+    check_all_locks("exclusive", "a second writer was refused");
     close(stranger);
     end_helper(&helper);
     check_lock("free", "the family has ended");
@@ -814,6 +906,8 @@ int main(int argc, char **argv)
         {"parent-first", parents_end_first},
         {"child-first", children_end_first},
         {"child-opens", children_open_again},
+        {"child-raises", raised_by_children},
+        {"parent-raises", raised_by_parents},
         {"generations", generations},
         {"first-in-fork", first_in_fork},
         {"first-in-_Fork", first_in_Fork},
@@ -827,6 +921,7 @@ int main(int argc, char **argv)
         {"spawn", spawned_children},
         {"spawn-image", spawned_with_image},
         {"clone", cloned_children},
+        {"sharing-tasks", sharing_tasks},
         {"exec", exec_plain},
         {"exec-cloexec", exec_close_on_exec},
         {"exec-setfd", exec_setfd},
