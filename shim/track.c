@@ -213,8 +213,22 @@ static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
     return true;
 }
 
-enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
-                            struct lock_problem *problem)
+/* The lock by inode that goes with the one by path, in the same mode.  *number: its image. */
+static enum lock_result take_by_inode(const struct track_request *request, const struct lock_request *by_path_request,
+                                      uint32_t by_path, uint32_t *number, struct lock_problem *problem)
+{
+    enum lock_mode had;
+    struct lock_request by_inode = *by_path_request;
+    int fresh = -1;
+    by_inode.name = request->inode_name ? request->inode_name : &images_at(images_at(by_path)->companion)->name;
+    enum lock_result result =
+        images_take(&by_inode, false, number, request->inode_opened ? request->inode_opened : &fresh, &had, problem);
+    if (fresh >= 0) sys_close(fresh);
+    return result;
+}
+
+static enum lock_result take_once(const struct track_request *request, bool watch, struct track_hold *hold, int *opened,
+                                  struct lock_problem *problem)
 {
     sys_signals before;
     uint32_t by_path = 0;
@@ -225,24 +239,16 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         leave(&before);
         return result;
     }
-    enum lock_mode had, inode_had;
+    enum lock_mode had;
     struct lock_request by_path_request = request->lock;
     by_path_request.process = section_process();
     by_path_request.through_exec = request->attach_to >= 0 && !request->close_on_exec;
-    enum lock_result result = images_take(&by_path_request, request->watch, &by_path, opened, &had, problem);
-    if (result == LOCK_TAKEN && (request->inode_name || images_at(by_path)->companion)) {
-        /* The lock by inode goes with the one by path, in the same mode. */
-        struct lock_request inode_request = by_path_request;
-        int fresh = -1;
-        int *inode_opened = request->inode_opened ? request->inode_opened : &fresh;
-        inode_request.name =
-            request->inode_name ? request->inode_name : &images_at(images_at(by_path)->companion)->name;
-        result = images_take(&inode_request, false, &by_inode, inode_opened, &inode_had, problem);
-        if (fresh >= 0) sys_close(fresh);
-    }
+    enum lock_result result = images_take(&by_path_request, watch, &by_path, opened, &had, problem);
+    if (result == LOCK_TAKEN && (request->inode_name || images_at(by_path)->companion))
+        result = take_by_inode(request, &by_path_request, by_path, &by_inode, problem);
     uint32_t held = by_path;
     if (result == LOCK_TAKEN && by_inode && !(held = images_join(by_path, by_inode, problem))) result = LOCK_FAILED;
-    if (result == LOCK_TAKEN || (result == LOCK_BUSY && request->watch && by_path)) {
+    if (result == LOCK_TAKEN || (result == LOCK_BUSY && watch && by_path)) {
         struct image *image = images_at(by_path);
         images_count(held, request->lock.mode);
         hold->image = held;
@@ -258,6 +264,41 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
     }
     leave(&before);
     return result;
+}
+
+/* Is nobody in the way, as far as records tell, but children of this process?  They are no more than a hint: who forges
+ * one makes us try again for a moment. */
+static bool children_are_in_the_way(const struct track_request *request, int lock_descriptor)
+{
+    struct track_own own;
+    struct holder holder;
+    uint64_t start;
+    pid_t parent;
+    const pid_t self = sys_getpid();
+    if (lock_descriptor < 0 && track_own_lock(request->lock.name, &own)) lock_descriptor = own.descriptor;
+    if (lock_descriptor < 0) return false;
+    for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
+        if (!holder.recorded || holder.mode < LOCK_SHARED || holder.pid == self) continue;
+        if (holders_look_up(holder.pid, &start, &parent, NULL) && parent != self) return false;
+    }
+    return true;
+}
+
+enum { CHILD_NS = 100 * 1000 * 1000 };
+
+enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
+                            struct lock_problem *problem)
+{
+    enum lock_result result = take_once(request, false, hold, opened, problem);
+    /* A fork child that has the image for a moment, before it runs another program or ends, is given that moment: bare
+     * libc would let both in. */
+    for (int64_t deadline = 0; result == LOCK_BUSY && !problem->blocked && children_now() != 0;) {
+        if (!children_are_in_the_way(request, *opened)) break;
+        if (!deadline) deadline = sys_monotonic() + CHILD_NS;
+        if (!sys_pause(deadline)) break;
+        result = take_once(request, false, hold, opened, problem);
+    }
+    return result == LOCK_BUSY && request->watch ? take_once(request, true, hold, opened, problem) : result;
 }
 
 int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec)

@@ -69,6 +69,18 @@ same_after_exec() {
     silently parent-raises
 }
 
+@test "fork: a child that writes for a moment is not in its parent's way" {
+    silently child-for-a-moment
+}
+
+@test "a process that wants more beside a child and a stranger is told of the stranger alone" {
+    hold disk.img read
+    # shellcheck disable=SC2016
+    run wrapped bash -c 'exec 3<disk.img; : | read -r _; exec 4<>disk.img'
+    assert_failure
+    assert_line --index 0 --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked shared by holder \(pid $HOLDER, user [^ ]*\) for [0-9]+ s$"
+}
+
 @test "a shell that reads an image and writes to it by a child is a reader again" {
     local shell
     for shell in bash dash; do

@@ -20,8 +20,17 @@ struct attempt {
     int descriptor;   /* the program's, opened but not yet returned; -1: none */
 };
 
-/* An open lock file to ask about holders; with the lock that this process has, if it has one, it is that one's. */
+/* An open lock file to ask about holders: one that does not show this process's own lock, if it has one. */
 static int descriptor_to_ask(const struct attempt *attempt)
+{
+    struct track_own own;
+    if (attempt->opened >= 0) return track_own_lock(attempt->name, &own) ? own.descriptor : attempt->opened;
+    if (attempt->inode_opened >= 0) return attempt->inode_opened;
+    return track_own_lock(attempt->name, &own) ? own.descriptor : -1;
+}
+
+/* The one that the lock is to be taken on, for the gate: it is nobody else's, and becomes the private one. */
+static int descriptor_to_wait_on(const struct attempt *attempt)
 {
     struct track_own own;
     if (attempt->opened >= 0) return attempt->opened;
@@ -33,7 +42,7 @@ static int descriptor_to_ask(const struct attempt *attempt)
 static void end_waiting(struct attempt *attempt)
 {
     attempt->waiting = false;
-    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
+    lock_wait_end(&attempt->waiter, descriptor_to_wait_on(attempt));
     track_park_watcher(attempt->waiter.inotify, attempt->waiter.watch);
 }
 
@@ -61,7 +70,6 @@ int claim_problem_errno(const struct lock_problem *problem)
     return problem->error == EMFILE || problem->error == ENFILE || problem->error == ENOMEM ? problem->error : ENOLCK;
 }
 
-enum { OWN_CHILD_TRIES = 500, OWN_CHILD_PAUSE_NS = 200 * 1000 };
 #define NOTE_AFTER_NS (1000 * 1000 * 1000)
 
 /* Waits as long as IMGLOCK_WAIT says. */
@@ -87,7 +95,7 @@ static enum lock_result wait_for_lock(const struct claim *claim, const struct tr
             message_waiting(settings, claim->path, descriptor_to_ask(attempt), request->lock.mode);
             noted = true;
         }
-        if (!lock_wait(&attempt->waiter, descriptor_to_ask(attempt), request->lock.mode, interrupted)) break;
+        if (!lock_wait(&attempt->waiter, descriptor_to_wait_on(attempt), request->lock.mode, interrupted)) break;
         result = track_take(request, hold, &attempt->opened, problem);
     } while (result == LOCK_BUSY);
     _pthread_cleanup_pop(&cleanup, 0);
@@ -175,14 +183,6 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     int64_t waited = 0; /* nobody was in the way */
     bool interrupted = false;
     enum lock_result result = track_take(&request, hold, &attempt.opened, &problem);
-    /* The only one in the way is a child that has not yet closed what it inherited: it is given a moment, since bare
-     * libc would let us both in. */
-    for (int tries = 0; result == LOCK_BUSY && problem.own && tries < OWN_CHILD_TRIES; tries++) {
-        struct timespec moment = {.tv_nsec = OWN_CHILD_PAUSE_NS};
-        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
-        track_drop(hold);
-        result = track_take(&request, hold, &attempt.opened, &problem);
-    }
     if (result == LOCK_BUSY && settings->wait_ns) {
         about.lock_descriptor = descriptor_to_ask(&attempt);
         int64_t start = audit_now();

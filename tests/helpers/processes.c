@@ -244,6 +244,32 @@ static void children_open_again(void)
     for_every_fork(child_opens_again);
 }
 
+/* A child that writes for a moment, as one does before it runs another program, is not in its parent's way. */
+static void children_for_a_moment(void)
+{
+    enum { ROUNDS = 200 };
+    int told[2];
+    char byte = 'x';
+    int reading = open_image(O_RDONLY);
+    if (pipe(told) < 0) exit(2);
+    for (int i = 0; i < ROUNDS && !checks_failed; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            int writing = open(image, O_RDWR);
+            if (write(told[1], &byte, 1) != 1) _exit(2);
+            close(writing);
+            _exit(writing < 0);
+        }
+        check(read(told[0], &byte, 1) == 1, "no word from the child");
+        int writing = open(image, O_RDWR);
+        check(writing >= 0, "round %d: the parent may not write", i);
+        close(writing);
+        wait_for(child, 0);
+    }
+    close(reading);
+    check_all_locks("free", "all is closed");
+}
+
 static void raised_by_children(void)
 {
     for_every_fork(raised_in_child);
@@ -908,6 +934,7 @@ int main(int argc, char **argv)
         {"child-opens", children_open_again},
         {"child-raises", raised_by_children},
         {"parent-raises", raised_by_parents},
+        {"child-for-a-moment", children_for_a_moment},
         {"generations", generations},
         {"first-in-fork", first_in_fork},
         {"first-in-_Fork", first_in_Fork},
