@@ -157,12 +157,17 @@ static bool is_shared(const struct image *image)
     return image->inherited || children_may_have(image->opened);
 }
 
-/* Closes the description. */
+/* The private descriptor is about to be closed: a child may keep it under this number. */
+static void forget_private(const struct image *image)
+{
+    table_set(image->lock.descriptor, 0);
+    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor, image->lock.slot);
+}
+
 static void close_lock(struct image *image)
 {
     if (image->lock.descriptor < 0) return;
-    table_clear_private(image->lock.descriptor);
-    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor, image->lock.slot);
+    forget_private(image);
     lock_release(&image->lock);
 }
 
@@ -414,6 +419,15 @@ void images_release_unused(void)
         const struct image *image = images_at(number);
         if (image->lock.descriptor >= 0 && image->readers + image->writers == 0) release_image(number);
     }
+}
+
+void images_move_private(uint32_t number, int copy)
+{
+    SECTION_ASSERT();
+    struct image *image = images_at(number);
+    images_set_private(copy, number);
+    forget_private(image);
+    image->lock.descriptor = copy;
 }
 
 void images_lost_private(int descriptor)

@@ -61,6 +61,9 @@ void images_adopt(const struct lock_name *name, int descriptor);
 /* Releases the adopted locks that nobody came to hold. */
 void images_release_unused(void);
 
+/* A private descriptor is about to be closed, and has a copy under another number already. */
+void images_move_private(uint32_t number, int copy);
+
 /* The number of a private descriptor is another file's now.  The lock is gone with it; takes it anew. */
 void images_lost_private(int descriptor);
 

@@ -74,12 +74,16 @@ static bool shares_descriptors(pid_t process)
     return sys_call(SYS_kcmp, sys_getpid(), process, KCMP_FILES, 0, 0, 0) == 0;
 }
 
-/* The number of a process's first thread is the process's own, and nobody else's while it lives. */
-static bool is_own_process(const struct section *page, pid_t thread)
+static __attribute__((noinline)) bool is_own_by_another_thread(const struct section *page)
 {
-    if (page->process == thread) return true;
     if (page->process == 0) return false;
     return page->process == sys_getpid() || (atomic_load(&sharers) && shares_descriptors(page->process));
+}
+
+/* The number of a process's first thread is the process's own, and nobody else's while it lives. */
+static inline bool is_own_process(const struct section *page, pid_t thread)
+{
+    return page->process == thread || is_own_by_another_thread(page);
 }
 
 bool section_is_ours(pid_t thread)

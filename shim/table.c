@@ -1,7 +1,5 @@
 #include "table.h"
 
-#include <fcntl.h>
-
 #include "section.h"
 #include "sys.h"
 
@@ -17,7 +15,7 @@ typedef _Atomic(table_branch *) table_trunk[LEVEL];
  * image needs lies close together, and this comes after it. */
 _Atomic uint64_t table_near[TABLE_NEAR];
 /* Above the highest near number that ever had an entry.  Whoever goes through all of them need not touch the pages
- * behind it. */
+ * behind it: a process's first closefrom would take 11 us in place of 4. */
 static _Atomic unsigned near_end;
 static _Atomic(table_trunk *) trunk;
 
@@ -91,24 +89,4 @@ int64_t table_next(unsigned first, unsigned last)
         number++;
     }
     return -1;
-}
-
-/* ---- former private descriptors ------------------------------------------------------------------------- */
-
-/* The numbers that private descriptors had last. */
-enum { REMEMBERED = 64 };
-static _Atomic int former_privates[REMEMBERED];
-static unsigned former_count;
-
-void table_clear_private(int descriptor)
-{
-    table_set(descriptor, 0);
-    atomic_store_explicit(&former_privates[former_count++ % REMEMBERED], descriptor, memory_order_relaxed);
-}
-
-bool table_was_private(int descriptor)
-{
-    for (int i = 0; i < REMEMBERED; i++)
-        if (former_privates[i] == descriptor) return sys_fcntl(descriptor, F_GETFD, 0) == -EBADF;
-    return false;
 }

@@ -76,10 +76,4 @@ bool table_set(int descriptor, uint64_t entry);
 /* The lowest descriptor in [first, last] that has an entry, or -1. */
 int64_t table_next(unsigned first, unsigned last);
 
-/* Takes out a private descriptor's entry.  In the section. */
-void table_clear_private(int descriptor);
-
-/* Was it a private descriptor until lately, and is nothing now?  A listing that was read before still has it. */
-bool table_was_private(int descriptor);
-
 #endif

@@ -134,23 +134,34 @@ void track_park_watcher(int inotify, int watch)
 
 /* ---- holds ---------------------------------------------------------------------------------------------- */
 
-/* The lock that this vfork child has taken before.  Nothing of it is in the table; its record tells the descriptor, and
- * since anybody may write records the descriptor is looked at. */
-static bool find_own_lock(int lock_descriptor, struct lock *lock)
+/* The locks that vfork children have taken last.  They are not in the table, which is their parent's; but the memory is
+ * shared, and a child that opens an image a second time must not meet its own lock. */
+enum { FOREIGN_LOCKS = 8 };
+static struct foreign_lock {
+    pid_t process;
+    struct lock_name name;
+    struct lock lock;
+} foreign_locks[FOREIGN_LOCKS];
+static unsigned foreign_count;
+
+/* The one that this child has of an image, or NULL; number: the parent's image of that name, or 0.  One of an earlier
+ * child with the same pid is told by its descriptor: that is closed here, or is the parent's. */
+static struct lock *find_foreign(const struct lock_name *name, uint32_t number)
 {
-    const struct holder *self = holders_self();
-    struct stat file, found;
-    struct holder holder;
-    if (sys_fstat(lock_descriptor, &file) < 0) return false;
-    for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
-        if (!holder.recorded || holder.pid != self->pid || holder.start != self->start) continue;
-        if (sys_fstat(holder.descriptor, &found) < 0 || found.st_dev != file.st_dev || found.st_ino != file.st_ino)
-            continue;
-        *lock = (struct lock){
-            .descriptor = holder.descriptor, .slot = holder.slot, .mode = holder.mode, .family = holder.family};
-        return true;
+    const pid_t self = sys_getpid();
+    const int parents = number ? images_at(number)->lock.descriptor : -1;
+    for (int i = 0; i < FOREIGN_LOCKS; i++) {
+        struct foreign_lock *one = &foreign_locks[i];
+        if (one->process == self && memcmp(one->name.hex, name->hex, sizeof name->hex) == 0 &&
+            one->lock.descriptor != parents && lock_is_open(&one->lock))
+            return &one->lock;
     }
-    return false;
+    return NULL;
+}
+
+static void note_foreign(const struct lock_name *name, const struct lock *lock)
+{
+    foreign_locks[foreign_count++ % FOREIGN_LOCKS] = (struct foreign_lock){sys_getpid(), *name, *lock};
 }
 
 /* In a vfork child: the table is the parent's and stays as it is.  Its locks are open here as well, under the same
@@ -166,14 +177,22 @@ static enum lock_result take_foreign(const struct track_request *request, struct
         problem->blocked = blocker_find(hold->foreign_private, request->lock.operations);
         return problem->blocked ? LOCK_BUSY : LOCK_TAKEN;
     }
+    struct lock *own = find_foreign(request->lock.name, number);
+    enum lock_result result = LOCK_TAKEN;
+    if (own) {
+        if (own->mode < request->lock.mode) result = lock_convert(own, &request->lock, problem);
+        hold->foreign_private = own->descriptor;
+        return result;
+    }
     struct relatives_known known = {.descriptor = number ? images_at(number)->lock.descriptor : -1};
-    struct lock_request own = request->lock;
-    own.known = &known;
+    struct lock_request beside = request->lock;
     struct lock lock;
-    enum lock_result result = lock_take(&own, &lock, opened, problem);
-    if (result == LOCK_BUSY && find_own_lock(*opened, &lock))
-        result = lock.mode >= request->lock.mode ? LOCK_TAKEN : lock_convert(&lock, &request->lock, problem);
-    if (result == LOCK_TAKEN) hold->foreign_private = lock.descriptor;
+    beside.known = &known;
+    result = lock_take(&beside, &lock, opened, problem);
+    if (result == LOCK_TAKEN) {
+        note_foreign(request->lock.name, &lock);
+        hold->foreign_private = lock.descriptor;
+    }
     return result;
 }
 
@@ -507,6 +526,11 @@ void track_set_close_on_exec(int descriptor, bool close_on_exec)
     leave(&before);
 }
 
+bool track_was_private(int descriptor)
+{
+    return section_exists() && descriptor >= descriptor_lowest() && sys_fcntl(descriptor, F_GETFD, 0) == -EBADF;
+}
+
 /* A copy above the soft limit, which is raised for a moment. */
 static int copy_past_limit(int descriptor)
 {
@@ -559,12 +583,13 @@ bool track_move_private(int descriptor)
         if (moved && flags >= 0 && !(flags & FD_CLOEXEC)) sys_fcntl(copy, F_SETFD, 0);
         /* In a vfork child the table is the parent's, where nothing moved. */
         if (moved && ours) {
-            if (table_image(entry))
-                images_at(table_image(entry))->lock.descriptor = copy;
-            else
+            if (table_image(entry)) {
+                images_move_private(table_image(entry), copy);
+            } else {
+                images_set_private(copy, 0);
+                table_set(descriptor, 0);
                 watcher_move(copy);
-            images_set_private(copy, table_image(entry));
-            table_clear_private(descriptor);
+            }
             sys_close(descriptor);
         }
     }

@@ -64,11 +64,8 @@ static inline bool track_is_private(int descriptor)
     return table_is_private(descriptor);
 }
 
-/* Was it one until lately, and is nothing now?  A listing that was read before still has it. */
-static inline bool track_was_private(int descriptor)
-{
-    return table_was_private(descriptor);
-}
+/* May it have been one until lately, and is nothing now?  A listing that was read before still has it. */
+bool track_was_private(int descriptor);
 
 /* The lowest tracked or private descriptor in [first, last], or -1. */
 static inline int64_t track_next(unsigned first, unsigned last)

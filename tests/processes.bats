@@ -81,6 +81,12 @@ same_after_exec() {
     assert_line --index 0 --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked shared by holder \(pid $HOLDER, user [^ ]*\) for [0-9]+ s$"
 }
 
+@test "children are counted from before they are made, and what they may keep is remembered" {
+    run "$HELPERS/children"
+    assert_success
+    assert_output ""
+}
+
 @test "a shell that reads an image and writes to it by a child is a reader again" {
     local shell
     for shell in bash dash; do

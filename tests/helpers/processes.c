@@ -448,6 +448,8 @@ static void act_in_vfork(int way, int descriptor, int other)
         check(open("other.img", O_RDWR) >= 0, "the new image a second time");
         check(open("other.img", O_RDONLY) >= 0, "the new image a third time");
         check(open("other.img", O_RDWR) >= 0, "the new image a fourth time");
+        other = private_descriptor_from(private_descriptor() + 1);
+        check(other >= 0 && private_descriptor_from(other + 1) < 0, "it has not one lock for all four");
         break;
     case 9:
         check(open("other.img", O_RDONLY) >= 0, "a second image in a vfork child");
