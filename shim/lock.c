@@ -213,8 +213,8 @@ static bool is_let_past(int descriptor, const struct lock_request *request, int 
 {
     const int known = request->known ? request->known->descriptor : -1;
     if (known >= 0) {
-        int others = held_by_others(known, request->mode, LOCK_BYTE, LOCK_BYTES);
-        for (int pair = 1; pair <= FAMILY_PAIRS && others == 0; pair++)
+        int others = 0;
+        for (int pair = 0; pair <= FAMILY_PAIRS && others == 0; pair++)
             if (pair_start(pair) != own) others = held_by_others(known, request->mode, pair_start(pair), LOCK_BYTES);
         if (others == 0) return true;
     }
