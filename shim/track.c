@@ -103,7 +103,7 @@ void track_end_child(void)
     children_end();
 }
 
-void track_note_exec(void)
+void track_note_child(void)
 {
     if (section_exists()) children_note();
 }

@@ -162,8 +162,8 @@ enum track_child {
 void track_begin_child(enum track_child child);
 void track_end_child(void);
 
-/* Before exec: this may be a vfork child, which keeps what it has got. */
-void track_note_exec(void);
+/* Before vfork, and in its child before exec: the child keeps what it has got. */
+void track_note_child(void);
 
 /* What this process has of an image's lock. */
 struct track_own {

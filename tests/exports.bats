@@ -20,8 +20,6 @@ not_wrapped() {
     sed 's/ *#.*//; /^$/d' <<'END'
 fork                # the handlers that the library registers run
 __fork              # the same
-vfork               # a wrapper would return into a frame that is gone; the child tells by itself
-__vfork             # the same
 fdopen              # opens nothing
 _IO_fdopen          # the same
 fdopendir           # a directory

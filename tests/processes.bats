@@ -148,6 +148,12 @@ same_after_exec() {
     done
 }
 
+@test "an image that another thread closes before a vfork child runs its program stays locked for the child" {
+    LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 20 "$HELPERS/child_made" vfork disk.img
+    assert_success
+    assert_output ""
+}
+
 @test "exec: an image that stays open keeps its lock" {
     local way
     for way in exec exec-clearfd exec-fionclex exec-copy exec-stream; do

@@ -1,6 +1,5 @@
 /* process.c: calls that make a process which may get our locks.  They are counted, since a lock that another
- * process may have is never changed.  fork(3) itself is counted by the handler that track.c registers; vfork
- * cannot be wrapped by a function that returns, so its child tells us when it calls exec. */
+ * process may have is never changed.  fork(3) itself is counted by the handler that track.c registers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
@@ -27,6 +26,57 @@ EXPORT pid_t _Fork(void)
     if (result != 0) track_end_child();
     return result;
 }
+
+/* A vfork child runs on in its parent's stack frame, so no function of ours may return to it: vfork is counted, and
+ * goes on in libc's with the stack as it found it.  Between the two another thread may open an image that counts as
+ * ours alone and is the child's, too: the child tells once more, when it calls exec. */
+__attribute__((visibility("hidden"))) void *process_before_vfork(void);
+void *process_before_vfork(void)
+{
+    track_note_child();
+    return (void *)REAL(vfork);
+}
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl vfork, __vfork\n"
+        ".type vfork, @function\n"
+        ".set __vfork, vfork\n"
+        "vfork:\n"
+        "    .cfi_startproc\n"
+        "    endbr64\n"
+        "    sub $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    call process_before_vfork\n"
+        "    add $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    jmp *%rax\n"
+        "    .cfi_endproc\n"
+        ".size vfork, . - vfork\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".globl vfork, __vfork\n"
+        ".type vfork, @function\n"
+        ".set __vfork, vfork\n"
+        "vfork:\n"
+        "    .cfi_startproc\n"
+        "    hint #34\n" /* bti c */
+        "    stp x29, x30, [sp, #-16]!\n"
+        "    .cfi_def_cfa_offset 16\n"
+        "    .cfi_offset x29, -16\n"
+        "    .cfi_offset x30, -8\n"
+        "    bl process_before_vfork\n"
+        "    ldp x29, x30, [sp], #16\n"
+        "    .cfi_restore x29\n"
+        "    .cfi_restore x30\n"
+        "    .cfi_def_cfa_offset 0\n"
+        "    mov x16, x0\n"
+        "    br x16\n"
+        "    .cfi_endproc\n"
+        ".size vfork, . - vfork\n");
+#else
+#error "imglock counts vfork in assembler; add this machine's to process.c"
+#endif
 
 typedef int clone_function(int (*function)(void *), void *stack, int flags, void *argument, ...);
 extern clone_function __clone;
@@ -220,37 +270,37 @@ EXPORT FILE *_IO_popen(const char *command, const char *mode)
 
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
-    track_note_exec();
+    track_note_child();
     return REAL(execve)(path, arguments, environment);
 }
 
 EXPORT int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
 {
-    track_note_exec();
+    track_note_child();
     return REAL(execveat)(directory, path, arguments, environment, flags);
 }
 
 EXPORT int fexecve(int descriptor, char *const arguments[], char *const environment[])
 {
-    track_note_exec();
+    track_note_child();
     return REAL(fexecve)(descriptor, arguments, environment);
 }
 
 EXPORT int execv(const char *path, char *const arguments[])
 {
-    track_note_exec();
+    track_note_child();
     return REAL(execv)(path, arguments);
 }
 
 EXPORT int execvp(const char *file, char *const arguments[])
 {
-    track_note_exec();
+    track_note_child();
     return REAL(execvp)(file, arguments);
 }
 
 EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
 {
-    track_note_exec();
+    track_note_child();
     return REAL(execvpe)(file, arguments, environment);
 }
 

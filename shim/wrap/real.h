@@ -15,7 +15,7 @@
     X(mkstemps) X(mkstemps64) X(mkostemps) X(mkostemps64) X(close) X(__close) X(close_range) X(closefrom) \
     X(dup) X(dup2) X(__dup2) X(dup3) X(fcntl) X(fcntl64) X(__fcntl) X(ioctl) X(lockf) X(lockf64) X(syscall) \
     X(truncate) X(truncate64) X(unlink) X(unlinkat) X(rename) X(renameat) X(renameat2) X(remove) X(_Fork) \
-    X(clone) X(__clone) X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(_IO_popen) X(daemon) X(login_tty) \
+    X(vfork) X(clone) X(__clone) X(posix_spawn) X(posix_spawnp) X(system) X(popen) X(_IO_popen) X(daemon) X(login_tty) \
     X(forkpty) X(execve) X(execveat) X(fexecve) X(execv) X(execvp) X(execvpe) X(readdir) X(readdir64) \
     X(readdir_r) X(readdir64_r) X(ftruncate) X(ftruncate64) X(fallocate) X(fallocate64) X(posix_fallocate) \
     X(posix_fallocate64) X(dirfd) X(fileno_unlocked)

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -70,11 +71,47 @@ static void by_syscall(void)
     if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0) live(NULL);
 }
 
+/* The child of vfork is in its parent's memory until it runs another program, while other threads go on. */
+static int told[2];
+
+static void *close_beside_child(void *unused)
+{
+    char byte;
+    check(read(told[0], &byte, 1) == 1, "no word from the child");
+    close(writing);
+    check_lock("exclusive", "vfork: the child writes");
+    close(input[1]);
+    return unused;
+}
+
+static pid_t vfork_and_live(void)
+{
+    pid_t child = vfork();
+    if (child == 0) {
+        if (write(told[1], "x", 1) != 1) _exit(2);
+        live(NULL);
+    }
+    return child;
+}
+
+static void beside_vfork(void)
+{
+    pthread_t thread;
+    open_meanwhile();
+    if (pipe(told) < 0 || pthread_create(&thread, NULL, close_beside_child, NULL) != 0) exit(2);
+    pid_t child = vfork_and_live();
+    pthread_join(thread, NULL);
+    waitpid(child, NULL, 0);
+    close(reading);
+    check_lock("free", "vfork: all is closed");
+    exit(checked());
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case ways[] = {
         {"posix_spawn", by_spawn}, {"posix_spawnp", by_spawnp}, {"system", by_system},   {"popen", by_popen},
-        {"_Fork", by_Fork},        {"clone", by_clone},         {"syscall", by_syscall},
+        {"_Fork", by_Fork},        {"clone", by_clone},         {"syscall", by_syscall}, {"vfork", beside_vfork},
     };
     if (argc != 3) return 2;
     image = argv[2];
