@@ -228,10 +228,9 @@ static enum attempt attempt(const struct lock_request *request, const char *path
         if (problem->blocked || queue) return ATTEMPT_BUSY;
         /* Who was in the way may be gone by now: a child that ended, a helper. */
         if (lock_in_the_way(*opened, request->mode) == 0) return ATTEMPT_AGAIN;
-        /* imglock gc locks the whole file for a moment, to see that nobody else does.  And a child that has not run its
-         * program yet has what it inherited. */
-        if (is_locked_whole(*opened) || (request->known && request->known->given_count)) return ATTEMPT_AGAIN_LATER;
-        return ATTEMPT_BUSY;
+        problem->given = request->known && request->known->given_count;
+        /* imglock gc locks the whole file for a moment, to see that nobody else does. */
+        return is_locked_whole(*opened) ? ATTEMPT_AGAIN_LATER : ATTEMPT_BUSY;
     }
     sys_close(*opened);
     *opened = -1;
@@ -251,6 +250,7 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
     lock_path(request->directory, request->name, path);
     *lock = (struct lock){.descriptor = -1, .slot = -1};
     problem->blocked = 0;
+    problem->given = false;
     for (;;) {
         if (*opened < 0) *opened = lock_file_open(path, true, request->deadline, problem);
         if (*opened < 0) return LOCK_FAILED;

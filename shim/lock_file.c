@@ -50,7 +50,7 @@ static void explain(const char *path, int error, struct lock_problem *problem)
 
 int lock_file_open(const char *path, bool may_create, int64_t deadline, struct lock_problem *problem)
 {
-    int64_t end = 0; /* for a file that comes and goes */
+    int64_t end = 0, lease = 0; /* for a file that comes and goes, and for a lease */
     for (;;) {
         int descriptor = open_existing(path);
         if (descriptor >= 0 || (descriptor == -ENOENT && !may_create)) return descriptor;
@@ -71,7 +71,8 @@ int lock_file_open(const char *path, bool may_create, int64_t deadline, struct l
             return descriptor;
         }
         /* A lease: the kernel has just asked it back. */
-        if (sys_pause(deadline)) continue;
+        if (!lease) lease = sys_monotonic() + LOCK_FILE_LEASE_NS;
+        if (sys_pause(lease < deadline ? lease : deadline)) continue;
         explain(path, -EAGAIN, problem);
         return -EAGAIN;
     }

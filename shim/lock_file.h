@@ -17,13 +17,15 @@ struct lock_problem {
     const char *what; /* "cannot open the lock file", ... */
     uid_t owner;      /* of the lock file, where that is the reason; else (uid_t)-1 */
     int blocked;      /* after LOCK_BUSY: 1 + the operation that a holder blocks; 0: the lock itself is in the way */
+    bool given;       /* after LOCK_BUSY: it may be a child that has what this process has closed: ask again soon */
 };
 
 /* Fills *problem; error as the kernel returns it, 0 or negative. */
 void lock_problem_set(struct lock_problem *problem, int error, const char *what);
 
-/* A lock file that is made and deleted again and again under our hands is followed for that long. */
-enum { LOCK_FILE_CHANGING_NS = 1000 * 1000 * 1000 };
+/* A lock file that is made and deleted again and again under our hands is followed for that long; and what the kernel
+ * asks back, a lease on the lock file, is waited for. */
+enum { LOCK_FILE_CHANGING_NS = 1000 * 1000 * 1000, LOCK_FILE_LEASE_NS = 100 * 1000 * 1000 };
 
 /* Opens the lock file, for reading and writing where this user may, else for reading.  A lease that somebody has on it
  * is waited for until the deadline (CLOCK_MONOTONIC, ns).  A descriptor; -ENOENT and no problem: it is not there and

@@ -61,6 +61,47 @@ same_after_exec() {
     silently child-opens
 }
 
+@test "fork: what a child raises ends with the child" {
+    silently child-raises
+}
+
+@test "fork: what a parent raises beside a child ends with its last writer" {
+    silently parent-raises
+}
+
+@test "fork: a child that writes for a moment is not in its parent's way" {
+    silently child-for-a-moment
+}
+
+@test "a process that wants more beside a child and a stranger is told of the stranger alone" {
+    hold disk.img read
+    # shellcheck disable=SC2016
+    run wrapped bash -c 'exec 3<disk.img; : | read -r _; exec 4<>disk.img'
+    assert_failure
+    assert_line --index 0 --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked shared by holder \(pid $HOLDER, user [^ ]*\) for [0-9]+ s$"
+}
+
+@test "children are counted from before they are made, and what they may keep is remembered" {
+    run "$HELPERS/children"
+    assert_success
+    assert_output ""
+}
+
+@test "a shell that reads an image and writes to it by a child is a reader again" {
+    local shell
+    for shell in bash dash; do
+        # shellcheck disable=SC2016
+        run wrapped "$shell" -c '
+            exec 3>&- 4>&-
+            exec 3<disk.img
+            echo x | dd of=disk.img conv=notrunc status=none
+            env -u LD_PRELOAD "$HELPERS/probe" "$LOCK_FILE"
+            exec 3<&-
+            env -u LD_PRELOAD "$HELPERS/probe" "$LOCK_FILE"'
+        assert_output "$(printf '%s\n' shared free)"
+    done
+}
+
 @test "fork: five generations, of which the last has it" {
     silently generations
 }
@@ -91,6 +132,26 @@ same_after_exec() {
 
 @test "clone with and without shared memory" {
     silently clone
+}
+
+@test "clone of a task that shares memory and descriptors: its opens and closes are the process's" {
+    silently sharing-tasks
+}
+
+@test "an image that is opened while a child is being made counts as the child's" {
+    local way
+    for way in posix_spawn posix_spawnp system popen _Fork clone syscall; do
+        LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 20 "$HELPERS/child_made" "$way" disk.img
+        assert_success
+        assert_output ""
+        lock_is free
+    done
+}
+
+@test "an image that another thread closes before a vfork child runs its program stays locked for the child" {
+    LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 20 "$HELPERS/child_made" vfork disk.img
+    assert_success
+    assert_output ""
 }
 
 @test "exec: an image that stays open keeps its lock" {

@@ -169,3 +169,12 @@ print(len(refused))'
     assert_success
     assert_output raced
 }
+
+@test "what must be called in the critical section says so in the library that the tests build" {
+    LD_PRELOAD=$HELPERS/libimglock-fault.so run timeout 20 python3 -c '
+import ctypes
+ctypes.CDLL(None).imglock_fault_outside_section()
+print("went on")'
+    assert_failure 70
+    assert_output 'imglock: must be called in the section: images_count'
+}

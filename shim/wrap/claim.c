@@ -20,8 +20,17 @@ struct attempt {
     int descriptor;   /* the program's, opened but not yet returned; -1: none */
 };
 
-/* An open lock file to ask about holders; with the lock that this process has, if it has one, it is that one's. */
+/* An open lock file to ask about holders: one that does not show this process's own lock, if it has one. */
 static int descriptor_to_ask(const struct attempt *attempt)
+{
+    struct track_own own;
+    if (attempt->opened >= 0) return track_own_lock(attempt->name, &own) ? own.descriptor : attempt->opened;
+    if (attempt->inode_opened >= 0) return attempt->inode_opened;
+    return track_own_lock(attempt->name, &own) ? own.descriptor : -1;
+}
+
+/* The one that the lock is to be taken on, for the gate: it is nobody else's, and becomes the private one. */
+static int descriptor_to_wait_on(const struct attempt *attempt)
 {
     struct track_own own;
     if (attempt->opened >= 0) return attempt->opened;
@@ -33,7 +42,7 @@ static int descriptor_to_ask(const struct attempt *attempt)
 static void end_waiting(struct attempt *attempt)
 {
     attempt->waiting = false;
-    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
+    lock_wait_end(&attempt->waiter, descriptor_to_wait_on(attempt));
     track_park_watcher(attempt->waiter.inotify, attempt->waiter.watch);
 }
 
@@ -86,7 +95,7 @@ static enum lock_result wait_for_lock(const struct claim *claim, const struct tr
             message_waiting(settings, claim->path, descriptor_to_ask(attempt), request->lock.mode);
             noted = true;
         }
-        if (!lock_wait(&attempt->waiter, descriptor_to_ask(attempt), request->lock.mode, interrupted)) break;
+        if (!lock_wait(&attempt->waiter, descriptor_to_wait_on(attempt), request->lock.mode, interrupted)) break;
         result = track_take(request, hold, &attempt->opened, problem);
     } while (result == LOCK_BUSY);
     _pthread_cleanup_pop(&cleanup, 0);

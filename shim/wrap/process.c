@@ -1,6 +1,5 @@
-/* process.c: calls that make a process which may get our locks.  They are noted, since a lock that another
- * process may share is never weakened.  fork(3) itself is noted by the handler that track.c registers; vfork
- * cannot be wrapped by a function that returns, so its child tells us when it calls exec. */
+/* process.c: calls that make a process which may get our locks.  They are counted, since a lock that another
+ * process may have is never changed.  fork(3) itself is counted by the handler that track.c registers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
@@ -17,28 +16,88 @@
 #include "../sys.h"
 #include "../track.h"
 #include "admit.h"
+#include "cleanup.h"
 #include "real.h"
 
 EXPORT pid_t _Fork(void)
 {
-    track_before_raw_fork();
-    return REAL(_Fork)();
+    track_begin_child(TRACK_COPY);
+    pid_t result = REAL(_Fork)();
+    if (result != 0) track_end_child();
+    return result;
 }
+
+/* A vfork child runs on in its parent's stack frame, so no function of ours may return to it: vfork is counted, and
+ * goes on in libc's with the stack as it found it.  Between the two another thread may open an image that counts as
+ * ours alone and is the child's, too: the child tells once more, when it calls exec. */
+__attribute__((visibility("hidden"))) void *process_before_vfork(void);
+void *process_before_vfork(void)
+{
+    track_note_child();
+    return (void *)REAL(vfork);
+}
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl vfork, __vfork\n"
+        ".type vfork, @function\n"
+        ".set __vfork, vfork\n"
+        "vfork:\n"
+        "    .cfi_startproc\n"
+        "    endbr64\n"
+        "    sub $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    call process_before_vfork\n"
+        "    add $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    jmp *%rax\n"
+        "    .cfi_endproc\n"
+        ".size vfork, . - vfork\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".globl vfork, __vfork\n"
+        ".type vfork, @function\n"
+        ".set __vfork, vfork\n"
+        "vfork:\n"
+        "    .cfi_startproc\n"
+        "    hint #34\n" /* bti c */
+        "    stp x29, x30, [sp, #-16]!\n"
+        "    .cfi_def_cfa_offset 16\n"
+        "    .cfi_offset x29, -16\n"
+        "    .cfi_offset x30, -8\n"
+        "    bl process_before_vfork\n"
+        "    ldp x29, x30, [sp], #16\n"
+        "    .cfi_restore x29\n"
+        "    .cfi_restore x30\n"
+        "    .cfi_def_cfa_offset 0\n"
+        "    mov x16, x0\n"
+        "    br x16\n"
+        "    .cfi_endproc\n"
+        ".size vfork, . - vfork\n");
+#else
+#error "imglock counts vfork in assembler; add this machine's to process.c"
+#endif
 
 typedef int clone_function(int (*function)(void *), void *stack, int flags, void *argument, ...);
 extern clone_function __clone;
 
-#define WRAP_CLONE(name)                                                                  \
-    EXPORT int name(int (*function)(void *), void *stack, int flags, void *argument, ...) \
-    {                                                                                     \
-        va_list list;                                                                     \
-        va_start(list, argument);                                                         \
-        void *parent_tid = va_arg(list, void *);                                          \
-        void *tls = va_arg(list, void *);                                                 \
-        void *child_tid = va_arg(list, void *);                                           \
-        va_end(list);                                                                     \
-        if (!(flags & CLONE_THREAD)) track_before_raw_fork();                             \
-        return REAL(name)(function, stack, flags, argument, parent_tid, tls, child_tid);  \
+enum { SHARES_ALL = CLONE_VM | CLONE_FILES };
+
+#define WRAP_CLONE(name)                                                                                     \
+    EXPORT int name(int (*function)(void *), void *stack, int flags, void *argument, ...)                    \
+    {                                                                                                        \
+        va_list list;                                                                                        \
+        va_start(list, argument);                                                                            \
+        void *parent_tid = va_arg(list, void *);                                                             \
+        void *tls = va_arg(list, void *);                                                                    \
+        void *child_tid = va_arg(list, void *);                                                              \
+        va_end(list);                                                                                        \
+        clone_function *real = REAL(name);                                                                   \
+        if (flags & CLONE_THREAD) return real(function, stack, flags, argument, parent_tid, tls, child_tid); \
+        track_begin_child((flags & SHARES_ALL) == SHARES_ALL ? TRACK_SHARER : TRACK_COPY);                   \
+        int result = real(function, stack, flags, argument, parent_tid, tls, child_tid);                     \
+        track_end_child();                                                                                   \
+        return result;                                                                                       \
     }
 
 WRAP_CLONE(clone)
@@ -128,7 +187,6 @@ static void spawn_begin(struct spawning *spawning, const posix_spawn_file_action
     int privates[TRACK_PRIVATES];
     int images = 0;
     *spawning = (struct spawning){.actions = actions};
-    track_note_fork();
     for (int i = 0; actions && i < actions->__used; i++)
         if (action_at(actions, i)->kind == ACTION_DUP2) images += track_entry(action_at(actions, i)->with.from) != 0;
     if (images == 0) return;
@@ -169,9 +227,11 @@ extern int pidfd_spawnp(int *pidfd, const char *file, const posix_spawn_file_act
         struct spawning spawning;                                                                            \
         int refused = refuse_open_actions(actions);                                                          \
         if (refused) return refused;                                                                         \
+        track_begin_child(TRACK_PROGRAM);                                                                    \
         spawn_begin(&spawning, actions);                                                                     \
         int result = REAL(name)(child, path, spawning.actions, attributes, arguments, environment);          \
         spawn_end(&spawning);                                                                                \
+        track_end_child();                                                                                   \
         return result;                                                                                       \
     }
 
@@ -180,59 +240,75 @@ WRAP_SPAWN(posix_spawnp, pid_t)
 WRAP_SPAWN(pidfd_spawn, int)
 WRAP_SPAWN(pidfd_spawnp, int)
 
+static void system_interrupted(void *unused)
+{
+    (void)unused;
+    track_end_child();
+}
+
+/* A cancellation point, while the command runs. */
 EXPORT int system(const char *command)
 {
-    track_note_fork();
-    return REAL(system)(command);
+    struct _pthread_cleanup_buffer cleanup;
+    track_begin_child(TRACK_PROGRAM);
+    _pthread_cleanup_push(&cleanup, system_interrupted, NULL);
+    int result = REAL(system)(command);
+    _pthread_cleanup_pop(&cleanup, 0);
+    track_end_child();
+    return result;
 }
 
 extern FILE *_IO_popen(const char *command, const char *mode);
 
 EXPORT FILE *popen(const char *command, const char *mode)
 {
-    track_note_fork();
-    return REAL(popen)(command, mode);
+    track_begin_child(TRACK_PROGRAM);
+    FILE *result = REAL(popen)(command, mode);
+    track_end_child();
+    return result;
 }
 
 EXPORT FILE *_IO_popen(const char *command, const char *mode)
 {
-    track_note_fork();
-    return REAL(_IO_popen)(command, mode);
+    track_begin_child(TRACK_PROGRAM);
+    FILE *result = REAL(_IO_popen)(command, mode);
+    track_end_child();
+    return result;
 }
 
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
-    track_note_fork();
+    track_note_child();
     return REAL(execve)(path, arguments, environment);
 }
 
 EXPORT int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
 {
-    track_note_fork();
+    track_note_child();
     return REAL(execveat)(directory, path, arguments, environment, flags);
 }
 
 EXPORT int fexecve(int descriptor, char *const arguments[], char *const environment[])
 {
-    track_note_fork();
+    track_note_child();
     return REAL(fexecve)(descriptor, arguments, environment);
 }
 
 EXPORT int execv(const char *path, char *const arguments[])
 {
-    track_note_fork();
+    track_note_child();
     return REAL(execv)(path, arguments);
 }
 
 EXPORT int execvp(const char *file, char *const arguments[])
 {
-    track_note_fork();
+    track_note_child();
     return REAL(execvp)(file, arguments);
 }
 
 EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
 {
-    track_note_fork();
+    track_note_child();
     return REAL(execvpe)(file, arguments, environment);
 }
 

@@ -111,10 +111,10 @@ __attribute__((unused)) static void await_free_lock(const char *after)
     check_lock("free", "%s", after);
 }
 
-/* The number of imglock's descriptor for the lock file, or -1: for tests that aim at it. */
-__attribute__((unused)) static int private_descriptor(void)
+/* The number of imglock's next descriptor for a lock file from this one on, or -1. */
+__attribute__((unused)) static int private_descriptor_from(int number)
 {
-    for (int number = 3; number < 9000; number++) {
+    for (; number < 9000; number++) {
         char link[64];
         char path[4096];
         snprintf(link, sizeof link, "/proc/self/fd/%d", number);
@@ -124,6 +124,12 @@ __attribute__((unused)) static int private_descriptor(void)
         if (strstr(path, "/.qemu-") && strstr(path, ".lock")) return number;
     }
     return -1;
+}
+
+/* The first one: for tests that aim at it. */
+__attribute__((unused)) static int private_descriptor(void)
+{
+    return private_descriptor_from(3);
 }
 
 struct test_case {
