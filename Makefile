@@ -91,6 +91,7 @@ $(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h shim/*.def shim
 
 $(BUILD)/tests/identify: $(BUILD)/shim/image.o
 $(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o
+$(BUILD)/tests/parsed: $(patsubst %,$(BUILD)/shim/%.o,settings arguments text)
 
 # The library with a hook in every system call of its own, for the tests that make each of them fail.
 fault_objects := $(shim_sources:%=$(BUILD)/fault/%.o) $(BUILD)/fault/fault.o

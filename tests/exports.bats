@@ -12,14 +12,15 @@ rows() {
     "$HELPERS/symbols" | awk -v kinds=" $* " 'index(kinds, " " $1 " ") { print $2 }' | sort -u
 }
 
-# What this libc defines.  libc_symbols versions: a line for each version of a name, with its minor number.
+# What this libc defines for others than its own libraries.  libc_symbols versions: a line for each version of a name,
+# with its minor number.
 libc_symbols() {
     local libc
     libc=$(ldd "$SHIM" | awk '$1 == "libc.so.6" { print $3 }')
     if [ "${1-}" = versions ]; then
         nm -D --defined-only "$libc" | sed -nE 's/^.* [TWi] ([^@]+)@@?GLIBC_2\.([0-9]+).*/\1 \2/p'
     else
-        nm -D --defined-only "$libc" | awk '$2 ~ /[TWi]/ { sub(/@.*/, "", $3); print $3 }' | sort -u
+        nm -D --defined-only "$libc" | awk '$2 ~ /[TWi]/ && !/@GLIBC_PRIVATE/ { sub(/@.*/, "", $3); print $3 }' | sort -u
     fi
 }
 

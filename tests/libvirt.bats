@@ -139,12 +139,12 @@ SHAREABLE="s,<disk .*,&<shareable/>,; s,type='raw'/>,type='raw' cache='writeback
     while read -r setting; do
         grep -qxF "$setting" "$TOP/config/qemu.conf" || fail "qemu.conf has no $setting"
     done <<<"$settings"
-    lines=$(sed -n 's/^ *\(<qemu:env .*\)/\1/p; s/.*\(xmlns:qemu=.*\)>$/\1/p' "$TOP/examples/libvirt.xml")
-    [ "$(wc -l <<<"$lines")" -gt 1 ]
+    shown=$(sed -n 's/^ *\(<qemu:env .*\)/\1/p; s/.*\(xmlns:qemu=.*\)>$/\1/p' "$TOP/examples/libvirt.xml")
+    [ "$(wc -l <<<"$shown")" -gt 1 ]
     while read -r line; do
         grep -qF "$line" "$TOP/README.md" || fail "README.md has no $line"
         grep -qF "$line" "$TOP/man/libimglock.7" || fail "libimglock(7) has no $line"
-    done <<<"$lines"
+    done <<<"$shown"
     run virt-xml-validate "$TOP/examples/libvirt.xml" domain
     assert_success
 }

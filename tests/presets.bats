@@ -299,9 +299,12 @@ refused_by() {
 
 @test "qemu: what looks at an image for an instant does not stop a machine from starting" {
     qemu-img create -q -f qcow2 disk.qcow2 1M
+    # Longer than the preset waits, so that a machine under load has time to let go.
+    sed 's/^IMGLOCK_WAIT=0.5$/IMGLOCK_WAIT=60/' "$(preset_file qemu)" >qemu.conf
+    assert_equal "$(diff "$(preset_file qemu)" qemu.conf | grep -c '^>')" 1
     for reader in $(readers); do
         hold disk.qcow2 read
-        under "$reader" qemu qemu-io -c 'write -P 5 0 4k' disk.qcow2 >waiter.out 2>&1 3>&- &
+        under "$reader" ./qemu.conf qemu-io -c 'write -P 5 0 4k' disk.qcow2 >waiter.out 2>&1 3>&- &
         waiter=$!
         HOLDERS+=("$waiter")
         wait_for_waiter "$waiter"

@@ -131,6 +131,26 @@ accepted() {
     done < <(comm -23 <(settings | sort) <(settings words | cut -d' ' -f1 | sort))
 }
 
+# parsed VARIABLE=VALUE...: what the settings of one word mean then, "NAME word" a line.
+parsed() { env "$@" "$HELPERS/parsed"; }
+
+@test "the first word is the default, each word means itself, and an audit has defaults of its own" {
+    local name words word
+    parsed >defaults
+    while read -r name words; do
+        name=${name#IMGLOCK_}
+        assert_equal "$(grep "^$name " defaults)" "$name ${words%% *}"
+        for word in $words; do
+            assert_equal "$(parsed "IMGLOCK_$name=$word" | diff defaults - | sed -n 's/^> //p')" \
+                "$([ "$word" = "${words%% *}" ] || echo "$name $word")"
+        done
+    done < <(settings words)
+    run diff defaults <(parsed IMGLOCK_AUDIT=/tmp/log)
+    assert_equal "$(sed -n 's/^> //p' <<<"$output")" $'ON_CONFLICT warn\nOUTSIDERS warn\nON_ERROR allow'
+    run diff defaults <(parsed IMGLOCK_AUDIT=/tmp/log IMGLOCK_OUTSIDERS=deny IMGLOCK_ON_CONFLICT=deny IMGLOCK_ON_ERROR=deny)
+    assert_output ""
+}
+
 @test "README.md has the table of the settings as they are, and libimglock(7) each of them" {
     local name words
     run "$TOP/tests/settings_table.py" --check

@@ -101,7 +101,7 @@ static void opens(const char *path)
         SHOW(raw_openat2(path, &how));
     }
     if (libc_has("openat2")) {
-        SHOW(openat2(AT_FDCWD, path, NULL, 0));
+        SHOW(openat2(AT_FDCWD, path, (const struct open_how *)nowhere, sizeof(struct open_how)));
         SHOW(openat2(-5, path, &(struct open_how){.flags = O_RDWR}, sizeof(struct open_how)));
         SHOW(openat2(AT_FDCWD, path, &(struct open_how){.flags = ~0ULL}, 1));
     }
