@@ -34,15 +34,9 @@ bare_calls() {
     (alone timeout -s KILL 10 "$HELPERS/input_call" "$@")
 }
 
-# as_nobody COMMAND...: without any privilege, and alone, so it replaces the shell.  The test's directory is made
-# passable for it, as /tmp/bats-run-* is not.
+# as_nobody COMMAND...: without any privilege, and alone, so it replaces the shell.
 as_nobody() {
-    local directory=$BATS_TEST_TMPDIR
-    while [ "$directory" != / ] && [ "$directory" != /tmp ]; do
-        chmod o+x "$directory"
-        directory=$(dirname "$directory")
-    done
-    alone setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"
+    alone "${NOBODY[@]}" "$@"
 }
 
 nobody_calls() {

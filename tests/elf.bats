@@ -8,9 +8,6 @@ load common
 
 setup() {
     common_setup
-    # The temporary directory of a test belongs to root alone, and some tests run as nobody.
-    chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" 2>/dev/null || true
-    NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
     cp "$HELPERS/cli_open" dynamic
     # A dynamic loader's path for "dynamic", which has room for a short one only.
     LOADER=/tmp/ld.$$

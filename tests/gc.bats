@@ -7,8 +7,6 @@ load common
 
 setup() {
     common_setup
-    chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" 2>/dev/null || true
-    NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
     truncate -s 1M disk.img
     GC=()
 }

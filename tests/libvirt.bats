@@ -17,8 +17,7 @@ setup() {
     AS_USER=(env -u LD_PRELOAD HOME="$PWD" XDG_CONFIG_HOME="$PWD/home" XDG_CACHE_HOME="$PWD/home" XDG_RUNTIME_DIR="$PWD/run")
     # The session mode of libvirt is not for root.
     if [ "$(id -u)" = 0 ]; then
-        AS_USER=(setpriv --reuid=nobody --regid=nogroup --clear-groups "${AS_USER[@]}")
-        chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR"
+        AS_USER=("${NOBODY[@]}" "${AS_USER[@]}")
         chown -R nobody:nogroup home run disk.img
     fi
 }

@@ -628,10 +628,9 @@ END
     run "$IMGLOCK" --config / "$HELPERS/cli_open"
     assert_equal "$status" 125
     assert_output --partial "cannot read the settings: Is a directory"
-    chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR"
     printf 'IMGLOCK_MODE=auto\n' >settings
     chmod 600 settings
-    run setpriv --reuid=nobody --regid=nogroup --clear-groups "$IMGLOCK" --config ./settings "$HELPERS/cli_open"
+    run "${NOBODY[@]}" "$IMGLOCK" --config ./settings "$HELPERS/cli_open"
     assert_equal "$status" 125
     assert_output "imglock: ./settings: cannot read the settings: Permission denied"
 }
@@ -640,7 +639,7 @@ END
     printf 'IMGLOCK_MODE=auto\n' >settings
     run "$IMGLOCK" --config settings "$HELPERS/cli_open"
     assert_equal "$status" 125
-    assert_output "imglock: there is no preset 'settings' in $TOP/config, which has: audit, emulators, migration, qemu, scripts, shared-storage, strict; a file of your own is ./settings"
+    assert_output "imglock: there is no preset 'settings' in $PUBLIC/config, which has: audit, emulators, migration, qemu, scripts, shared-storage, strict; a file of your own is ./settings"
 }
 
 @test "the line for systemd-tmpfiles spares lock files" {
