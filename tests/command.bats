@@ -51,16 +51,6 @@ is_free() {
     assert_output opened
 }
 
-# eventually COMMAND...: waits until the command succeeds, for ten seconds at most.
-eventually() {
-    local try
-    for ((try = 0; try < 500; try++)); do
-        "$@" && return
-        read -rt 0.02 <> <(:) || true
-    done
-    fail "this did not happen in time: $*"
-}
-
 # gate_is_held IMAGE: does a writer wait for its lock, that is, hold byte 2 of the lock file?
 gate_is_held() {
     grep -q "OFDLCK.*WRITE.*:$(stat -c %i "$(lock_file "$1")") 2 2$" /proc/locks

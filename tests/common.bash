@@ -67,6 +67,15 @@ background() {
     [ "$line" = ready ] || fail "not ready: $(cat "$BATS_TEST_TMPDIR/background.err")"
 }
 
+# eventually COMMAND...: waits until it succeeds.  The limit is for what never comes, not for what is slow.
+eventually() {
+    local end=$((SECONDS + 120))
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || fail "this did not happen: $*"
+        read -rt 0.02 <> <(:) || true
+    done
+}
+
 # wrapped COMMAND...: runs a command with the library, as "LD_PRELOAD=libimglock.so COMMAND" does for a user.
 wrapped() {
     LD_PRELOAD=$SHIM "$@"

@@ -36,16 +36,6 @@ fresh_ends() {
     ends
 }
 
-# eventually COMMAND...: waits until it succeeds, for ten seconds at most.
-eventually() {
-    local try
-    for ((try = 0; try < 500; try++)); do
-        "$@" && return
-        read -rt 0.02 <> <(:) || true
-    done
-    fail "this did not happen in time: $*"
-}
-
 # owned_bytes PID [LOCK_FILE]: which of the bytes 0 and 1 the process holds exclusively, by the kernel's word: "01", "0", "1"
 # or nothing.
 owned_bytes() {
