@@ -271,10 +271,10 @@ unwritten() {
 @test "a log that is a pipe: without a reader, with one that does not read, and with one that leaves" {
     LOG=$PWD/pipe
     mkfifo "$LOG"
-    unwritten timeout 10 "$HELPERS/input_call" open rw disk.img
+    unwritten timeout 300 "$HELPERS/input_call" open rw disk.img
     # Full: 64 KiB.
     exec 8<>"$LOG"
-    run audited timeout 20 "$HELPERS/audit_crowd" 1 300 disk.img 8>&-
+    run audited timeout 300 "$HELPERS/audit_crowd" 1 300 disk.img 8>&-
     assert_success
     refute_output
     exec 8>&-

@@ -76,6 +76,10 @@ eventually() {
     done
 }
 
+# late: by how many milliseconds a bare sleep ends too late on this machine just now, ten times over: what a limit on time
+# has to allow for where other programs have the processor.
+late() { echo $((10 * $("$HELPERS/lateness"))); }
+
 # wrapped COMMAND...: runs a command with the library, as "LD_PRELOAD=libimglock.so COMMAND" does for a user.
 wrapped() {
     LD_PRELOAD=$SHIM "$@"

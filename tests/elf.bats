@@ -298,7 +298,7 @@ give_loader() {
 @test "scripts that have env run each other do not hang the look" {
     mkdir bin
     script bin/circle '#!/usr/bin/env circle'
-    PATH=$PWD/bin:$PATH run timeout 10 "$IMGLOCK" circle
+    PATH=$PWD/bin:$PATH run timeout 300 "$IMGLOCK" circle
     assert_equal "$status" 125
     assert_output --partial "too many scripts that env runs one from the other"
 }

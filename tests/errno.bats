@@ -5,9 +5,9 @@ load common
 # bare_and_wrapped PROGRAM ARGUMENTS...: each in a new directory; what it prints is the same, and nothing else is said.
 bare_and_wrapped() {
     mkdir bare wrapped
-    (cd bare && timeout 20 "$HELPERS/$1" "${@:2}") >bare.output
+    (cd bare && timeout 300 "$HELPERS/$1" "${@:2}") >bare.output
     [ "$(wc -l <bare.output)" -gt 500 ] || fail "the bare run says nothing"
-    run bash -c 'cd wrapped && LD_PRELOAD=$SHIM exec timeout 20 "$HELPERS/$@" 2>&1' - "$@"
+    run bash -c 'cd wrapped && LD_PRELOAD=$SHIM exec timeout 300 "$HELPERS/$@" 2>&1' - "$@"
     assert_success
     printf '%s\n' "$output" >wrapped.output
     run diff -a bare.output wrapped.output
@@ -27,7 +27,7 @@ bare_and_wrapped() {
 
 @test "errno survives every call that succeeds" {
     truncate -s 1M disk.img
-    run wrapped timeout 20 "$HELPERS/errno" success disk.img
+    run wrapped timeout 300 "$HELPERS/errno" success disk.img
     assert_success
     assert_output ""
 }

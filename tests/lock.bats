@@ -278,7 +278,7 @@ script_stops() {
 
 @test "no two owners while the lock file is deleted all the time: 4000 acquisitions" {
     new_image
-    IMGLOCK_WAIT=forever IMGLOCK_GUARD=none run timeout -s KILL 20 env LD_PRELOAD="$SHIM" "$HELPERS/lock_race" \
+    IMGLOCK_WAIT=forever IMGLOCK_GUARD=none run timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/lock_race" \
         "$(lock_file disk.qcow2)" disk.qcow2 4 4000
     assert_success
     assert_output --regexp '^acquisitions 4000, violations 0, deletions [0-9]{3,}$'

@@ -181,7 +181,7 @@ degrades() {
     exec 9<>opened
     wait_until gate_is_closed
     release
-    read -r -t 10 -u 9 OPENED
+    read -r -t 120 -u 9 OPENED
     exec 9>&-
     assert_equal "$OPENED" writes
     assert_equal "$(cat said)" ""

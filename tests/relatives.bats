@@ -125,7 +125,7 @@ stranger() { wrapped sh -c "$1"; }
 }
 
 @test "an image that is opened while posix_spawn is under way stays the child's" {
-    LD_PRELOAD=$SHIM:$HELPERS/relatives_spawn run timeout 60 "$HELPERS/relatives" spawn-under-way disk.img
+    LD_PRELOAD=$SHIM:$HELPERS/relatives_spawn run timeout 300 "$HELPERS/relatives" spawn-under-way disk.img
     assert_success
     assert_output ""
 }

@@ -24,7 +24,7 @@ held() {
 }
 SCRIPT
     printf '%s\n' "$1" >>script.sh
-    timeout 30 "$IMGLOCK" audit -o log.jsonl -- bash script.sh 3>&-
+    timeout 300 "$IMGLOCK" audit -o log.jsonl -- bash script.sh 3>&-
 }
 
 # logged [FILE]: makes a log of the lines on standard input, see report_log.py.
@@ -160,7 +160,7 @@ traced() {
     local reader=$!
     HOLDERS+=("$reader")
     # The lines that follow end the tail.
-    grep -qm 1 '"event":"wait"' <(timeout 10 tail -n +1 -f log.jsonl)
+    grep -qm 1 '"event":"wait"' <(timeout 300 tail -n +1 -f log.jsonl)
     release
     wait "$reader"
     report log.jsonl
@@ -518,7 +518,7 @@ open("damaged.jsonl", "wb").write(damaged)
 DAMAGE
     local form
     for form in "" --json --svg --trace; do
-        run timeout 10 "$IMGLOCK" report $form damaged.jsonl
+        run timeout 300 "$IMGLOCK" report $form damaged.jsonl
         [ "$status" -le 1 ]
     done
     picture damaged.jsonl

@@ -367,7 +367,7 @@ denied() {
     IMGLOCK_MODE=inactive hold disk.qcow2 write
     local target=$HOLDER
     background "${NOBODY[@]}" "$HELPERS/status_lock" "$LOCK_FILE" x:3:1
-    run timeout 120 "$IMGLOCK" handoff disk.qcow2 --to "$target"
+    run timeout 600 "$IMGLOCK" handoff disk.qcow2 --to "$target"
     assert_equal "$status" 1
     assert_output --partial "pid $HOLDER, user nobody"
 }
