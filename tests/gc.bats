@@ -194,12 +194,13 @@ stop_gc() {
 
 @test "gc in a loop beside processes that take turns: the lock file is removed often, and no image has two owners" {
     export IMGLOCK_LOG=quiet
+    # Before there is the descriptor that nobody but this shell may have.
+    gc_in_a_loop 3
     mkfifo go
     LD_PRELOAD=$SHIM "$HELPERS/status_turns" 3 disk.img <go >turns 3>&- &
     local turns=$!
     HOLDERS+=("$turns")
     exec {GO}>go
-    gc_in_a_loop 3
     eventually removed_often
     exec {GO}>&-
     wait "$turns"
