@@ -211,6 +211,7 @@ small_disk() {
 }
 
 @test "a disk that fills up in the middle of a line costs that line and the next" {
+    needs_root
     small_disk size=8k
     head -c 8000 /dev/zero | tr '\0' ' ' >"$LOG"
     echo >>"$LOG"
@@ -232,6 +233,7 @@ unwritten() {
 }
 
 @test "a log that cannot be written: no directory, a directory, read-only, no descriptor left" {
+    needs_root
     LOG=$PWD/none/log.jsonl unwritten "$HELPERS/input_call" open rw disk.img
     [ ! -e none ]
     LOG=$PWD unwritten "$HELPERS/input_call" open rw disk.img

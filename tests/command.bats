@@ -82,6 +82,7 @@ gone() {
 }
 
 @test "no process is made on the way: a limit of none for the user does not matter" {
+    needs_root
     run setpriv --reuid=4294901 --regid=4294901 --clear-groups bash -c 'ulimit -u 1; exec "$0" "$1"' "$IMGLOCK" "$HELPERS/cli_open"
     assert_success
     assert_output ran
@@ -359,6 +360,7 @@ not_run_with() {
 }
 
 @test "no run without locks: a library that is not there, or not readable, or none" {
+    needs_root
     not_run_with "$PWD/no.so" "no.so: the library cannot be preloaded: cannot read it: No such file or directory"
     cp "$SHIM" secret.so
     chmod 600 secret.so
@@ -843,6 +845,7 @@ SCRIPT
 }
 
 @test "doctor: lock directories that are not fit" {
+    needs_root
     IMGLOCK_DIR=$PWD/none run "$IMGLOCK" doctor
     assert_equal "$status" 1
     assert_line --partial "problem  directory $PWD/none: No such file or directory; create it"

@@ -134,6 +134,7 @@ give_loader() {
 }
 
 @test "setuid and setgid are refused exactly where the kernel sets AT_SECURE" {
+    needs_root
     for mode in 755 4755 2755 2745 6755; do
         for owner in root:root nobody:nogroup daemon:daemon; do
             cp "$HELPERS/cli_secure" secure
@@ -159,6 +160,7 @@ give_loader() {
 }
 
 @test "a setuid program is refused for nobody, with the reason and the way out, and runs for root" {
+    needs_root
     cp "$HELPERS/cli_secure" secure
     chmod 4755 secure
     as_nobody_refused "it is setuid, so the dynamic loader ignores preloaded libraries for this user; run it as root" ./secure
@@ -178,6 +180,7 @@ give_loader() {
 }
 
 @test "file capabilities are refused for nobody, and fine for root" {
+    needs_root
     cp "$HELPERS/cli_secure" capable
     chmod 755 capable
     setcap cap_net_raw=ep capable
@@ -189,6 +192,7 @@ give_loader() {
 }
 
 @test "a program that nobody may read cannot be looked at, and is refused" {
+    needs_root
     chmod 711 dynamic
     as_nobody_refused "cannot read it to see whether the library can be preloaded: Permission denied" ./dynamic
 }

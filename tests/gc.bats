@@ -116,6 +116,7 @@ idle() {
 }
 
 @test "a lock file that this user may not remove is counted, not locked, and the status is 1" {
+    needs_root
     idle a.img
     install -m 600 /dev/null "$(lock_file b.img)"
     chmod 666 disk.img

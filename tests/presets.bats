@@ -622,6 +622,7 @@ END
 }
 
 @test "a file that cannot be read is refused by name" {
+    needs_root
     run "$IMGLOCK" --config ./none "$HELPERS/cli_open"
     assert_equal "$status" 125
     assert_output "imglock: ./none: cannot read the settings: No such file or directory"

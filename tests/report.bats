@@ -70,7 +70,7 @@ traced() {
     report log.jsonl
     assert_equal "$status" 1
     assert_line --index 1 "$PWD/disk.img"
-    assert_line --regexp "^    write, let through .* root +mkfs.ext4 -q -F disk.img$"
+    assert_line --regexp "^    write, let through .* $(id -un) +mkfs.ext4 -q -F disk.img$"
     assert_line "  Overlaps that corrupt: 2"
     assert_line --regexp "^ +holder write disk.img +\| qemu-img convert -f raw -O qcow2 disk.img$"
     assert_line --regexp "^ +holder write disk.img +\| mkfs.ext4 -q -F disk.img$"

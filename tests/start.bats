@@ -154,6 +154,7 @@ wrapped_in_root() {
 }
 
 @test "chroot without /proc: the lock is there, and its name is that of the path inside" {
+    needs_root
     local inside
     small_root
     inside=/locks/.qemu-$(printf %s /disk.img | sha1sum | cut -d' ' -f1).lock
@@ -176,6 +177,7 @@ wrapped_in_root() {
 }
 
 @test "chroot without /proc: an image that is handed down cannot be named, and is refused" {
+    needs_root
     small_root
     qemu-img create -q -f qcow2 root/disk.qcow2 1M
     run wrapped_in_root /cat <>root/disk.qcow2
@@ -185,6 +187,7 @@ wrapped_in_root() {
 }
 
 @test "a program that calls chroot itself" {
+    needs_root
     small_root
     mkdir -p "root$IMGLOCK_DIR"
     run wrapped /usr/bin/python3 - <<'END'

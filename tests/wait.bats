@@ -210,7 +210,7 @@ SCRIPT
     hold disk.qcow2 write
     run on_terminal "kill $HOLDER"
     assert_success
-    assert_one_line "imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder (pid $HOLDER, user root) for "
+    assert_one_line "imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder (pid $HOLDER, user $(id -un)) for "
     [ "$(sed -n 's/ ms$//p' <<<"$output")" -ge 1000 ]
     [ "$(sed -n 's/ ms$//p' <<<"$output")" -lt $((2000 + $(late))) ]
     # Several readers are in the way of a writer.
@@ -240,7 +240,7 @@ SCRIPT
     assert_one_line 'cannot open for reading: locked exclusively by holder'
     IMGLOCK_LOG=debug run calls open r disk.qcow2
     assert_failure
-    assert_line --regexp "^imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder \(pid $HOLDER, user root\) for "
+    assert_line --regexp "^imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder \(pid $HOLDER, user $(id -un)\) for "
     IMGLOCK_LOG=debug,$PWD/messages run calls open r disk.qcow2
     assert_silent
     assert_equal "$(grep -c ': waiting; locked exclusively by holder ' messages)" 1
