@@ -195,7 +195,7 @@ script_stops() {
     for mask in 0000 0077 0777; do
         rm -f "$(lock_file disk.qcow2)"
         (umask "$mask" && calls open rw disk.qcow2 >out)
-        assert_equal "$(stat -c '%F %a %u %h' "$(lock_file disk.qcow2)")" 'regular file 1666 0 1'
+        assert_equal "$(stat -c '%F %a %u %h' "$(lock_file disk.qcow2)")" "regular file 1666 $(id -u) 1"
     done
     rm -f "$(lock_file disk.qcow2)"
     chmod 666 disk.qcow2
@@ -249,7 +249,7 @@ script_stops() {
 @test "the record can be read by cat: pid, user, mode, command" {
     new_image
     hold disk.qcow2 write
-    run grep -a -c "sum=[0-9a-f]\{8\} pid=$HOLDER start=[0-9]* .* uid=0 mode=exclusive .* cmd=holder " \
+    run grep -a -c "sum=[0-9a-f]\{8\} pid=$HOLDER start=[0-9]* .* uid=$(id -u) mode=exclusive .* cmd=holder " \
         "$(lock_file disk.qcow2)"
     assert_output 1
     release

@@ -74,7 +74,7 @@ traced() {
     assert_line "  Overlaps that corrupt: 2"
     assert_line --regexp "^ +holder write disk.img +\| qemu-img convert -f raw -O qcow2 disk.img$"
     assert_line --regexp "^ +holder write disk.img +\| mkfs.ext4 -q -F disk.img$"
-    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, root\) for writing, O_RDWR.*; locked exclusively by holder \(pid [0-9]+, root\)"
+    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, $(id -un)\) for writing, O_RDWR.*; locked exclusively by holder \(pid [0-9]+, $(id -un)\)"
     assert_line "$PWD/backup.qcow2"
     assert_line --regexp "^Total: 2 images, 3 processes, .* 2 overlaps that corrupt, 0 refused, [0-9]+ let through, "
     assert_equal "$(asked '[s["comm"] for s in spans if s["overlaps_that_corrupt"] and s["mode"] == "exclusive"]')" \
@@ -147,7 +147,7 @@ traced() {
     assert_equal "$status" 1
     refute_output --partial "Overlaps"
     assert_line --regexp "^  Refused: [0-9]+$"
-    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, root\) for .*: ETXTBSY; locked exclusively by holder \(pid $HOLDER, root\)"
+    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, $(id -un)\) for .*: ETXTBSY; locked exclusively by holder \(pid $HOLDER, $(id -un)\)"
     picture log.jsonl
     [ "$(count_of tick)" -ge 1 ]
     refute [ "$(count_of band)" ]

@@ -254,7 +254,7 @@ os.read(0, 1)' 0<>end 3>&- &
     wait "$HOLDER" 2>/dev/null || true
     rows PID,KIND,MODE,COMMAND,USER disk.img
     assert_success
-    assert_output "$child inherited exclusive sleep root"
+    assert_output "$child inherited exclusive sleep $(id -un)"
     kill "$child"
     tail --pid="$child" -f /dev/null
 }

@@ -41,7 +41,7 @@ enum {
     HELD = 4,
     GENERATIONS = 14,
     MEMBERS = 1024,
-    MOST_PROCESSES = 250
+    MOST_IN_GROUP = 40
 };
 
 enum state { NOT_IN, WANTS_IN, IN, LEAVES };
@@ -73,7 +73,6 @@ struct oracle {
     atomic_uint changes[IMAGES];
     atomic_int at_work[IMAGES]; /* others that may hold bytes of its lock file: hand-overs */
     atomic_bool dying[GROUPS + 1];
-    atomic_int processes;
     atomic_bool stop;
     atomic_long opened, refused, judged, beside_relatives, lines, daemons, kills, handed_over, handoffs_killed, lies;
     atomic_int violations, wrong_refusals, bad_ends, bad_status;

@@ -88,7 +88,6 @@ static void note_end(pid_t pid, int status)
 {
     struct member *member = member_of(pid);
     if (member) remove_member(member);
-    atomic_fetch_sub(&oracle->processes, 1);
     if ((WIFEXITED(status) && WEXITSTATUS(status) == 0) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) return;
     atomic_store(&oracle->bad_status, status);
     atomic_fetch_add(&oracle->bad_ends, 1);
@@ -106,17 +105,25 @@ static void reap_children(void)
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) note_end(pid, status);
 }
 
+/* How many there are of the group, those included that nobody has waited for yet. */
+static int group_size(void)
+{
+    int size = 0;
+    for (const struct member *member = oracle->members; member < oracle->members + MEMBERS; member++)
+        size += atomic_load(&member->serial) && member->group == self->group;
+    return size;
+}
+
 /* The entries of a child that is about to be forked: it will have all that we have. */
 static struct member *prepare_child(void)
 {
-    if (self->generation >= GENERATIONS || atomic_load(&oracle->processes) >= MOST_PROCESSES) return NULL;
+    if (self->generation >= GENERATIONS || group_size() >= MOST_IN_GROUP) return NULL;
     atomic_store(&self->preparing, true);
     struct member *child = add_member(self->group, self);
     if (!child) {
         atomic_store(&self->preparing, false);
         return NULL;
     }
-    atomic_fetch_add(&oracle->processes, 1);
     for (int i = 0; i < HELD; i++) {
         struct use *own = &self->uses[i], *theirs = &child->uses[i];
         if (atomic_load(&own->state) != IN) continue;
@@ -150,10 +157,7 @@ static pid_t fork_member(void)
         opened_here_count = 0; /* the parent's */
         return 0;
     }
-    if (pid < 0) {
-        remove_member(child);
-        atomic_fetch_sub(&oracle->processes, 1);
-    }
+    if (pid < 0) remove_member(child);
     atomic_store(&self->preparing, false);
     return pid;
 }
@@ -367,7 +371,6 @@ static pid_t start_member(const char *role, int number, int group, struct member
 {
     struct member *member = add_member(group, parent);
     if (!member) return -1;
-    atomic_fetch_add(&oracle->processes, 1);
     pid_t pid = fork();
     if (pid) {
         if (pid < 0) remove_member(member);
@@ -461,7 +464,6 @@ static void hand_over(const char *imglock, pid_t from, pid_t to)
     snprintf(name, sizeof name, "%d.img", PAIR_IMAGE);
     snprintf(pid_text[0], sizeof pid_text[0], "%d", from);
     snprintf(pid_text[1], sizeof pid_text[1], "%d", to);
-    atomic_fetch_add(&oracle->processes, 1);
     pid_t pid = fork();
     if (pid == 0) {
         int null = open("/dev/null", O_RDWR);
@@ -477,7 +479,6 @@ static void hand_over(const char *imglock, pid_t from, pid_t to)
         kill(pid, SIGKILL);
     }
     waitpid(pid, &status, 0);
-    atomic_fetch_sub(&oracle->processes, 1);
     if (WIFSIGNALED(status)) atomic_fetch_add(&oracle->handoffs_killed, 1);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) atomic_fetch_add(&oracle->handed_over, 1);
 }
