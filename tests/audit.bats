@@ -211,6 +211,7 @@ small_disk() {
 }
 
 @test "a disk that fills up in the middle of a line costs that line and the next" {
+    needs_root
     small_disk size=8k
     head -c 8000 /dev/zero | tr '\0' ' ' >"$LOG"
     echo >>"$LOG"
@@ -232,6 +233,7 @@ unwritten() {
 }
 
 @test "a log that cannot be written: no directory, a directory, read-only, no descriptor left" {
+    needs_root
     LOG=$PWD/none/log.jsonl unwritten "$HELPERS/input_call" open rw disk.img
     [ ! -e none ]
     LOG=$PWD unwritten "$HELPERS/input_call" open rw disk.img
@@ -271,10 +273,10 @@ unwritten() {
 @test "a log that is a pipe: without a reader, with one that does not read, and with one that leaves" {
     LOG=$PWD/pipe
     mkfifo "$LOG"
-    unwritten timeout 10 "$HELPERS/input_call" open rw disk.img
+    unwritten timeout 300 "$HELPERS/input_call" open rw disk.img
     # Full: 64 KiB.
     exec 8<>"$LOG"
-    run audited timeout 20 "$HELPERS/audit_crowd" 1 300 disk.img 8>&-
+    run audited timeout 300 "$HELPERS/audit_crowd" 1 300 disk.img 8>&-
     assert_success
     refute_output
     exec 8>&-

@@ -24,7 +24,7 @@ system_calls() {
     local count=$1
     shift
     rm -f trace
-    (alone timeout 20 strace -f -o trace "$@" <<<"$count") >/dev/null || return
+    (alone timeout 300 strace -f -o trace "$@" <<<"$count") >/dev/null || return
     sed -nE 's/^[0-9]+ +([a-z0-9_]+)\(.*/\1/p' trace | sort | uniq -c | awk '{print $2, $1}'
 }
 
@@ -59,7 +59,7 @@ $2"
 instructions() {
     local count=$1 library=$2
     shift 2
-    (alone timeout 60 env LD_PRELOAD="$library" "${SETTINGS[@]}" valgrind --tool=callgrind \
+    (alone timeout 300 env LD_PRELOAD="$library" "${SETTINGS[@]}" valgrind --tool=callgrind \
         --callgrind-out-file=/dev/null "$RUNNER" "$@" <<<"$count") 2>&1 >/dev/null |
         sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }

@@ -10,7 +10,7 @@ setup() {
 
 # descriptors CASE, private CASE: that case of the program, wrapped; it looks at the lock itself.
 descriptors() {
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 20 "$HELPERS/descriptors" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/descriptors" "$1" disk.img
     assert_success
     assert_output ""
 }
@@ -18,16 +18,16 @@ descriptors() {
 # bare_and_wrapped CASE: what the program prints is the same without the library and with it.
 bare_and_wrapped() {
     local bare
-    bare=$(timeout 20 "$HELPERS/private" "$1" disk.img)
+    bare=$(timeout 300 "$HELPERS/private" "$1" disk.img)
     [ "${#bare}" -gt 10 ] || fail "the bare run says nothing"
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 20 "$HELPERS/private" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/private" "$1" disk.img
     assert_success
     assert_output "$bare"
 }
 
 # private CASE: a case that is about imglock's descriptor alone.
 private() {
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 20 "$HELPERS/private" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/private" "$1" disk.img
     assert_success
 }
 

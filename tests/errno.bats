@@ -7,9 +7,9 @@ load common
 bare_and_wrapped() {
     rm -rf bare wrapped
     mkdir bare wrapped
-    (cd bare && LD_PRELOAD=${BEHIND-} timeout 20 "$HELPERS/$1" "${@:2}") >bare.output
+    (cd bare && LD_PRELOAD=${BEHIND-} timeout 300 "$HELPERS/$1" "${@:2}") >bare.output
     [ "$(wc -l <bare.output)" -gt 500 ] || fail "the bare run says nothing"
-    run bash -c 'cd wrapped && LD_PRELOAD=$SHIM${BEHIND+:$BEHIND} exec timeout 20 "$HELPERS/$@" 2>&1' - "$@"
+    run bash -c 'cd wrapped && LD_PRELOAD=$SHIM${BEHIND+:$BEHIND} exec timeout 300 "$HELPERS/$@" 2>&1' - "$@"
     assert_success
     printf '%s\n' "$output" >wrapped.output
     run diff -a bare.output wrapped.output
@@ -29,7 +29,7 @@ bare_and_wrapped() {
 
 @test "errno survives every call that succeeds" {
     truncate -s 1M disk.img
-    run wrapped timeout 20 "$HELPERS/errno" success disk.img
+    run wrapped timeout 300 "$HELPERS/errno" success disk.img
     assert_success
     assert_output ""
 }

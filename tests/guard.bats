@@ -17,7 +17,7 @@ refused() {
     release
     assert_failure
     assert_line "${1%% *}: EBUSY"
-    assert_one_line "imglock: $PWD/$IMAGE: cannot $2: locked " "by holder (pid $HOLDER, user root)"
+    assert_one_line "imglock: $PWD/$IMAGE: cannot $2: locked " "by holder (pid $HOLDER, user $(id -un))"
     assert_equal "$(fingerprint "$IMAGE")" "$before"
 }
 
@@ -236,6 +236,7 @@ unlink: 0'
 }
 
 @test "directories, missing files and files of other users: the kernel's errno" {
+    needs_root
     mkdir directory directory.qcow2
     touch directory.qcow2/file
     local bare

@@ -8,8 +8,6 @@ load common
 
 setup() {
     common_setup
-    chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" 2>/dev/null || true
-    NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
     truncate -s 1M disk.img
     IMAGE=$PWD/disk.img
 }
@@ -36,16 +34,6 @@ fresh_ends() {
     rm -rf "$IMGLOCK_DIR"
     mkdir -m 1777 "$IMGLOCK_DIR"
     ends
-}
-
-# eventually COMMAND...: waits until it succeeds, for ten seconds at most.
-eventually() {
-    local try
-    for ((try = 0; try < 500; try++)); do
-        "$@" && return
-        read -rt 0.02 <> <(:) || true
-    done
-    fail "this did not happen in time: $*"
 }
 
 # owned_bytes PID [LOCK_FILE]: which of the bytes 0 and 1 the process holds exclusively, by the kernel's word: "01", "0", "1"
@@ -155,13 +143,13 @@ fails() {
 
 @test "activate is refused while anybody else has the image" {
     ends
-    fails 1 "cannot give the lock to holder (pid $TARGET): locked exclusively by holder (pid $SOURCE, user root) for" \
+    fails 1 "cannot give the lock to holder (pid $TARGET): locked exclusively by holder (pid $SOURCE, user $(id -un)) for" \
         activate disk.img --to "$TARGET"
     owner_is "$SOURCE"
     run "$IMGLOCK" inactivate disk.img
     assert_success
     hold disk.img read
-    fails 1 "locked shared by holder (pid $HOLDER, user root) for" activate disk.img --to "$TARGET"
+    fails 1 "locked shared by holder (pid $HOLDER, user $(id -un)) for" activate disk.img --to "$TARGET"
     assert_equal "$(owned_bytes "$TARGET")$(record_mode "$TARGET")" inactive
     release
     run "$IMGLOCK" activate disk.img --to "$TARGET"
@@ -338,7 +326,7 @@ time.sleep(100)' >thread 3>&- &
     TARGET=$HOLDER
     hold disk.img read
     fails 1 "several programs hold it shared; holder (pid $SOURCE) holds the lock shared" handoff disk.img --to "$TARGET"
-    fails 1 "cannot hand over to holder (pid $TARGET): locked shared by holder (pid $SOURCE, user root) and 1 other for" \
+    fails 1 "cannot hand over to holder (pid $TARGET): locked shared by holder (pid $SOURCE, user $(id -un)) and 1 other for" \
         handoff disk.img --from "$SOURCE" --to "$TARGET"
     run "$HELPERS/lock_query" "$(lock_file disk.img)"
     assert_line "read 0-1"
@@ -353,6 +341,7 @@ time.sleep(100)' >thread 3>&- &
 }
 
 @test "shared holders of another user: one is out of reach, two are several" {
+    needs_root
     chmod 666 disk.img
     hold disk.img read
     SOURCE=$HOLDER
@@ -416,6 +405,7 @@ time.sleep(100)' >thread 3>&- &
 }
 
 @test "a record with a pid that is another process's by now" {
+    needs_root
     ends
     # Of a process that is there, and was started at another time.
     change_record "$SOURCE" "s/^pid=[0-9]* start=[0-9]* /pid=$$ start=1 /"
@@ -448,6 +438,7 @@ time.sleep(100)' >thread 3>&- &
 }
 
 @test "a holder from before the last boot" {
+    needs_root
     ends
     change_record "$SOURCE" 's/ boot=[0-9a-f]* / boot=0123456789abcdef /'
     run "${NOBODY[@]}" "$IMGLOCK" inactivate disk.img
@@ -491,6 +482,7 @@ in it; give it one: unshare --mount sh -c 'mount -t proc proc /proc && imglock .
 }
 
 @test "a process of another user is out of reach, and the line says what is needed" {
+    needs_root
     ends
     run "${NOBODY[@]}" env IMGLOCK_DIR="$IMGLOCK_DIR" "$IMGLOCK" handoff disk.img --to "$TARGET"
     assert_equal "$status" 125
@@ -511,6 +503,7 @@ user_holds() {
 }
 
 @test "an ordinary user passes on what is the user's own, and root what is anybody's" {
+    needs_root
     chmod 666 disk.img
     user_holds "$HELPERS/holder" auto
     SOURCE=$!

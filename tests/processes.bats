@@ -13,7 +13,7 @@ setup() {
 processes() {
     local name=$1
     shift
-    run wrapped timeout 20 "$HELPERS/processes" "$name" disk.img "$@"
+    run wrapped timeout 300 "$HELPERS/processes" "$name" disk.img "$@"
 }
 
 silently() {
@@ -26,6 +26,8 @@ lock_is() {
     run "$HELPERS/probe" "$LOCK_FILE"
     assert_output "$1"
 }
+
+byte_is_free() { [ "$("$HELPERS/probe" "$LOCK_FILE" "$1")" = free ]; }
 
 # after_exec CASE STATE: the program that it becomes, not wrapped any more, finds the lock in that state.
 after_exec() {
@@ -254,11 +256,7 @@ same_after_exec() {
     wrapped bash -c 'exec 9<>disk.img; env -u LD_PRELOAD cat gate >/dev/null 3>&- 4>&- & exit' 3>&-
     lock_is exclusive
     : >gate
-    for _ in $(seq 200); do
-        [ "$("$HELPERS/probe" "$LOCK_FILE")" = exclusive ] || break
-        read -rt 0.01 <> <(:) || true
-    done
-    lock_is free
+    eventually byte_is_free 0
 }
 
 @test "python: subprocess and os.fork while the image is open" {
@@ -306,7 +304,7 @@ END
 }
 
 @test "node: closes every file by syscall(2)" {
-    run wrapped timeout 20 node -e '
+    run wrapped timeout 300 node -e '
         const fs = require("fs")
         const { execFileSync } = require("child_process")
         const { LD_PRELOAD, ...bare } = process.env
@@ -366,7 +364,7 @@ in_pid_space() {
     unshare --pid --fork --mount-proc true 2>/dev/null || skip "no PID namespaces here"
     local proc
     for proc in --mount-proc ''; do
-        run in_pid_space $proc -- timeout 20 "$HELPERS/processes" family disk.img
+        run in_pid_space $proc -- timeout 300 "$HELPERS/processes" family disk.img
         assert_success
         refute_output --partial wrong
         run in_pid_space $proc -- "$HELPERS/processes" family disk.img
@@ -451,10 +449,7 @@ time.sleep(1000)' &
     assert_failure 1
     assert_output --partial "locked exclusively by holder (pid $(cat helper)"
     kill -9 "$(cat helper)"
-    for _ in $(seq 200); do
-        [ "$("$HELPERS/probe" "$LOCK_FILE" beside)" = exclusive ] || break
-        read -rt 0.01 <> <(:) || true
-    done
+    eventually byte_is_free beside
     hold disk.img write
 }
 

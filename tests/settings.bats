@@ -24,7 +24,7 @@ garbage() {
     shift 2
     before=$(fingerprint disk.qcow2)
     for value in "$@"; do
-        run env "$variable=$value" timeout -s KILL 10 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw \
+        run env "$variable=$value" timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw \
             disk.qcow2 , \
             creat disk.qcow2 , fopen w new.qcow2 , open w+creat notes.txt
         assert_line 'open: ENOLCK'
@@ -269,7 +269,7 @@ contradict() {
     local line=$1 before setting mode=
     shift
     before=$(fingerprint disk.qcow2)
-    run env "$@" timeout -s KILL 10 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2 , \
+    run env "$@" timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2 , \
         open r disk.qcow2 , creat disk.qcow2 , open w+creat notes.txt
     assert_equal "$(grep -c '^open: ENOLCK$' <<<"$output")" 2
     assert_line 'creat: ENOLCK'

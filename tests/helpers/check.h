@@ -103,11 +103,11 @@ __attribute__((format(printf, 2, 3), unused)) static void check_lock(const char 
     check(strcmp(state, expected) == 0, "%s: the lock is %s, not %s", what, state, expected);
 }
 
-/* The same, once a process that is no child of ours has ended: waits for it, at most five seconds. */
+/* The same, once a process that is no child of ours has ended: waits for it. */
 __attribute__((unused)) static void await_free_lock(const char *after)
 {
     const char *lock_file = getenv("LOCK_FILE");
-    for (int i = 0; lock_file && i < 500 && strcmp(lock_state(lock_file), "free") != 0; i++) usleep(10000);
+    for (int i = 0; lock_file && i < 12000 && strcmp(lock_state(lock_file), "free") != 0; i++) usleep(10000);
     check_lock("free", "%s", after);
 }
 
