@@ -63,6 +63,7 @@ struct lock_request {
     const char *reason;      /* for the record, or NULL */
     bool through_exec;       /* the private descriptor is not to be close-on-exec */
     bool shared_description; /* lock_convert: another process may have this open file description, too */
+    int64_t deadline;        /* CLOCK_MONOTONIC, ns: until when anything is tried again */
     pid_t process;           /* this process, where the caller knows it and has blocked all signals; else 0 */
 };
 
@@ -104,9 +105,6 @@ void lock_release(struct lock *lock);
  * may have copied the descriptor, and that child has no use for the lock. */
 void lock_end_guard(int lock_descriptor);
 
-/* Is there a lock file of that name, as far as this process can see?  Cheaper than to open it. */
-bool lock_exists(const char *directory, const struct lock_name *name);
-
 /* Opens an existing lock file, never creating one, to ask about holders or to lock it for the time of one
  * operation.  Returns a descriptor at whatever number, -ENOENT when nobody ever locked, or -errno with
  * *problem. */
@@ -132,9 +130,10 @@ struct lock_waiter {
     int64_t deadline; /* CLOCK_MONOTONIC, ns; WAIT_FOREVER */
 };
 
-/* Starts waiting for at most wait_ns from now.  inotify: an instance that an earlier wait has left, unwatched, or -1.
+/* Starts waiting until deadline, CLOCK_MONOTONIC in ns, or WAIT_FOREVER.  inotify: an instance that an earlier wait has
+ * left, unwatched, or -1.
  */
-void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns,
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t deadline,
                      int inotify);
 
 /* Waits until the lock is worth another try.  True: try again.  False: the time is over, or a signal handler

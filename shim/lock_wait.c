@@ -45,7 +45,7 @@ static bool drain(int inotify)
     return any;
 }
 
-void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns,
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t deadline,
                      int inotify)
 {
     *waiter = (struct lock_waiter){
@@ -53,7 +53,7 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
         .name = name,
         /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
         .untried = true,
-        .deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns,
+        .deadline = deadline,
         .watch = -1,
         .inotify = inotify >= 0 ? inotify : (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
     };

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "arguments.h"
 #include "sys.h"
@@ -436,6 +437,9 @@ const struct settings *policy_read(void)
     /* Before libc has initialised itself there is no environment yet; only a library that is linked with -z initfirst
      * can open a file then.  It gets the defaults, and the next call asks again. */
     static struct settings defaults;
+    static const struct settings off = {.off = true};
+    /* Whoever starts a set-user-ID program chooses its environment. */
+    if (getauxval(AT_SECURE)) return &off;
     if (!environ) {
         policy_parse(NULL, &defaults, false);
         return &defaults;

@@ -31,6 +31,7 @@ enum log_target { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
 struct settings {
     enum open_mode mode;
     enum conflict_answer on_conflict;
+    bool off;            /* the process is set-user-ID or the like (AT_SECURE): every call is passed on */
     int64_t wait_ns;     /* 0: refuse at once; WAIT_FOREVER */
     int refusal_errno;   /* what a refused open returns */
     unsigned guard;      /* 1 << enum operation, each: what counts as writing */

@@ -16,7 +16,7 @@
 
 #include "../sys.h"
 #include "../track.h"
-#include "admit.h"
+#include "opening.h"
 #include "real.h"
 
 EXPORT pid_t _Fork(void)
@@ -112,11 +112,11 @@ static int refuse_open_actions(const posix_spawn_file_actions_t *actions)
         const struct action *action = action_at(actions, i);
         if (action->kind == ACTION_CHDIR || action->kind == ACTION_FCHDIR) elsewhere = true;
         if (action->kind != ACTION_OPEN || (elsewhere && *(const char *)action->with.path != '/')) continue;
-        const struct open_call call = {.directory = AT_FDCWD, .path = action->with.path, .flags = action->with.flags};
-        struct admission admission;
-        int refused = admit_ahead(&call, &admission);
+        struct opening opening = {.directory = AT_FDCWD, .path = action->with.path, .flags = action->with.flags};
+        struct ahead ahead;
+        int refused = opening_begin(&opening, &ahead);
         int error = errno;
-        track_drop(&admission.hold);
+        track_drop(&ahead.hold);
         errno = saved;
         if (refused < 0) return error;
     }

@@ -4,56 +4,82 @@
 #include <linux/openat2.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../realpath.h"
 #include "../sys.h"
-#include "admit.h"
 #include "duplicate.h"
+#include "opening.h"
 #include "real.h"
 #include "release.h"
 
 typedef long syscall_function(long number, ...);
 
-static int invoke_openat(const struct open_call *call, int flags)
+static int invoke_openat(const struct opening *opening, int flags)
 {
-    return (int)REAL(syscall)(SYS_openat, call->directory, call->path, flags, call->mode);
+    return (int)REAL(syscall)(SYS_openat, opening->directory, opening->path, flags, opening->mode);
 }
 
-/* openat2's flags lie in a structure that may be larger than we know; only its first words are changed. */
+/* openat2's arguments lie in a structure, which may be larger than the one we know: what we do not know is passed on as
+ * it is. */
 struct open_how_call {
     const struct open_how *how;
     size_t size;
 };
 
-static int invoke_openat2(const struct open_call *call, int flags)
+/* As much as the kernel takes, copy_struct_from_user(). */
+enum { LARGEST_HOW = 4096 };
+
+/* With other flags than the program's, as only images are opened. */
+static PATH_FRAME int openat2_changed(const struct opening *opening, int flags)
 {
-    const struct open_how_call *by = call->extra;
-    struct open_how how = *by->how;
+    const struct open_how_call *by = opening->extra;
     const int changed = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC;
-    how.flags = (how.flags & ~(__u64)changed) | (__u64)(flags & changed);
-    if (!(how.flags & O_CREAT)) how.mode = 0; /* else EINVAL */
-    return (int)REAL(syscall)(SYS_openat2, call->directory, call->path, &how, sizeof how);
+    _Alignas(8) char bytes[LARGEST_HOW];
+    struct open_how *how = (struct open_how *)bytes;
+    memcpy(bytes, by->how, by->size);
+    how->flags = (how->flags & ~(__u64)changed) | (__u64)(flags & changed);
+    if (!(how->flags & O_CREAT)) how->mode = 0; /* else EINVAL */
+    return (int)REAL(syscall)(SYS_openat2, opening->directory, opening->path, how, by->size);
 }
 
-/* Can the structure be read?  The kernel copies it before it looks at the path, and the empty path opens nothing. */
-static bool is_readable(const struct open_how *how, size_t size)
+static int invoke_openat2(const struct opening *opening, int flags)
 {
-    return sys_call(SYS_openat2, -1, (long)"", (long)how, (long)size, 0, 0) != -EFAULT;
+    const struct open_how_call *by = opening->extra;
+    if (flags != opening->flags) return openat2_changed(opening, flags);
+    return (int)REAL(syscall)(SYS_openat2, opening->directory, opening->path, by->how, by->size);
+}
+
+static int look_openat2(const struct opening *opening, int flags)
+{
+    const struct open_how_call *by = opening->extra;
+    const struct open_how how = {.flags = (__u64)flags, .resolve = by->how->resolve};
+    return (int)sys_call(SYS_openat2, opening->directory, (long)opening->path, (long)&how, sizeof how, 0, 0);
+}
+
+/* Will the kernel take the structure?  It copies it before it looks at the path, and the empty path opens nothing. */
+static bool is_taken(const struct open_how *how, size_t size)
+{
+    return size >= sizeof *how && size <= LARGEST_HOW &&
+           sys_call(SYS_openat2, -1, (long)"", (long)how, (long)size, 0, 0) == -ENOENT;
 }
 
 static long open_how(int directory, const char *path, const struct open_how *how, size_t size)
 {
-    /* What is smaller or larger than the structure of today, or does not lie in memory, the kernel judges. */
-    struct open_how copy;
-    if (size != sizeof copy || !is_readable(how, size) || (how->flags & ~(__u64)0x7fffffff))
+    /* What it does not take it refuses, and a file that never has a name is none of ours. */
+    if (!is_taken(how, size) || (how->flags & O_TMPFILE) == O_TMPFILE)
         return REAL(syscall)(SYS_openat2, directory, path, how, size);
     const struct open_how_call by = {how, size};
-    const struct open_call call = {invoke_openat2, directory, path, (int)how->flags, (mode_t)how->mode, NULL, &by};
-    /* A mode without a file to create is refused, and a file that never has a name is none of ours. */
-    if ((how->mode && !(how->flags & O_CREAT)) || (how->flags & O_TMPFILE) == O_TMPFILE)
-        return REAL(syscall)(SYS_openat2, directory, path, how, size);
-    return admit_open(&call);
+    struct opening opening = {.invoke = invoke_openat2,
+                              .directory = directory,
+                              .path = path,
+                              .flags = (int)how->flags,
+                              .mode = (mode_t)how->mode,
+                              .extra = &by,
+                              .look = look_openat2};
+    return opening_run(&opening);
 }
 
 static int raw_close(int descriptor)
@@ -90,8 +116,8 @@ static int raw_fcntl(int descriptor, int command, ...)
 
 static long raw_open(int directory, const char *path, int flags, mode_t mode)
 {
-    const struct open_call call = {invoke_openat, directory, path, flags, mode, NULL, NULL};
-    return admit_open(&call);
+    struct opening opening = {invoke_openat, directory, path, flags, .mode = mode};
+    return opening_run(&opening);
 }
 
 EXPORT long syscall(long number, ...)
