@@ -57,16 +57,17 @@ void record_locks_note(int descriptor)
  * __show_fd_locks() in fs/locks.c. */
 static bool shows_record_lock(int descriptor)
 {
-    static const char row[] = ": POSIX ";
     char path[48] = "/proc/self/fdinfo/";
     char bytes[1024];
     struct text text = text_in(path + strlen(path), sizeof path - strlen(path));
     text_append_number(&text, descriptor);
     const int about = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     if (about < 0) return false;
-    const ssize_t length = sys_read(about, bytes, sizeof bytes);
+    const ssize_t length = sys_read(about, bytes, sizeof bytes - 1);
     sys_close(about);
-    return length > 0 && memmem(bytes, (size_t)length, row, sizeof row - 1) != NULL;
+    if (length <= 0) return false;
+    bytes[length] = '\0';
+    return strstr(bytes, ": POSIX ") != NULL;
 }
 
 void record_locks_note_inherited(void)

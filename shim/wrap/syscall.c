@@ -48,7 +48,7 @@ static PATH_FRAME int openat2_changed(const struct opening *opening, int flags)
 static int invoke_openat2(const struct opening *opening, int flags)
 {
     const struct open_how_call *by = opening->extra;
-    if (flags != opening->flags) return openat2_changed(opening, flags);
+    if (flags != (int)by->how->flags) return openat2_changed(opening, flags);
     return (int)REAL(syscall)(SYS_openat2, opening->directory, opening->path, by->how, by->size);
 }
 
