@@ -496,7 +496,8 @@ const char *look_match(const char *path, struct probe *probe)
 
 const char *image_by_content(const char *path, int descriptor, const struct stat *status, int flags, int *error)
 {
-    return look_at_content(path, descriptor, status, flags, error);
+    unsigned char head[HEAD_SIZE];
+    return look_at_content(path, descriptor, status, flags, head, error);
 }
 
 bool image_is_on_storage(int descriptor)

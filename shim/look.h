@@ -21,9 +21,9 @@ enum { HEAD_SIZE = 2048, SECTOR = 512 };
 
 /* What the checks look at: the first bytes, with zeros behind the end of a small file, and the size. */
 struct probe {
-    _Alignas(64) unsigned char head[HEAD_SIZE]; /* the kernel fills whole lines of the cache faster: 5 ns an open */
-    size_t length;                              /* of what was read */
-    int error;                                  /* of a read that failed; 0: none has */
+    unsigned char *head;
+    size_t length; /* of what was read */
+    int error;     /* of a read that failed; 0: none has */
     int descriptor;
     int flags; /* the descriptor's status flags, as they are now */
     off_t size;
@@ -104,12 +104,13 @@ static inline __attribute__((always_inline)) void look_read(struct probe *probe,
     if (__builtin_expect(got < 0, 0)) probe->error = (int)-got;
 }
 
-/* As image_by_content. */
+/* As image_by_content.  head: room for HEAD_SIZE bytes. */
 static inline __attribute__((always_inline)) const char *
-look_at_content(const char *path, int descriptor, const struct stat *status, int flags, int *error)
+look_at_content(const char *path, int descriptor, const struct stat *status, int flags, unsigned char *head, int *error)
 {
     struct probe probe;
     const int flags_before = flags & ~O_ACCMODE;
+    probe.head = head;
     probe.descriptor = descriptor;
     probe.flags = flags_before;
     probe.size = status->st_size;

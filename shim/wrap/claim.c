@@ -16,14 +16,13 @@
 
 void claim_start(struct claim_time *time, const struct settings *settings)
 {
-    if (time->set) return;
+    if (time->deadline) return;
     /* Without a system call, unlike sys_monotonic: every open of an image comes by. */
     struct timespec clock = {0};
     clock_gettime(CLOCK_MONOTONIC, &clock);
     const int64_t now = (int64_t)clock.tv_sec * 1000000000 + clock.tv_nsec, wait_ns = settings->wait_ns;
     time->wait = wait_ns < WAIT_FOREVER - now ? now + wait_ns : WAIT_FOREVER;
     time->deadline = wait_ns < CLAIM_GRACE_NS ? now + CLAIM_GRACE_NS : time->wait;
-    time->set = true;
 }
 
 /* One claim under way; what has to be undone when the program's thread is cancelled or jumps out while we wait. */

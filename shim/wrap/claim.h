@@ -10,11 +10,11 @@
 #include "../track.h"
 
 /* Until when one open of the program waits, on CLOCK_MONOTONIC in ns; WAIT_FOREVER.  Set by the first claim and kept by
- * each further one of the same open: a file that is replaced and opened again starts no new wait. */
+ * each further one of the same open: a file that is replaced and opened again starts no new wait.  Zeros: not set yet.
+ */
 struct claim_time {
-    bool set;
     int64_t wait;     /* for whoever has the image: as long as IMGLOCK_WAIT says */
-    int64_t deadline; /* for what passes by itself as well: CLAIM_GRACE_NS at the least */
+    int64_t deadline; /* for what passes by itself as well: CLAIM_GRACE_NS at the least; 0: not set yet */
 };
 
 /* Sets the time, if it is not set. */

@@ -78,7 +78,7 @@ static enum lock_result lock_for_a_moment(const struct settings *settings, const
                                           const char *path, int *opened, struct lock_problem *problem)
 {
     struct lock lock;
-    struct claim_time time = {.set = false};
+    struct claim_time time = {0};
     claim_start(&time, settings);
     const struct lock_request request = {.name = name,
                                          .directory = settings->directory,

@@ -47,14 +47,16 @@ static bool has_mode(int flags)
 /* The rest of an open that may be an image's, apart, so that the others save no registers for it. */
 static __attribute__((noinline)) int go_on(const void *real, const char *path, int flags, mode_t mode, int descriptor)
 {
-    struct opening opening = {invoke_open, AT_FDCWD, path, flags, mode, .real = real};
+    struct opening opening = {
+        .invoke = invoke_open, .directory = AT_FDCWD, .path = path, .flags = flags, .mode = mode, .real = real};
     return descriptor >= 0 ? opening_opened(&opening, descriptor) : opening_run(&opening);
 }
 
 static __attribute__((noinline)) int go_on_at(const void *real, int directory, const char *path, int flags, mode_t mode,
                                               int descriptor)
 {
-    struct opening opening = {invoke_openat, directory, path, flags, mode, .real = real};
+    struct opening opening = {
+        .invoke = invoke_openat, .directory = directory, .path = path, .flags = flags, .mode = mode, .real = real};
     return descriptor >= 0 ? opening_opened(&opening, descriptor) : opening_run(&opening);
 }
 
@@ -140,18 +142,26 @@ static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, i
     }
 
 /* The fortified ones have no mode, and end the program when flags ask for one: libc is left to do that. */
-#define WRAP_OPEN_2(name)                                                                                     \
-    EXPORT int name(const char *path, int flags)                                                              \
-    {                                                                                                         \
-        struct opening opening = {invoke_open_2, AT_FDCWD, path, flags, 0, .real = (const void *)REAL(name)}; \
-        return has_mode(flags) ? REAL(name)(path, flags) : opening_run(&opening);                             \
+#define WRAP_OPEN_2(name)                                                         \
+    EXPORT int name(const char *path, int flags)                                  \
+    {                                                                             \
+        struct opening opening = {.invoke = invoke_open_2,                        \
+                                  .directory = AT_FDCWD,                          \
+                                  .path = path,                                   \
+                                  .flags = flags,                                 \
+                                  .real = (const void *)REAL(name)};              \
+        return has_mode(flags) ? REAL(name)(path, flags) : opening_run(&opening); \
     }
 
-#define WRAP_OPENAT_2(name)                                                                                      \
-    EXPORT int name(int directory, const char *path, int flags)                                                  \
-    {                                                                                                            \
-        struct opening opening = {invoke_openat_2, directory, path, flags, 0, .real = (const void *)REAL(name)}; \
-        return has_mode(flags) ? REAL(name)(directory, path, flags) : opening_run(&opening);                     \
+#define WRAP_OPENAT_2(name)                                                                  \
+    EXPORT int name(int directory, const char *path, int flags)                              \
+    {                                                                                        \
+        struct opening opening = {.invoke = invoke_openat_2,                                 \
+                                  .directory = directory,                                    \
+                                  .path = path,                                              \
+                                  .flags = flags,                                            \
+                                  .real = (const void *)REAL(name)};                         \
+        return has_mode(flags) ? REAL(name)(directory, path, flags) : opening_run(&opening); \
     }
 
 /* creat is open with these flags, and by open it can be made without O_TRUNC. */

@@ -15,21 +15,24 @@
 
 /* ---- refusing ------------------------------------------------------------------------------------------- */
 
+/* Out of the way of every open: frames of what is seldom called would add to those of what is called under them. */
+#define SELDOM __attribute__((noinline, cold))
+
 static const char *shown_path(const struct opening *opening)
 {
     return opening->path ? opening->path : "(a descriptor)";
 }
 
 /* What stands in the way of evaluating the lock, in one line; then the errno, or 0 with IMGLOCK_ON_ERROR=allow. */
-static int refuse_for_problem(const struct settings *settings, const struct opening *opening, int error,
-                              const char *what)
+static SELDOM int refuse_for_problem(const struct settings *settings, const struct opening *opening, int error,
+                                     const char *what)
 {
     const struct lock_problem problem = {.error = error, .what = what, .owner = (uid_t)-1};
     message_problem(settings, shown_path(opening), claim_action(opening->flags), NULL, &problem);
     return settings->allow_on_error ? 0 : claim_problem_errno(&problem);
 }
 
-static int refuse_for_setting(const struct settings *settings, const struct opening *opening)
+static SELDOM int refuse_for_setting(const struct settings *settings, const struct opening *opening)
 {
     message_bad_setting(settings, shown_path(opening), claim_action(opening->flags));
     return settings->allow_on_error ? 0 : ENOLCK;
@@ -185,17 +188,19 @@ static PATH_FRAME int truncate_image(const struct settings *settings, const stru
 }
 
 /* Locks an image that is open, and binds the lock to its descriptor. */
-static PATH_FRAME int judge_image(struct judgement *judgement)
+static PATH_FRAME int judge_image(const struct settings *settings, struct opening *opening, int descriptor,
+                                  const struct stat *status, bool last)
 {
     char path[PATH_MAX];
-    struct track_hold *hold = &judgement->hold;
+    struct judgement judgement = {settings, opening, descriptor, status, last, false, {0}};
+    struct track_hold *hold = &judgement.hold;
     struct _pthread_cleanup_buffer cleanup;
     _pthread_cleanup_push(&cleanup, abandon_hold, hold);
-    int error = lock_open_image(judgement, path);
-    if (!error && judgement->degraded) error = reopen_for_reading(judgement->opening, judgement->descriptor);
-    if (!error) error = attach(judgement->settings, judgement->opening, hold, judgement->descriptor);
+    int error = lock_open_image(&judgement, path);
+    if (!error && judgement.degraded) error = reopen_for_reading(opening, descriptor);
+    if (!error) error = attach(settings, opening, hold, descriptor);
     if (error)
-        give_up(hold, judgement->descriptor);
+        give_up(hold, descriptor);
     else
         track_drop(hold);
     _pthread_cleanup_pop(&cleanup, 0);
@@ -204,8 +209,10 @@ static PATH_FRAME int judge_image(struct judgement *judgement)
 
 /* ---- judging -------------------------------------------------------------------------------------------- */
 
-static enum verdict recognise_opened(const struct settings *settings, const struct opening *opening, int descriptor,
-                                     const struct stat *status, int *error)
+static inline __attribute__((always_inline)) enum verdict recognise_opened(const struct settings *settings,
+                                                                           const struct opening *opening,
+                                                                           int descriptor, const struct stat *status,
+                                                                           int *error)
 {
     const int access = opening->flags & O_ACCMODE;
     const struct sight sight = {.directory = opening->directory,
@@ -220,15 +227,23 @@ static enum verdict recognise_opened(const struct settings *settings, const stru
     return recognise(settings, &sight, error);
 }
 
+/* The file that was judged. */
+struct identity {
+    dev_t device;
+    ino_t inode;
+};
+
 /* Judges an open file, and locks it where it is an image.  0 or an errno.  ESTALE: open it once more and judge again,
  * unless last. */
-static int judge(struct opening *opening, int descriptor, bool last, struct stat *status)
+static inline __attribute__((always_inline)) int judge(struct opening *opening, int descriptor, bool last,
+                                                       struct identity *identity)
 {
     const struct settings *settings = policy_settings();
-    int error;
-    int result = sys_fstat(descriptor, status);
-    if (result < 0) return refuse_for_problem(settings, opening, -result, "cannot look at it");
-    switch (recognise_opened(settings, opening, descriptor, status, &error)) {
+    struct stat status;
+    int error = -sys_fstat(descriptor, &status);
+    if (error) return refuse_for_problem(settings, opening, error, "cannot look at it");
+    *identity = (struct identity){status.st_dev, status.st_ino};
+    switch (recognise_opened(settings, opening, descriptor, &status, &error)) {
     case VERDICT_NO_IMAGE:
         return 0;
     case VERDICT_UNKNOWN:
@@ -237,16 +252,15 @@ static int judge(struct opening *opening, int descriptor, bool last, struct stat
         break;
     }
     if (settings->bad_variable) return refuse_for_setting(settings, opening);
-    struct judgement judgement = {settings, opening, descriptor, status, last, false, {0}};
-    return judge_image(&judgement);
+    return judge_image(settings, opening, descriptor, &status, last);
 }
 
 int opening_judge(struct opening *opening, int descriptor)
 {
     if (policy_settings()->off) return 0;
-    struct stat status;
+    struct identity identity;
     track_opened(descriptor);
-    int error = judge(opening, descriptor, true, &status);
+    int error = judge(opening, descriptor, true, &identity);
     if (error) errno = error;
     return error ? -1 : 0;
 }
@@ -324,15 +338,16 @@ static int open_as_asked(const struct opening *opening)
 int opening_opened(struct opening *opening, int descriptor)
 {
     int saved = errno;
-    struct stat status = {0};
+    struct identity before = {0};
     for (bool last = false;;) {
-        const struct stat before = status;
-        int error = judge(opening, descriptor, last, &status);
+        struct identity identity = {0};
+        int error = judge(opening, descriptor, last, &identity);
         if (!error) return descriptor;
-        if (error == ESTALE && status.st_dev == before.st_dev && status.st_ino == before.st_ino && !last) {
+        if (error == ESTALE && !last && identity.device == before.device && identity.inode == before.inode) {
             last = true;
             continue;
         }
+        before = identity;
         sys_close(descriptor);
         errno = saved;
         if (error != ESTALE || last) {
@@ -488,7 +503,7 @@ int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
     } else {
         /* A new image, whose inode is known only now; or another file than the one that was judged.  The new hold
          * comes before the old one goes. */
-        error = judge(opening, descriptor, true, &status);
+        error = judge(opening, descriptor, true, &(struct identity){0});
         if (!error && ahead->truncates) error = truncate_opened(opening, descriptor);
     }
     track_drop(&ahead->hold);
@@ -496,7 +511,8 @@ int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
     return error ? -1 : 0;
 }
 
-static int open_ahead(struct opening *opening)
+/* Apart: the other ways get along without its frame. */
+static __attribute__((noinline)) int open_ahead(struct opening *opening)
 {
     struct ahead ahead = {.judged = false};
     struct _pthread_cleanup_buffer cleanup;

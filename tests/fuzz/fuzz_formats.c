@@ -39,7 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *first = image_by_content(name, file, &status, O_RDWR, &(int){0});
     if (first != image_by_content(name, file, &status, O_RDWR, &(int){0})) abort();
     /* What tells most files apart beforehand must not keep one from the table that is in it. */
-    struct probe probe = {.descriptor = file, .size = status.st_size};
+    unsigned char head[HEAD_SIZE];
+    struct probe probe = {.head = head, .descriptor = file, .size = status.st_size};
     look_read(&probe, 0);
     if (look_match(name, &probe) != first) abort();
     free(name);
