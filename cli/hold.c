@@ -195,12 +195,7 @@ static int take_all(struct hold *hold, int conflict_status)
             stop_waiting(&waiting);
             waiting.lock = blocked;
             waiting.opened = opened;
-            int64_t left = hold->deadline;
-            if (left != 0 && left != WAIT_FOREVER) {
-                left -= monotonic_now();
-                if (left < 0) left = 0;
-            }
-            lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, left, waiting.inotify);
+            lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, hold->deadline, waiting.inotify);
         }
         /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
         if (!noted && !problem.blocked && hold->deadline != 0 && monotonic_now() - start > NOTE_AFTER_NS) {

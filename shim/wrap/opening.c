@@ -98,7 +98,7 @@ struct judgement {
     const struct stat *status;
     bool last; /* no open follows that could find the file's new name */
     bool degraded;
-    struct track_hold hold;
+    struct track_hold *hold; /* under a cleanup handler before it is taken */
 };
 
 /* The image's lock.  0, or an errno.  ESTALE: the file has lost its name meanwhile, open it once more. */
@@ -126,14 +126,14 @@ static int lock_open_image(struct judgement *judgement, char *path)
                               .degradable =
                                   policy_may_degrade(judgement->settings, opening->flags) && !record_locks_on(status),
                               .time = &judgement->opening->time};
-        int error = claim_image(&claim, &judgement->hold);
+        int error = claim_image(&claim, judgement->hold);
         judgement->degraded = claim.degraded;
-        if (error || !judgement->hold.mode || nameless || has_name(path, status)) return error;
+        if (error || !judgement->hold->mode || nameless || has_name(path, status)) return error;
         /* Renamed or replaced between open and lock: what is locked is not what is open.  A file that was opened
          * through /proc after its deletion, or that another mount hides, never gets its name back: the second
          * time its last name has to do. */
         if (judgement->last && again) return 0;
-        give_up(&judgement->hold, judgement->descriptor);
+        give_up(judgement->hold, judgement->descriptor);
         if (!judgement->last) return ESTALE;
     }
 }
@@ -192,17 +192,17 @@ static PATH_FRAME int judge_image(const struct settings *settings, struct openin
                                   const struct stat *status, bool last)
 {
     char path[PATH_MAX];
-    struct judgement judgement = {settings, opening, descriptor, status, last, false, {0}};
-    struct track_hold *hold = &judgement.hold;
+    struct track_hold hold = {0};
+    struct judgement judgement = {settings, opening, descriptor, status, last, false, &hold};
     struct _pthread_cleanup_buffer cleanup;
-    _pthread_cleanup_push(&cleanup, abandon_hold, hold);
+    _pthread_cleanup_push(&cleanup, abandon_hold, &hold);
     int error = lock_open_image(&judgement, path);
     if (!error && judgement.degraded) error = reopen_for_reading(opening, descriptor);
-    if (!error) error = attach(settings, opening, hold, descriptor);
+    if (!error) error = attach(settings, opening, &hold, descriptor);
     if (error)
-        give_up(hold, descriptor);
+        give_up(&hold, descriptor);
     else
-        track_drop(hold);
+        track_drop(&hold);
     _pthread_cleanup_pop(&cleanup, 0);
     return error;
 }
@@ -241,6 +241,8 @@ static inline __attribute__((always_inline)) int judge(struct opening *opening, 
     const struct settings *settings = policy_settings();
     struct stat status;
     int error = -sys_fstat(descriptor, &status);
+    /* A file system that has lost its server: there is no open to refuse, and the program is not ended for it. */
+    if (error && opening->purpose == PURPOSE_INHERIT) return 0;
     if (error) return refuse_for_problem(settings, opening, error, "cannot look at it");
     *identity = (struct identity){status.st_dev, status.st_ino};
     switch (recognise_opened(settings, opening, descriptor, &status, &error)) {
@@ -396,9 +398,8 @@ static bool may_open(const struct opening *opening, int handle)
 static PATH_FRAME int lock_ahead(const struct settings *settings, struct opening *look, int handle, struct ahead *ahead)
 {
     char path[PATH_MAX];
-    struct judgement judgement = {settings, look, handle, &ahead->status, true, false, {0}};
+    struct judgement judgement = {settings, look, handle, &ahead->status, true, false, &ahead->hold};
     int error = lock_open_image(&judgement, path);
-    ahead->hold = judgement.hold;
     ahead->degraded = judgement.degraded;
     return error;
 }
