@@ -45,17 +45,21 @@ all_refused() {
 }
 
 @test "posix_spawn opens no held image, in another directory either" {
-    new_image
-    hold disk.qcow2 write
-    local before
-    before=$(fingerprint disk.qcow2)
-    run wrapped python3 -c '
-import os, sys
-os.posix_spawn("/bin/echo", ["echo"], os.environ,
-               file_actions=[(os.POSIX_SPAWN_OPEN, 1, sys.argv[1], os.O_WRONLY | os.O_TRUNC, 0)])' disk.qcow2
-    assert_failure
-    assert_output --partial 'Text file busy'
-    assert_equal "$(fingerprint disk.qcow2)" "$before"
+    local before how
+    mkdir below
+    new_image below/disk.qcow2
+    hold below/disk.qcow2 write
+    before=$(fingerprint below/disk.qcow2)
+    for how in open chdir fchdir; do
+        run wrapped "$HELPERS/opening_spawn" "$how" below disk.qcow2
+        assert_failure
+        assert_output --partial 'ETXTBSY'
+        assert_equal "$(fingerprint below/disk.qcow2)" "$before"
+    done
+    release
+    run wrapped "$HELPERS/opening_spawn" chdir below disk.qcow2
+    assert_success
+    assert_equal "$(cat below/disk.qcow2)" written
 }
 
 @test "a file that may be written and not be read is refused, since nobody can tell what it is, unless IMGLOCK_ON_ERROR lets it" {

@@ -178,7 +178,7 @@ static bool may_be_locked(const char *directory, const struct lock_name *name)
 {
     char path[LOCK_PATH_SIZE(directory)];
     lock_path(directory, name, path);
-    return sys_call(SYS_faccessat, AT_FDCWD, (long)path, F_OK, 0, 0, 0) != -ENOENT;
+    return sys_call(SYS_faccessat2, AT_FDCWD, (long)path, F_OK, AT_SYMLINK_NOFOLLOW, 0, 0) != -ENOENT;
 }
 
 /* One name of a call. */
