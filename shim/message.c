@@ -395,14 +395,12 @@ void message_problem(const struct settings *settings, const char *path, const ch
     if (problem->owner != (uid_t)-1) {
         text_append(&line, "; it belongs to user ");
         append_user(&line, problem->owner);
-    } else if (!name && problem->error == ENOENT) {
-        text_append(&line, "; is /proc mounted, for this PID namespace?");
+    } else if (!name) {
+        if (problem->error == ENOENT) text_append(&line, "; is /proc mounted, for this PID namespace?");
     } else if (problem->error == ENOENT || problem->error == ENOTDIR) {
-        text_append(&line, "; the lock directory has to exist, IMGLOCK_DIR names another");
+        text_append(&line, "; the lock directory has to exist");
     } else if (!problem->error || problem->error == EISDIR || problem->error == ENXIO || problem->error == ENODEV) {
         text_append(&line, "; somebody put it there, have its owner remove it");
-    } else if (name && problem->error != EMFILE && problem->error != ENFILE && problem->error != ENOMEM) {
-        text_append(&line, "; IMGLOCK_DIR names another lock directory");
     }
     end_line(settings, &line);
 }

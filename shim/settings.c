@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "arguments.h"
 #include "sys.h"
@@ -400,6 +401,9 @@ const struct settings *settings_get_first(void)
     /* Before libc has initialised itself there is no environment yet; only a library that is linked with -z initfirst
      * can open a file then.  It gets the defaults, and the next call asks again. */
     static struct settings defaults;
+    static const struct settings off = {.off = true};
+    /* Whoever starts a set-user-ID program chooses its environment. */
+    if (getauxval(AT_SECURE)) return &off;
     if (!environ) {
         settings_parse(NULL, &defaults, false);
         return &defaults;

@@ -32,6 +32,7 @@ enum log_target { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
 #define WAIT_FOREVER INT64_MAX
 
 struct settings {
+    bool off; /* the process is set-user-ID or the like (AT_SECURE): every call is passed on */
     enum open_mode mode;
     enum conflict_answer on_conflict;
     enum outsiders_answer outsiders; /* what a process outside imglock that has the image open means */

@@ -33,6 +33,7 @@ refused_for() {
         assert_failure 1
         assert_output --partial ': ENOLCK'
         assert_one_line "imglock: $PWD/disk.qcow2: cannot " "$@"
+        refute_output --partial 'names another'
     done
     assert_equal "$(fingerprint disk.qcow2)" "$BEFORE"
 }
@@ -50,19 +51,19 @@ tmpfs() {
 @test "a lock directory that does not exist" {
     export IMGLOCK_DIR=$PWD/none
     refused_for "cannot create the lock file $(lock_file disk.qcow2): No such file or directory" \
-        'the lock directory has to exist, IMGLOCK_DIR names another'
+        'the lock directory has to exist'
     [ ! -e none ]
 }
 
 @test "a lock directory that is a file" {
     touch file
     export IMGLOCK_DIR=$PWD/file
-    refused_for "$(lock_file disk.qcow2): Not a directory" 'the lock directory has to exist, IMGLOCK_DIR names another'
+    refused_for "$(lock_file disk.qcow2): Not a directory" 'the lock directory has to exist'
 }
 
 @test "a lock directory on a file system that is read-only" {
     tmpfs size=64k,ro
-    refused_for "cannot create the lock file $LOCK: Read-only file system" 'IMGLOCK_DIR names another'
+    refused_for "cannot create the lock file $LOCK: Read-only file system"
 }
 
 @test "a lock file on a file system that has become read-only: shared locks still work, exclusive ones do not" {
@@ -76,7 +77,7 @@ tmpfs() {
     next_step
     run calls open rw disk.qcow2
     assert_line 'open: ENOLCK'
-    assert_one_line "$PWD/disk.qcow2: cannot open for writing: " "$LOCK" 'IMGLOCK_DIR names another'
+    assert_one_line "$PWD/disk.qcow2: cannot open for writing: " "$LOCK"
     assert_equal "$(fingerprint disk.qcow2)" "$BEFORE"
 }
 
@@ -85,7 +86,7 @@ tmpfs() {
     touch small/last 2>/dev/null || true
     run touch small/none
     assert_failure
-    refused_for "cannot create the lock file $LOCK: No space left on device" 'IMGLOCK_DIR names another'
+    refused_for "cannot create the lock file $LOCK: No space left on device"
 }
 
 @test "a lock directory without a byte left: the lock holds, without its record" {
@@ -106,15 +107,15 @@ tmpfs() {
     chmod 666 disk.qcow2
     BEFORE=$(fingerprint disk.qcow2)
     chmod 755 "$IMGLOCK_DIR"
-    CALLS=nobody_calls refused_for "cannot create the lock file $LOCK: Permission denied" 'IMGLOCK_DIR names another'
+    CALLS=nobody_calls refused_for "cannot create the lock file $LOCK: Permission denied"
     chmod 700 "$IMGLOCK_DIR"
-    CALLS=nobody_calls refused_for "cannot open the lock file $LOCK: Permission denied" 'IMGLOCK_DIR names another'
+    CALLS=nobody_calls refused_for "cannot open the lock file $LOCK: Permission denied"
 }
 
 @test "a file system that gives no locks" {
     local error
     for error in ENOLCK EINVAL ENOSYS EOPNOTSUPP EIO; do
-        CALLS="calls fail lock $error ," refused_for "gives no lock" "$LOCK" 'IMGLOCK_DIR names another'
+        CALLS="calls fail lock $error ," refused_for "gives no lock" "$LOCK"
     done
 }
 

@@ -12,7 +12,7 @@
 #include "../realpath.h"
 #include "../sys.h"
 #include "../text.h"
-#include "admit.h"
+#include "opening.h"
 
 /* Is this one of imglock's own lock descriptors?  By name, and by O_NONBLOCK, which imglock opens lock files with and
  * nobody else has a reason to: a lock file that the user's own flock(1) or script passes down stays theirs. */
@@ -82,9 +82,11 @@ static bool path_from_lock(const struct stat *status, char *path)
  * be refused: the program is. */
 static void adopt_open(int descriptor, int flags, const char *path)
 {
-    const struct open_call call = {
-        .directory = AT_FDCWD, .path = path, .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC)};
-    if (admit_descriptor(&call, descriptor) < 0) sys_exit(125);
+    struct opening opening = {.directory = AT_FDCWD,
+                              .path = path,
+                              .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC),
+                              .purpose = PURPOSE_INHERIT};
+    if (opening_judge(&opening, descriptor) < 0) sys_exit(125);
 }
 
 /* May it be an image of the program's?  Then *flags are its status flags. */

@@ -15,8 +15,8 @@
 
 #include "../sys.h"
 #include "../track.h"
-#include "admit.h"
 #include "cleanup.h"
+#include "opening.h"
 #include "real.h"
 
 EXPORT pid_t _Fork(void)
@@ -160,26 +160,46 @@ static const struct action *action_at(const posix_spawn_file_actions_t *actions,
     return (const struct action *)actions->__actions + index;
 }
 
+/* Would the open of this action be refused?  0 or an errno.  errno stays. */
+static int refuse_open_action(const struct action *action, int directory)
+{
+    struct opening opening = {.directory = directory, .path = action->with.path, .flags = action->with.flags};
+    struct ahead ahead;
+    int saved = errno;
+    int error = opening_begin(&opening, &ahead) < 0 ? errno : 0;
+    track_drop(&ahead.hold);
+    errno = saved;
+    return error;
+}
+
+/* The directory that the child changes to, opened from the one that it is in; or -errno, as its own call will fail. */
+static int directory_of_action(const struct action *action, int directory)
+{
+    enum { FLAGS = O_PATH | O_DIRECTORY | O_CLOEXEC };
+    const char *path;
+    if (action->kind == ACTION_FCHDIR) return sys_openat(action->with.from, ".", FLAGS, 0);
+    memcpy(&path, &action->with, sizeof path); /* chdir_action has nothing else */
+    return sys_openat(directory, path, FLAGS, 0);
+}
+
 /* libc itself opens what an action says, in the child; a refusal has to come before that can truncate or create.  0 or
  * an errno.  The lock is only asked for here: the program that is started takes it for the descriptor that it inherits.
  */
 static int refuse_open_actions(const posix_spawn_file_actions_t *actions)
 {
-    bool elsewhere = false; /* in a directory that only the child will be in */
-    int saved = errno;
-    for (int i = 0; actions && i < actions->__used; i++) {
+    int directory = AT_FDCWD;
+    int refused = 0;
+    for (int i = 0; actions && i < actions->__used && !refused; i++) {
         const struct action *action = action_at(actions, i);
-        if (action->kind == ACTION_CHDIR || action->kind == ACTION_FCHDIR) elsewhere = true;
-        if (action->kind != ACTION_OPEN || (elsewhere && *(const char *)action->with.path != '/')) continue;
-        const struct open_call call = {.directory = AT_FDCWD, .path = action->with.path, .flags = action->with.flags};
-        struct admission admission;
-        int refused = admit_ahead(&call, &admission);
-        int error = errno;
-        track_drop(&admission.hold);
-        errno = saved;
-        if (refused < 0) return error;
+        if (action->kind == ACTION_OPEN) refused = refuse_open_action(action, directory);
+        if (action->kind != ACTION_CHDIR && action->kind != ACTION_FCHDIR) continue;
+        const int next = directory_of_action(action, directory);
+        if (directory >= 0) sys_close(directory);
+        if (next < 0) return 0;
+        directory = next;
     }
-    return 0;
+    if (directory >= 0) sys_close(directory);
+    return refused;
 }
 
 static void spawn_begin(struct spawning *spawning, const posix_spawn_file_actions_t *actions)
