@@ -63,6 +63,7 @@ bool images_set_private(int descriptor, uint32_t image)
     uint32_t former = table_kind(stale) == TABLE_PRIVATE ? table_image(stale) : 0;
     if (former && former != image && images_at(former)->lock.descriptor == descriptor)
         images_at(former)->lock.descriptor = -1;
+    if (former && images_at(former)->kept == descriptor) images_at(former)->kept = 0;
     return true;
 }
 
@@ -138,6 +139,7 @@ static void set_private_close_on_exec(struct image *image)
     bool through_exec = image->inheritable;
     if (image->lock.descriptor < 0 || image->through_exec == through_exec) return;
     sys_fcntl(image->lock.descriptor, F_SETFD, through_exec ? 0 : FD_CLOEXEC);
+    if (image->kept) sys_fcntl(image->kept, F_SETFD, through_exec ? 0 : FD_CLOEXEC);
     image->through_exec = through_exec;
 }
 
@@ -155,6 +157,24 @@ void images_count_inheritable(uint32_t number, int change)
 static bool is_shared(const struct image *image)
 {
     return image->inherited || children_may_have(image->opened);
+}
+
+/* A description that came from another process is kept when this one takes a lock of its own: by it the other knows us
+ * for a relative, as long as we have the image. */
+static bool keep_inherited(struct image *image)
+{
+    if (!image->inherited || image->kept || image->lock.descriptor <= 0) return false;
+    image->kept = image->lock.descriptor;
+    image->lock.descriptor = -1;
+    return true;
+}
+
+static void close_kept(struct image *image)
+{
+    if (!image->kept) return;
+    table_set(image->kept, 0);
+    sys_close(image->kept);
+    image->kept = 0;
 }
 
 /* The private descriptor is about to be closed: a child may keep it under this number. */
@@ -187,6 +207,7 @@ static void release_image(uint32_t number)
         audit_release(policy_settings(), &about, image->lock.mode, image->since);
     }
     close_lock(image);
+    close_kept(image);
     remove_image(number);
     watcher_unwatch();
 }
@@ -297,7 +318,7 @@ static enum lock_result take_own(uint32_t number, const struct lock_request *req
         lock_release(&fresh);
         return no_memory(problem, "no memory for another descriptor");
     }
-    close_lock(image);
+    if (!keep_inherited(image)) close_lock(image);
     image->lock = fresh;
     image->through_exec = image->inheritable;
     image->opened = before;
@@ -401,11 +422,16 @@ void images_release_unused(void)
     }
 }
 
-void images_move_private(uint32_t number, int copy)
+void images_move_private(uint32_t number, int from, int copy)
 {
     SECTION_ASSERT();
     struct image *image = images_at(number);
     images_set_private(copy, number);
+    if (from == image->kept) {
+        table_set(from, 0);
+        image->kept = copy;
+        return;
+    }
     forget_private(image);
     image->lock.descriptor = copy;
 }
@@ -414,6 +440,11 @@ void images_lost_private(int descriptor)
 {
     SECTION_ASSERT();
     uint32_t number = table_image(table_entry(descriptor));
+    if (images_at(number)->kept == descriptor) {
+        images_at(number)->kept = 0;
+        table_set(descriptor, 0);
+        return;
+    }
     if (images_at(number)->lock.descriptor != descriptor) return;
     table_set(descriptor, 0);
     renew_private(number);

@@ -155,6 +155,15 @@ static void append_pid(struct text *line, pid_t pid)
     text_append_number(line, pid);
 }
 
+/* Whose lock file it is: where nobody is known to hold it, who may have made it, and can say more. */
+static void append_owner(struct text *line, int lock_descriptor)
+{
+    struct stat status;
+    if (lock_descriptor < 0 || sys_fstat(lock_descriptor, &status) < 0) return;
+    text_append(line, "; the lock file belongs to user ");
+    append_user(line, status.st_uid);
+}
+
 /* A holder that locks by fcntl without a record: for F_SETLK locks the kernel knows the pid. */
 static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_mode wanted)
 {
@@ -172,6 +181,7 @@ static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_
         text_append(line, ")");
     } else {
         text_append(line, "a program that left no record of itself");
+        append_owner(line, lock_descriptor);
     }
 }
 

@@ -567,7 +567,7 @@ bool track_move_private(int descriptor)
         /* In a vfork child the table is the parent's, where nothing moved. */
         if (moved && ours) {
             if (table_image(entry)) {
-                images_move_private(table_image(entry), copy);
+                images_move_private(table_image(entry), descriptor, copy);
             } else {
                 images_set_private(copy, 0);
                 table_set(descriptor, 0);
