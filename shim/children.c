@@ -77,6 +77,6 @@ void children_given(const struct lock_name *name, struct relatives_known *known)
 
 void children_forget(void)
 {
-    if (atomic_load(&children) >= ONE_IN_THE_MAKING) atomic_fetch_and(&children, UINT32_MAX);
+    if (atomic_load(&children) != 0) atomic_store(&children, 0);
     kept_count = 0;
 }
