@@ -19,7 +19,7 @@ bool children_may_have(children_moment before)
     return before >= ONE_IN_THE_MAKING || (uint32_t)before != (uint32_t)atomic_load(&children);
 }
 
-/* The lower half has no carry into the upper one: who wraps around after four thousand million children starts anew. */
+/* The lower half wraps around without a carry into the upper one. */
 static void add(uint64_t making)
 {
     uint64_t was = atomic_load(&children);
