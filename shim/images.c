@@ -50,7 +50,7 @@ enum { DISPLACED = 4 };
 static uint64_t displaced[DISPLACED];
 static unsigned displaced_count;
 
-/* The entry of a private descriptor that is new.  False without memory.  In the section. */
+/* The entry of a private descriptor that is new.  False without memory. */
 bool images_set_private(int descriptor, uint32_t image)
 {
     SECTION_ASSERT();

@@ -91,7 +91,7 @@ void track_start(void)
 
 void track_begin_child(enum track_child child)
 {
-    if (child == TRACK_COPY) section_prepare();
+    if (child != TRACK_PROGRAM) section_prepare();
     if (child == TRACK_SHARER) section_expect_sharers();
     /* What its parent was making is the parent's. */
     if (section_exists()) adopt_if_new();
@@ -198,9 +198,10 @@ static enum lock_result take_foreign(const struct track_request *request, struct
 
 static void drop_entry(int descriptor, uint64_t entry);
 
-/* A call of the program has just got this number: what the table says of it is out of date.  In the section. */
+/* A call of the program has just got this number: what the table says of it is out of date. */
 static void forget_stale(int descriptor)
 {
+    SECTION_ASSERT();
     uint64_t entry = table_entry(descriptor);
     if (__builtin_expect(entry == 0, 1)) return;
     if (watcher_is(descriptor)) {
@@ -213,9 +214,10 @@ static void forget_stale(int descriptor)
     }
 }
 
-/* Writes the hold into the table, where the descriptor has it from now on.  False without memory.  In the section. */
+/* Writes the hold into the table, where the descriptor has it from now on.  False without memory. */
 static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
 {
+    SECTION_ASSERT();
     static uint64_t bound;
     /* Another thread may have bound the number since the caller looked. */
     forget_stale(descriptor);
@@ -346,9 +348,10 @@ static bool is_open_on(int descriptor, const struct image *image)
     return status.st_dev == image->device && status.st_ino == image->inode;
 }
 
-/* Reads a descriptor's hold out of the table; in the section.  One that is being closed has it until it is gone. */
+/* Reads a descriptor's hold out of the table.  One that is being closed has it until it is gone. */
 static bool hold_of(int descriptor, struct track_hold *hold)
 {
+    SECTION_ASSERT();
     uint64_t entry = table_entry(descriptor);
     *hold = (struct track_hold){0};
     if (!table_is_hold(entry)) return false;
@@ -396,25 +399,28 @@ bool track_still_open(const struct track_hold *hold, int descriptor)
 
 /* ---- closing -------------------------------------------------------------------------------------------- */
 
-/* The entry that the call began with, whether or not it is still marked, or 0.  In the section. */
+/* The entry that the call began with, whether or not it is still marked, or 0. */
 static uint64_t entry_of(const struct track_closing *closing)
 {
+    SECTION_ASSERT();
     const uint64_t flags = TABLE_CLOSING | TABLE_CLOSE_ON_EXEC;
     uint64_t entry = table_entry(closing->descriptor);
     return (entry | flags) == (closing->entry | flags) ? entry : 0;
 }
 
-/* Takes the entry out, and the hold with it.  In the section. */
+/* Takes the entry out, and the hold with it. */
 static void drop_entry(int descriptor, uint64_t entry)
 {
+    SECTION_ASSERT();
     table_set(descriptor, 0);
     images_uncount(table_image(entry), table_mode(entry), !(entry & TABLE_CLOSE_ON_EXEC));
 }
 
-/* Takes the mark back.  What the call, or another, has made of FD_CLOEXEC meanwhile was not counted.  In the section.
+/* Takes the mark back.  What the call, or another, has made of FD_CLOEXEC meanwhile was not counted.
  */
 static void keep_entry(int descriptor, uint64_t entry)
 {
+    SECTION_ASSERT();
     int flags = sys_fcntl(descriptor, F_GETFD, 0);
     bool close_on_exec = flags >= 0 && flags & FD_CLOEXEC;
     if (!(entry & TABLE_CLOSE_ON_EXEC) != !close_on_exec)
