@@ -48,7 +48,7 @@ void children_end(void)
 /* ---- descriptions that were closed here ------------------------------------------------------------------ */
 
 /* More than one process opens and closes while its children live, by what was seen; the oldest makes room. */
-enum { KEPT = 16 };
+enum { KEPT = 8 };
 static struct kept {
     struct lock_name name;
     int number, slot;

@@ -136,7 +136,7 @@ void track_park_watcher(int inotify, int watch)
 
 /* The locks that vfork children have taken last.  They are not in the table, which is their parent's; but the memory is
  * shared, and a child that opens an image a second time must not meet its own lock. */
-enum { FOREIGN_LOCKS = 8 };
+enum { FOREIGN_LOCKS = 4 };
 static struct foreign_lock {
     pid_t process;
     struct lock_name name;

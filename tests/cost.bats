@@ -275,5 +275,5 @@ asked_for() {
 
 @test "the instructions of an image's open and close" {
     SETTINGS=()
-    assert_instructions_at_most 3000 open-write disk.qcow2
+    assert_instructions_at_most 3200 open-write disk.qcow2
 }
