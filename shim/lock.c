@@ -468,12 +468,13 @@ void lock_adopt(struct lock *lock, int descriptor, const char *reason)
     struct holder holder;
     struct stat status = {0};
     sys_fstat(descriptor, &status);
-    *lock = (struct lock){.descriptor = descriptor,
-                          .device = status.st_dev,
-                          .inode = status.st_ino,
-                          .slot = -1,
-                          .mode = LOCK_SHARED,
-                          .reason = reason};
+    *lock =
+        (struct lock){.descriptor = descriptor,
+                      .device = status.st_dev,
+                      .inode = status.st_ino,
+                      .slot = -1,
+                      .mode = bytes_own(descriptor, LOCK_BYTE, LOCK_BYTES) == F_WRLCK ? LOCK_EXCLUSIVE : LOCK_SHARED,
+                      .reason = reason};
     if (!holders_find_own(descriptor, &holder)) return;
     lock->slot = holder.slot;
     lock->mode = holder.mode;
