@@ -19,7 +19,7 @@ bool children_may_have(children_moment before)
     return before >= ONE_IN_THE_MAKING || (uint32_t)before != (uint32_t)atomic_load(&children);
 }
 
-/* The lower half has no carry into the upper one: who wraps around after four thousand million children starts anew. */
+/* The lower half wraps around without a carry into the upper one. */
 static void add(uint64_t making)
 {
     uint64_t was = atomic_load(&children);
@@ -76,6 +76,6 @@ void children_given(const struct lock_name *name, struct relatives_known *known)
 
 void children_forget(void)
 {
-    if (atomic_load(&children) >= ONE_IN_THE_MAKING) atomic_fetch_and(&children, UINT32_MAX);
+    if (atomic_load(&children) != 0) atomic_store(&children, 0);
     kept_count = 0;
 }

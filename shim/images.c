@@ -45,12 +45,12 @@ struct image *images_at(uint32_t number)
 
 /* Entries that had a hold when a private descriptor got their number: the close that gave the number back is on its way
  * to tell, and finds them no more.  Their holds are dropped at the end of the section, since whoever is inside may be
- * at work on the image.  For a lock by path and one by inode, each taken again and then anew. */
+ * at work on the image.  For a lock by path and one by inode, each of which may be taken twice. */
 enum { DISPLACED = 4 };
 static uint64_t displaced[DISPLACED];
 static unsigned displaced_count;
 
-/* The entry of a private descriptor that is new.  False without memory.  In the section. */
+/* The entry of a private descriptor that is new.  False without memory. */
 bool images_set_private(int descriptor, uint32_t image)
 {
     SECTION_ASSERT();
@@ -258,8 +258,20 @@ void images_uncount(uint32_t number, enum lock_mode mode, bool inheritable)
 
 /* ---- locks ---------------------------------------------------------------------------------------------- */
 
-/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it; takes it anew, at
- * another number.  In the section. */
+/* lock_take, told what this process knows of its own descriptions of the lock file: the one that it has open, -1: none,
+ * and those that it has closed while a child may keep them. */
+static enum lock_result take_knowing(int descriptor, const struct lock_request *request, struct lock *lock, int *opened,
+                                     struct lock_problem *problem)
+{
+    struct relatives_known known = {.descriptor = descriptor};
+    struct lock_request told = *request;
+    children_given(request->name, &known);
+    told.known = &known;
+    return lock_take(&told, lock, opened, problem);
+}
+
+/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it, unless a child has it, too;
+ * takes it again, at another number. */
 static void renew_private(uint32_t number)
 {
     struct image *image = images_at(number);
@@ -279,10 +291,11 @@ static void renew_private(uint32_t number)
     if (image->lock.descriptor >= 0 && table_image(table_entry(image->lock.descriptor)) == number &&
         table_is_private(image->lock.descriptor))
         table_set(image->lock.descriptor, 0);
+    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor, image->lock.slot);
     request.through_exec = image->inheritable;
     image->opened = children_now();
     image->inherited = false;
-    bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
+    bool regained = take_knowing(-1, &request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
     if (regained) {
         images_set_private(image->lock.descriptor, number);
         image->through_exec = image->inheritable;
@@ -305,14 +318,11 @@ static enum lock_result take_own(uint32_t number, const struct lock_request *req
                                  struct lock_problem *problem)
 {
     struct image *image = images_at(number);
-    struct relatives_known known = {.descriptor = image->lock.descriptor};
     struct lock_request own = *request;
     struct lock fresh;
-    children_given(&image->name, &known);
-    own.known = &known;
     own.through_exec = image->inheritable;
     const children_moment before = children_now();
-    enum lock_result result = lock_take(&own, &fresh, opened, problem);
+    enum lock_result result = take_knowing(image->lock.descriptor, &own, &fresh, opened, problem);
     if (result != LOCK_TAKEN) return result;
     if (!images_set_private(fresh.descriptor, number)) {
         lock_release(&fresh);
@@ -368,13 +378,9 @@ enum lock_result images_take(const struct lock_request *request, bool watch, uin
     *number = add_image(request->name);
     if (!*number) return no_memory(problem, "no memory for another image");
     struct image *image = images_at(*number);
-    struct relatives_known known = {.descriptor = -1};
-    struct lock_request first = *request;
-    children_given(request->name, &known);
-    first.known = &known;
     image->through_exec = request->through_exec;
     image->opened = children_now();
-    enum lock_result result = lock_take(&first, &image->lock, opened, problem);
+    enum lock_result result = take_knowing(-1, request, &image->lock, opened, problem);
     watch = watch && result == LOCK_BUSY;
     if (watch) lock_watch(&image->lock, request, opened);
     if ((result == LOCK_TAKEN || watch) && !images_set_private(image->lock.descriptor, *number)) {

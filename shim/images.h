@@ -65,7 +65,7 @@ void images_release_unused(void);
 /* The private descriptor from is about to be closed, and has a copy under another number already. */
 void images_move_private(uint32_t number, int from, int copy);
 
-/* The number of a private descriptor is another file's now.  The lock is gone with it; takes it anew. */
+/* The number of a private descriptor is another file's now.  The lock is gone with it; takes it again. */
 void images_lost_private(int descriptor);
 
 /* Enters a private descriptor into the table; image 0: of none.  False without memory. */

@@ -44,6 +44,9 @@ static int64_t end_of_try(const struct lock_request *request)
     return end < request->deadline ? end : request->deadline;
 }
 
+/* Until when a relative tries to get a byte: all it has to wait for is other relatives that do the same. */
+enum { CLAIM_NS = 1000 * 1000 * 1000 };
+
 /* A byte of the relatives' range that nobody has.  Exclusively first, since two who have one byte shared would be taken
  * for one; a lock file that is read-only for this user gives shared ones alone.  The byte, or -errno. */
 static int take_free_byte(int descriptor, enum lock_mode mode, int64_t deadline)
@@ -66,9 +69,9 @@ static int take_free_byte(int descriptor, enum lock_mode mode, int64_t deadline)
  * and nothing is locked. */
 static int claim_beside(int descriptor, const struct lock_request *request, int *start)
 {
-    const int64_t deadline = end_of_try(request);
     const enum relatives_answer answer = ask_relatives(descriptor, request);
     if (answer != RELATIVES_ALL) return -EAGAIN;
+    const int64_t deadline = sys_monotonic() + CLAIM_NS;
     int claimed;
     while ((claimed = bytes_lock(descriptor, F_WRLCK, CLAIM_BYTE, 1)) == -EAGAIN)
         if (!sys_pause(deadline)) return -EAGAIN;

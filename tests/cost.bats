@@ -208,5 +208,5 @@ deleted() {
 
 @test "the instructions of an image's open and close" {
     SETTINGS=()
-    assert_instructions_at_most 3000 open-write disk.qcow2
+    assert_instructions_at_most 3200 open-write disk.qcow2
 }
