@@ -16,8 +16,8 @@ export LC_ALL=C.UTF-8
 PUBLIC=$BATS_RUN_TMPDIR/public
 if [ ! -d "$PUBLIC" ]; then
     mkdir -p "$PUBLIC/build"
-    cp -r "$TOP/config" "$PUBLIC"
-    cp -r "$TOP/build/libimglock.so" "$TOP/build/imglock" "$TOP/build/tests" "$PUBLIC/build"
+    cp -r "$TOP/config" "$TOP/examples" "$PUBLIC"
+    cp -r "$TOP/build/libimglock.so" "$TOP/build/imglock" "$TOP/build/tests" "$TOP/build/bench" "$PUBLIC/build"
     chmod -R a+rX "$PUBLIC"
     chmod a+x "$BATS_RUN_TMPDIR"
 fi

@@ -5,8 +5,8 @@
 load common
 load calls
 
-RUNNER=$TOP/build/bench/runner
-EMPTY=$TOP/build/bench/empty.so
+RUNNER=$PUBLIC/build/bench/runner
+EMPTY=$PUBLIC/build/bench/empty.so
 
 setup() {
     common_setup

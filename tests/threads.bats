@@ -145,6 +145,7 @@ same_numbers() {
 @test "sixteen threads are refused: one line a second, each one write" {
     truncate -s 1M disk.img
     hold disk.img write
+    local before=$SECONDS
     run --separate-stderr strace -f -o trace -e trace=write,writev,pwrite64,pwritev -E LD_PRELOAD="$SHIM" python3 -c '
 import os, threading, time
 start = threading.Barrier(16)
