@@ -1,17 +1,32 @@
-# imglock: see README.md.  "make run" and "make test" install what they need; everything else only builds.
+# imglock: see README.md and HACKING.md.  "make run" and "make test" install what they need; everything else only builds.
 VERSION := 0.1.0
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 DESTDIR ?=
 BUILD := build
 CC ?= gcc
+# For what runs while building, when CC makes programs for another machine.
+CC_FOR_BUILD ?= $(if $(findstring -gcc,$(CC)),gcc,$(CC))
+CPPFLAGS ?=
 CFLAGS ?= -O2 -g
 LDFLAGS ?=
+# 1: a warning ends the build, as in .ci/run.  A later compiler's new warnings are nobody else's business.
+WERROR ?=
 # static: SHA-1 comes from libcrypto.a, with hidden symbols.  shared: libcrypto.so becomes a second NEEDED entry.
 OPENSSL ?= static
 
-WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-deprecated-declarations
+WARNINGS := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-deprecated-declarations
+# Where the installed library is, below PREFIX if it is below it.
+library_below = $(patsubst $(PREFIX)/%,%,$(LIBDIR))/imglock/libimglock.so
+# The same bytes wherever the sources lie.
+FIXED_PATHS = -ffile-prefix-map=$(CURDIR)=.
 BASE_FLAGS = -std=gnu11 -D_GNU_SOURCE -DIMGLOCK_VERSION='"$(VERSION)"' -DIMGLOCK_PREFIX='"$(PREFIX)"' \
-             -fvisibility=hidden -fno-strict-aliasing -I$(BUILD) -Ishim $(WARNINGS) $(CFLAGS)
+             -DIMGLOCK_LIBRARY_BELOW='"$(library_below)"' -fvisibility=hidden -fno-strict-aliasing -I$(BUILD) -Ishim \
+             $(FIXED_PATHS) $(WARNINGS) $(CPPFLAGS) $(CFLAGS)
 # The wrappers define the functions that fortified headers redirect.
 SHIM_FLAGS = -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
              -ffunction-sections -fdata-sections -fasynchronous-unwind-tables
@@ -72,7 +87,7 @@ $(BUILD)/cli/%.o: cli/%.c
 
 $(BUILD)/make_formats: shim/make_formats.c shim/formats.def shim/extension.h
 	@mkdir -p $(@D)
-	$(call quiet,CC)$(CC) -std=gnu11 $(WARNINGS) -O1 -o $@ $<
+	$(call quiet,CC)$(CC_FOR_BUILD) -std=gnu11 $(WARNINGS) -O1 -o $@ $<
 
 $(BUILD)/formats_index.h: $(BUILD)/make_formats $(BUILD)/look_index.h
 	$< > $@.new
@@ -128,6 +143,12 @@ bench: packages-bench
 .PHONY: helpers
 helpers: $(helper_programs) $(BUILD)/tests/libimglock-fault.so $(bench_programs)
 
+# Runs the tests, or TESTS="tests/lock.bats ...", with what is installed.
+.PHONY: check
+check:
+	@$(MAKE) --no-print-directory --silent -j2 all helpers
+	@tests/run.sh $(TESTS)
+
 # All of them install what is missing first, the compiler included, so everything else happens in a second make.
 .PHONY: run test test-long packages-run packages-test packages-long packages-bench
 packages-run packages-test packages-long packages-bench: packages-%:
@@ -142,8 +163,7 @@ else
 endif
 
 test: packages-test
-	@$(MAKE) --no-print-directory --silent -j2 all helpers
-	@tests/run.sh $(TESTS)
+	@$(MAKE) --no-print-directory check
 
 # Minutes instead of seconds: other programs' test suites, and the torture run for two minutes.
 test-long: packages-long
@@ -170,32 +190,37 @@ fuzz:
 	done
 
 # ---- installing ---------------------------------------------------------------------------------------------------
-bin_directory = $(DESTDIR)$(PREFIX)/bin
-library_directory = $(DESTDIR)$(PREFIX)/lib/imglock
-preset_directory = $(DESTDIR)$(PREFIX)/share/imglock
-completion_directory = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-tmpfiles_directory = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
-man_directory = $(DESTDIR)$(PREFIX)/share/man
-presets = $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*.conf))
+preset_directory := $(DATADIR)/imglock
+completion_directory := $(DATADIR)/bash-completion/completions
+presets := $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*.conf))
+manuals := $(wildcard man/*.[1-8])
+
+# What is installed names what is installed: SOURCE,TARGET.
+define install_text
+sed -e 's,/usr/local/lib/imglock/libimglock\.so,$(LIBDIR)/imglock/libimglock.so,g' -e 's,/usr/local,$(PREFIX),g' \
+    -e 's,^\.It Pa lib/imglock/libimglock\.so,.It Pa $(library_below),' $(1) \
+    >$(DESTDIR)$(2) && chmod 644 $(DESTDIR)$(2)
+
+endef
+manual_target = $(MANDIR)/man$(patsubst .%,%,$(suffix $(1)))/$(notdir $(1))
+# Without $(DESTDIR); "make uninstall" removes them all.
+installed = $(BINDIR)/imglock $(LIBDIR)/imglock/libimglock.so $(presets:config/%=$(preset_directory)/%) \
+            $(completion_directory)/imglock $(TMPFILESDIR)/imglock.conf \
+            $(foreach manual,$(manuals),$(call manual_target,$(manual)))
 
 .PHONY: install uninstall
 install: all
-	install -d $(bin_directory) $(library_directory) $(preset_directory) $(completion_directory) $(tmpfiles_directory) \
-	    $(man_directory)/man1 $(man_directory)/man7
-	install -m 755 $(BUILD)/imglock $(bin_directory)
-	install -m 644 $(BUILD)/libimglock.so $(library_directory)
-	install -m 644 $(presets) $(preset_directory)
-	install -m 644 cli/completion/imglock.bash $(completion_directory)/imglock
-	install -m 644 config/imglock.tmpfiles.conf $(tmpfiles_directory)/imglock.conf
-	install -m 644 $(wildcard man/*.1) $(man_directory)/man1
-	install -m 644 $(wildcard man/*.7) $(man_directory)/man7
+	install -d $(sort $(dir $(installed:%=$(DESTDIR)%)))
+	install -m 755 $(BUILD)/imglock $(DESTDIR)$(BINDIR)
+	install -m 644 $(BUILD)/libimglock.so $(DESTDIR)$(LIBDIR)/imglock
+	install -m 644 cli/completion/imglock.bash $(DESTDIR)$(completion_directory)/imglock
+	install -m 644 config/imglock.tmpfiles.conf $(DESTDIR)$(TMPFILESDIR)/imglock.conf
+	$(foreach preset,$(presets),$(call install_text,$(preset),$(preset_directory)/$(notdir $(preset))))
+	$(foreach manual,$(manuals),$(call install_text,$(manual),$(call manual_target,$(manual))))
 
 uninstall:
-	rm -f $(bin_directory)/imglock $(library_directory)/libimglock.so $(presets:config/%=$(preset_directory)/%) \
-	    $(completion_directory)/imglock $(tmpfiles_directory)/imglock.conf \
-	    $(patsubst man/%,$(man_directory)/man1/%,$(wildcard man/*.1)) \
-	    $(patsubst man/%,$(man_directory)/man7/%,$(wildcard man/*.7))
-	-rmdir $(library_directory) $(preset_directory) 2>/dev/null
+	rm -f $(installed:%=$(DESTDIR)%)
+	-rmdir $(DESTDIR)$(LIBDIR)/imglock $(DESTDIR)$(preset_directory) 2>/dev/null
 
 .PHONY: clean
 clean:

@@ -69,6 +69,10 @@ static bool build_library(char path[PATH_MAX])
 static void prefix_path(const char *below, char path[PATH_MAX])
 {
     char prefix[PATH_MAX];
+    if (*below == '/') {
+        snprintf(path, PATH_MAX, "%s", below);
+        return;
+    }
     strcpy(prefix, own_directory());
     char *slash = strrchr(prefix, '/');
     if (slash) {
@@ -123,7 +127,7 @@ const char *library_path(void)
         complain("cannot tell where this program lies, without /proc; IMGLOCK_LIBRARY names the library");
         return NULL;
     } else if (!build_library(path)) {
-        prefix_path("lib/imglock/libimglock.so", path);
+        prefix_path(IMGLOCK_LIBRARY_BELOW, path);
     }
     if (strpbrk(path, " :")) {
         complain("%s: the dynamic loader splits LD_PRELOAD at blanks and colons, so a library with one in its path "
