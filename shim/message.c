@@ -9,6 +9,7 @@
 
 #include "blocker.h"
 #include "bytes.h"
+#include "errors.h"
 #include "holders.h"
 #include "sys.h"
 #include "text.h"
@@ -343,7 +344,7 @@ void message_degraded(const struct settings *settings, const char *path, int loc
     text_append(&line, action);
     text_append(&line, ": ");
     if (error)
-        text_append(&line, strerrordesc_np(error));
+        text_append(&line, error_description(error));
     else
         append_holders(&line, lock_descriptor, LOCK_EXCLUSIVE);
     end_line(settings, &line);
@@ -398,9 +399,9 @@ void message_problem(const struct settings *settings, const char *path, const ch
         text_append_untrusted(&line, lock_file, strlen(lock_file));
     }
     if (problem->error) {
-        const char *why = strerrordesc_np(problem->error);
+        const char *why = error_description(problem->error);
         text_append(&line, ": ");
-        text_append(&line, why ? why : "unknown error");
+        text_append(&line, why);
     }
     if (problem->owner != (uid_t)-1) {
         text_append(&line, "; it belongs to user ");

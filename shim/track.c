@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "blocker.h"
 #include "descriptor.h"
@@ -13,6 +12,7 @@
 #include "policy.h"
 #include "section.h"
 #include "sys.h"
+#include "threads.h"
 #include "watcher.h"
 
 /* ---- entering ------------------------------------------------------------------------------------------- */
@@ -62,6 +62,14 @@ static void adopt_if_new(void)
 
 static void before_fork(void)
 {
+    sys_signals before;
+    /* Without threads nobody else opens the first image meanwhile, whose lock the child would have without our knowing.
+     */
+    if (!atomic_load(&section) && threads_none()) return;
+    enter(&before);
+    forking.entered = true;
+    forking.thread = &errno;
+    forking.signals = before;
     if (section_before_fork() == SECTION_NEW_PROCESS) adopt();
 }
 
@@ -567,7 +575,7 @@ static int copy_elsewhere(int descriptor)
 
 bool track_freeze(int descriptor, sys_signals *before)
 {
-    if (__libc_single_threaded || descriptor < descriptor_lowest()) return false;
+    if (threads_none() || descriptor < descriptor_lowest()) return false;
     enter(before);
     /* Nobody else can get a number that is in use; and to close what has it may take long. */
     if (sys_fcntl(descriptor, F_GETFD, 0) < 0 || table_is_private(descriptor)) return true;
