@@ -24,11 +24,12 @@ WARNINGS := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -
 library_below = $(patsubst $(PREFIX)/%,%,$(LIBDIR))/imglock/libimglock.so
 # The same bytes wherever the sources lie.
 FIXED_PATHS = -ffile-prefix-map=$(CURDIR)=.
+COMPAT := -include shim/compat/compat.h -idirafter shim/compat
 BASE_FLAGS = -std=gnu11 -D_GNU_SOURCE -DIMGLOCK_VERSION='"$(VERSION)"' -DIMGLOCK_PREFIX='"$(PREFIX)"' \
              -DIMGLOCK_LIBRARY_BELOW='"$(library_below)"' -fvisibility=hidden -fno-strict-aliasing -I$(BUILD) -Ishim \
-             $(FIXED_PATHS) $(WARNINGS) $(CPPFLAGS) $(CFLAGS)
+             $(FIXED_PATHS) $(COMPAT) $(WARNINGS) $(CPPFLAGS) $(CFLAGS)
 # The wrappers define the functions that fortified headers redirect.
-SHIM_FLAGS = -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
+SHIM_FLAGS = -DIMGLOCK_LIBRARY -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
              -ffunction-sections -fdata-sections -fasynchronous-unwind-tables
 # Each symbol that the dynamic linker looks up takes some 700 instructions of every program's start, and 2,000 of one
 # with the 25 libraries of qemu-img.  The compiler's start files would have it look for four more, three of which are
@@ -39,7 +40,7 @@ CRYPTO_static := -l:libcrypto.a
 CRYPTO_shared := -lcrypto
 CRYPTO = $(CRYPTO_$(OPENSSL))
 # The command may use what is well kept elsewhere: tables and JSON.
-CLI_LIBRARIES := -lsmartcols -ljansson
+CLI_LIBRARIES := -lsmartcols -ljansson -ldl -lpthread
 
 # One short line a step; make V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
@@ -102,7 +103,12 @@ $(BUILD)/look_index.h: $(BUILD)/make_formats
 helper_programs := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(wildcard tests/helpers/*.c))
 $(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h shim/*.def shim/wrap/*.def)
 	@mkdir -p $(@D)
-	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $< $$(sed -n '1s,^// link: ,,p' $<) -lpthread
+	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(COMPAT) $(WARNINGS) $(CFLAGS) -o $@ $< \
+	    $$(sed -n '1s,^// link: ,,p' $<) $(BUILD)/tests/compat.a -ldl -lpthread
+$(helper_programs): $(BUILD)/tests/compat.a
+$(BUILD)/tests/compat.a: $(BUILD)/shim/errors.o
+	@mkdir -p $(@D)
+	@$(AR) rcsD $@ $<
 
 $(BUILD)/tests/identify: $(BUILD)/shim/image.o
 $(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o

@@ -11,8 +11,31 @@
 #define IMGLOCK_CLEANUP_H
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
 
-extern void _pthread_cleanup_push(struct _pthread_cleanup_buffer *buffer, void (*routine)(void *), void *argument);
-extern void _pthread_cleanup_pop(struct _pthread_cleanup_buffer *buffer, int execute);
+typedef void cleanup_push_function(struct _pthread_cleanup_buffer *buffer, void (*routine)(void *), void *argument);
+typedef void cleanup_pop_function(struct _pthread_cleanup_buffer *buffer, int execute);
+extern _Atomic(void *) cleanup_push_address, cleanup_pop_address;
+
+/* Looks one up; NULL: there is none, so far. */
+void *cleanup_find(_Atomic(void *) *known, const char *name);
+
+static inline void _pthread_cleanup_push(struct _pthread_cleanup_buffer *buffer, void (*routine)(void *),
+                                         void *argument)
+{
+    void *push = atomic_load_explicit(&cleanup_push_address, memory_order_relaxed);
+    if (__builtin_expect(!push, 0)) push = cleanup_find(&cleanup_push_address, "_pthread_cleanup_push");
+    buffer->__routine = NULL; /* not pushed */
+    if (__builtin_expect(push != NULL, 1)) ((cleanup_push_function *)push)(buffer, routine, argument);
+}
+
+static inline void _pthread_cleanup_pop(struct _pthread_cleanup_buffer *buffer, int execute)
+{
+    void *pop = atomic_load_explicit(&cleanup_pop_address, memory_order_relaxed);
+    if (!buffer->__routine) return;
+    if (__builtin_expect(!pop, 0)) pop = cleanup_find(&cleanup_pop_address, "_pthread_cleanup_pop");
+    ((cleanup_pop_function *)pop)(buffer, execute);
+}
 
 #endif

@@ -550,8 +550,10 @@ static void spawned_children(void)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addclose(&actions, descriptor);
     spawn(&actions);
+#if __GLIBC_PREREQ(2, 34)
     posix_spawn_file_actions_addclosefrom_np(&actions, 3);
     spawn(&actions);
+#endif
     posix_spawn_file_actions_destroy(&actions);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, descriptor, 0);
