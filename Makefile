@@ -176,6 +176,11 @@ test-long: packages-long
 	@$(MAKE) --no-print-directory --silent -j2 all helpers
 	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} tests/run.sh tests/long/*.bats tests/torture.bats
 
+# On every release of Debian that imglock is to run on, in folders that debootstrap fills; as root.
+.PHONY: releases
+releases:
+	@tests/releases.sh $(RELEASES_ONLY)
+
 # Fuzzers for what reads foreign bytes; FUZZ_SECONDS for each.  Ends with an error, and the input beside it, when one finds
 # something.
 FUZZ_SECONDS ?= 30

@@ -140,6 +140,7 @@ dos_floppy() {
 # ---- SIMH ---------------------------------------------------------------------------------------------------
 
 pdp11_setup() {
+    needs pdp11
     prepare() {
         truncate -s 1M disk.dsk
         printf '%s\n' 'set rl0 rl02' 'attach rl0 disk.dsk' 'show rl0' 'deposit rl0 0 1234' 'examine rl0 0' \

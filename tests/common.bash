@@ -85,6 +85,12 @@ wrapped() {
     LD_PRELOAD=$SHIM "$@"
 }
 
+# needs PROGRAM...: skips the test where a client is not there: not every release has each of them.
+needs() {
+    local program
+    for program in "$@"; do command -v "$program" >/dev/null || skip "$program is not installed"; done
+}
+
 # lock_file IMAGE: the path of its lock file, made by hand and not by imglock.
 lock_file() {
     printf '%s/.qemu-%s.lock' "$IMGLOCK_DIR" "$(printf %s "$(realpath "$1")" | sha1sum | cut -d' ' -f1)"
