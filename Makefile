@@ -30,7 +30,9 @@ BASE_FLAGS = -std=gnu11 -D_GNU_SOURCE -DIMGLOCK_VERSION='"$(VERSION)"' -DIMGLOCK
              $(FIXED_PATHS) $(COMPAT) $(WARNINGS) $(CPPFLAGS) $(CFLAGS)
 # The wrappers define the functions that fortified headers redirect.
 SHIM_FLAGS = -DIMGLOCK_LIBRARY -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
-             -ffunction-sections -fdata-sections -fasynchronous-unwind-tables
+             -ffunction-sections -fdata-sections -fasynchronous-unwind-tables $(MACHINE_FLAGS)
+# Else libgcc's constructor asks the processor how it does atomic operations best.
+MACHINE_FLAGS := $(if $(filter aarch64%,$(shell $(CC) -dumpmachine)),-mno-outline-atomics)
 # Each symbol that the dynamic linker looks up takes some 700 instructions of every program's start, and 2,000 of one
 # with the 25 libraries of qemu-img.  The compiler's start files would have it look for four more, three of which are
 # nowhere; they are for constructors of the old kind and for destructors, and there are none.
@@ -104,7 +106,7 @@ helper_programs := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(wildcard test
 $(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h shim/*.def shim/wrap/*.def)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(COMPAT) $(WARNINGS) $(CFLAGS) -o $@ $< \
-	    $$(sed -n '1s,^// link: ,,p' $<) $(BUILD)/tests/compat.a -ldl -lpthread
+	    $$(sed -n '1s,^// link:,,; T; s, build/, $(BUILD)/,g; p' $<) $(BUILD)/tests/compat.a -ldl -lpthread
 $(helper_programs): $(BUILD)/tests/compat.a
 $(BUILD)/tests/compat.a: $(BUILD)/shim/errors.o
 	@mkdir -p $(@D)

@@ -4,6 +4,11 @@
 #ifndef IMGLOCK_COMPAT_H
 #define IMGLOCK_COMPAT_H
 
+/* Sizes of files have 64 bits.  The library, which wraps the functions for both, has a way of its own. */
+#if !defined(__LP64__) && !defined(IMGLOCK_LIBRARY) && !defined(_FILE_OFFSET_BITS)
+#define _FILE_OFFSET_BITS 64
+#endif
+
 #include <features.h>
 #include <linux/magic.h>
 #include <sys/syscall.h>
@@ -71,6 +76,10 @@ static inline __attribute__((unused)) int execveat(int directory, const char *pa
 #define strerrordesc_np error_description
 const char *error_name(int error);
 const char *error_description(int error);
+#endif
+
+#if !defined(__LP64__) && defined(IMGLOCK_LIBRARY)
+#include "narrow.h"
 #endif
 
 #endif

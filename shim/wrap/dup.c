@@ -235,7 +235,7 @@ EXPORT int ioctl(int descriptor, unsigned long request, ...)
 }
 
 /* libc's lockf locks by a call of its own that cannot be seen. */
-EXPORT int lockf(int descriptor, int command, off_t size)
+EXPORT int lockf(int descriptor, int command, __off_t size)
 {
     record_locks_note(descriptor);
     return REAL(lockf)(descriptor, command, size);

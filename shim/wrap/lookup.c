@@ -35,12 +35,17 @@ AT_START static _Atomic bool listed = false;
 
 /* ---- what is loaded ------------------------------------------------------------------------------------- */
 
+static uintptr_t distance(uintptr_t a, uintptr_t b)
+{
+    return (intptr_t)(a - b) < 0 ? b - a : a - b;
+}
+
 /* An address from the dynamic section, which glibc's dynamic linker has relocated in place, but for a section that is
- * read-only (the vDSO's); musl's relocates none.  One below the library's own start has not been.  A library that could
- * not be mapped as high as it was linked for has a negative l_addr, and relocated addresses are below it. */
+ * read-only (the vDSO's); musl's relocates none.  It is the one that lies near the section itself. */
 static const void *address_in(const struct link_map *map, ElfW(Addr) value)
 {
-    return (const void *)((intptr_t)map->l_addr > 0 && value < map->l_addr ? map->l_addr + value : value);
+    const uintptr_t near = (uintptr_t)map->l_ld, relocated = map->l_addr + value;
+    return (const void *)(distance(value, near) <= distance(relocated, near) ? value : relocated);
 }
 
 static const void *dynamic_entry(const struct link_map *map, long tag)

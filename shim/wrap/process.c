@@ -138,12 +138,17 @@ EXPORT int forkpty(int *master, char *name, const struct termios *settings, cons
 /* One of posix_spawn's file actions, as glibc has had it since 2.2 (posix/spawn_int.h). */
 struct action {
     enum { ACTION_CLOSE, ACTION_DUP2, ACTION_OPEN, ACTION_CHDIR, ACTION_FCHDIR } kind;
-    struct {
-        int from;
-        int to;
-        void *path;
-        int flags;
-        mode_t mode;
+    union {
+        struct {
+            int from;
+            int to;
+        };
+        struct {
+            int number;
+            void *path;
+            int flags;
+            mode_t mode;
+        };
     } with;
 };
 
