@@ -194,10 +194,11 @@ static void *address_of(const struct link_map *map, const ElfW(Sym) * symbol)
     return address;
 }
 
-/* In the library and those behind it. */
+/* In the library and those behind it, but for our own. */
 static void *find_from(const struct link_map *map, const char *name, uint32_t hash)
 {
     for (; map; map = map->l_next) {
+        if (map->l_ld == _DYNAMIC) continue;
         const struct library library = library_of(map);
         const ElfW(Sym) *symbol = find_in(&library, name, hash);
         if (symbol) return address_of(map, symbol);

@@ -235,6 +235,10 @@ static __attribute__((noinline)) long syscall_otherwise(long number, long a, lon
     case SYS_fcntl64:
         return control_by(raw_fcntl64, (int)a, (int)b, (void *)c);
 #endif
+    case SYS_io_uring_setup:
+        if (settings_get()->io_uring == IO_URING_ALLOW) break;
+        errno = ENOSYS;
+        return -1;
     default:
         break;
     }
