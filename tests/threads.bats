@@ -104,6 +104,7 @@ same_numbers() {
 }
 
 @test "a close_range that is refused closes nothing, and keeps the lock" {
+    getconf GNU_LIBC_VERSION | awk '{ sub(/.*\./, "", $2); exit $2 < 34 }' || skip "this libc has no close_range"
     in_the_midst close_range-refused
 }
 
