@@ -88,6 +88,14 @@ $(BUILD)/cli/%.o: cli/%.c
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(BASE_FLAGS) -MMD -MP -c -o $@ $<
 
+# "make install PREFIX=..." after "make": what knows the places is compiled again.
+places = $(PREFIX) $(library_below)
+$(BUILD)/places: always
+	@mkdir -p $(@D)
+	@echo '$(places)' | cmp -s - $@ || echo '$(places)' >$@
+.PHONY: always
+$(BUILD)/cli/library.o: $(BUILD)/places
+
 $(BUILD)/make_formats: shim/make_formats.c shim/formats.def shim/extension.h
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC_FOR_BUILD) -std=gnu11 $(WARNINGS) -O1 -o $@ $<

@@ -23,6 +23,7 @@
 
 #include "cli.h"
 #include "elf_own.h"
+#include "other_size.h"
 
 static const char library_name[] = "libimglock.so";
 
@@ -228,6 +229,8 @@ void library_preload(const char *library)
     const char *before = getenv("LD_PRELOAD");
     struct stat status = {0};
     bool known = stat(library, &status) == 0;
+    char for_both[PATH_MAX];
+    if (other_size_name(library, for_both)) library = for_both;
     size_t size = strlen(library) + (before ? strlen(before) : 0) + 2;
     char *list = malloc(size);
     char *entries = strdup(before ? before : "");

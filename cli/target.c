@@ -19,6 +19,7 @@
 
 #include "cli.h"
 #include "elf_own.h"
+#include "other_size.h"
 
 /* The kernel's limits: BINPRM_BUF_SIZE, and the depth of interpreters in exec_binprm().  And an end to scripts that
  * have env run each other. */
@@ -162,6 +163,15 @@ static const char *why_secure(int descriptor, const struct stat *status)
     return NULL;
 }
 
+static int look_at_privileges(struct look *look, const char *path, int descriptor, const struct stat *status)
+{
+    const char *why = why_secure(descriptor, status);
+    if (!why) return 0;
+    return refuse(look, STATUS_FAILED,
+                  "run it as root, or use 'imglock hold IMAGE -- COMMAND', which takes the lock around it",
+                  "%s: %s, so the dynamic loader ignores preloaded libraries for this user", path, why);
+}
+
 static int look_at_elf(struct look *look, const char *path, int descriptor, const struct stat *status)
 {
     const ElfW(Ehdr) *own = own_elf_header();
@@ -170,6 +180,9 @@ static int look_at_elf(struct look *look, const char *path, int descriptor, cons
         return refuse(look, STATUS_NOT_EXECUTABLE, NULL, "%s: %s", path, strerror(ENOEXEC));
     if (header.e_ident[EI_CLASS] != own->e_ident[EI_CLASS] || header.e_ident[EI_DATA] != own->e_ident[EI_DATA] ||
         header.e_machine != own->e_machine) {
+        const char *library = library_path();
+        if (library && other_size_serves(library, descriptor))
+            return look_at_privileges(look, path, descriptor, status);
         unsigned machine = header.e_machine;
         if (header.e_ident[EI_DATA] != own->e_ident[EI_DATA]) machine = __builtin_bswap16(header.e_machine);
         const char *name = machine_name(machine);
@@ -217,12 +230,7 @@ static int look_at_elf(struct look *look, const char *path, int descriptor, cons
         return refuse(look, STATUS_FAILED, hold_instead,
                       "%s: its dynamic loader is %s, and the library has been seen to load with %s only", path, name,
                       own_dynamic_loader());
-    const char *why = why_secure(descriptor, status);
-    if (why)
-        return refuse(look, STATUS_FAILED,
-                      "run it as root, or use 'imglock hold IMAGE -- COMMAND', which takes the lock around it",
-                      "%s: %s, so the dynamic loader ignores preloaded libraries for this user", path, why);
-    return 0;
+    return look_at_privileges(look, path, descriptor, status);
 }
 
 /* ---- env ---------------------------------------------------------------------------------------------------- */
