@@ -20,13 +20,15 @@ WERROR ?=
 OPENSSL ?= static
 
 WARNINGS := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-deprecated-declarations
-# Where the installed library is, below PREFIX if it is below it.
+# Where the installed library and the presets are, below PREFIX if they are below it.
 library_below = $(patsubst $(PREFIX)/%,%,$(LIBDIR))/imglock/libimglock.so
+presets_below = $(patsubst $(PREFIX)/%,%,$(DATADIR))/imglock
 # The same bytes wherever the sources lie.
 FIXED_PATHS = -ffile-prefix-map=$(CURDIR)=.
 COMPAT := -include shim/compat/compat.h -idirafter shim/compat
 BASE_FLAGS = -std=gnu11 -D_GNU_SOURCE -DIMGLOCK_VERSION='"$(VERSION)"' -DIMGLOCK_PREFIX='"$(PREFIX)"' \
-             -DIMGLOCK_LIBRARY_BELOW='"$(library_below)"' -fvisibility=hidden -fno-strict-aliasing -I$(BUILD) -Ishim \
+             -DIMGLOCK_LIBRARY_BELOW='"$(library_below)"' -DIMGLOCK_PRESETS_BELOW='"$(presets_below)"' \
+             -fvisibility=hidden -fno-strict-aliasing -I$(BUILD) -Ishim \
              $(FIXED_PATHS) $(COMPAT) $(WARNINGS) $(CPPFLAGS) $(CFLAGS)
 # The wrappers define the functions that fortified headers redirect.
 SHIM_FLAGS = -DIMGLOCK_LIBRARY -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
@@ -89,7 +91,7 @@ $(BUILD)/cli/%.o: cli/%.c
 	$(call quiet,CC)$(CC) $(BASE_FLAGS) -MMD -MP -c -o $@ $<
 
 # "make install PREFIX=..." after "make": what knows the places is compiled again.
-places = $(PREFIX) $(library_below)
+places = $(PREFIX) $(library_below) $(presets_below)
 $(BUILD)/places: always
 	@mkdir -p $(@D)
 	@echo '$(places)' | cmp -s - $@ || echo '$(places)' >$@
@@ -211,37 +213,45 @@ fuzz:
 	done
 
 # ---- installing ---------------------------------------------------------------------------------------------------
-preset_directory := $(DATADIR)/imglock
-completion_directory := $(DATADIR)/bash-completion/completions
-presets := $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*.conf))
-manuals := $(wildcard man/*.[1-8])
+# Each file and where it goes.  "make uninstall" removes them all.
+preset_files := $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*))
+example_files := $(wildcard examples/*.sh examples/*.xml)
+manual_files := $(wildcard man/*.[1-8])
+example_directory := $(DATADIR)/doc/imglock/examples
+target_config/imglock.tmpfiles.conf := $(TMPFILESDIR)/imglock.conf
+target_cli/completion/imglock.bash := $(DATADIR)/bash-completion/completions/imglock
+target_cli/completion/imglock.fish := $(DATADIR)/fish/vendor_completions.d/imglock.fish
+target_cli/completion/_imglock := $(DATADIR)/zsh/vendor-completions/_imglock
+$(foreach file,$(preset_files),$(eval target_$(file) := $(file:config/%=$(DATADIR)/imglock/%)))
+$(foreach file,$(example_files),$(eval target_$(file) := $(file:examples/%=$(example_directory)/%)))
+$(foreach file,$(manual_files),$(eval target_$(file) := $(MANDIR)/man$(subst .,,$(suffix $(file)))/$(notdir $(file))))
+texts := config/imglock.tmpfiles.conf $(wildcard cli/completion/*) $(preset_files) $(example_files) $(manual_files)
+installed = $(BINDIR)/imglock $(LIBDIR)/imglock/libimglock.so $(foreach file,$(texts),$(target_$(file)))
 
-# What is installed names what is installed: SOURCE,TARGET.
+# What is installed names what is installed.
 define install_text
 sed -e 's,/usr/local/lib/imglock/libimglock\.so,$(LIBDIR)/imglock/libimglock.so,g' -e 's,/usr/local,$(PREFIX),g' \
-    -e 's,^\.It Pa lib/imglock/libimglock\.so,.It Pa $(library_below),' $(1) \
-    >$(DESTDIR)$(2) && chmod 644 $(DESTDIR)$(2)
+    -e 's,^\.It Pa lib/imglock/libimglock\.so,.It Pa $(library_below),' $(1) >$(DESTDIR)$(target_$(1))
+chmod $(if $(shell test -x $(1) && echo yes),755,644) $(DESTDIR)$(target_$(1))
 
 endef
-manual_target = $(MANDIR)/man$(patsubst .%,%,$(suffix $(1)))/$(notdir $(1))
-# Without $(DESTDIR); "make uninstall" removes them all.
-installed = $(BINDIR)/imglock $(LIBDIR)/imglock/libimglock.so $(presets:config/%=$(preset_directory)/%) \
-            $(completion_directory)/imglock $(TMPFILESDIR)/imglock.conf \
-            $(foreach manual,$(manuals),$(call manual_target,$(manual)))
 
-.PHONY: install uninstall
+.PHONY: install uninstall dist
 install: all
 	install -d $(sort $(dir $(installed:%=$(DESTDIR)%)))
 	install -m 755 $(BUILD)/imglock $(DESTDIR)$(BINDIR)
 	install -m 644 $(BUILD)/libimglock.so $(DESTDIR)$(LIBDIR)/imglock
-	install -m 644 cli/completion/imglock.bash $(DESTDIR)$(completion_directory)/imglock
-	install -m 644 config/imglock.tmpfiles.conf $(DESTDIR)$(TMPFILESDIR)/imglock.conf
-	$(foreach preset,$(presets),$(call install_text,$(preset),$(preset_directory)/$(notdir $(preset))))
-	$(foreach manual,$(manuals),$(call install_text,$(manual),$(call manual_target,$(manual))))
+	$(foreach file,$(texts),$(call install_text,$(file)))
 
 uninstall:
 	rm -f $(installed:%=$(DESTDIR)%)
-	-rmdir $(DESTDIR)$(LIBDIR)/imglock $(DESTDIR)$(preset_directory) 2>/dev/null
+	-rmdir $(DESTDIR)$(LIBDIR)/imglock $(DESTDIR)$(DATADIR)/imglock $(DESTDIR)$(example_directory) 2>/dev/null
+
+# The same bytes from the same commit.
+dist:
+	@mkdir -p $(BUILD)
+	git archive --prefix=imglock-$(VERSION)/ HEAD | gzip -9n >$(BUILD)/imglock-$(VERSION).tar.gz
+	@echo $(BUILD)/imglock-$(VERSION).tar.gz
 
 .PHONY: clean
 clean:

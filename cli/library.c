@@ -94,7 +94,7 @@ const char *library_preset_directory(void)
             return path;
         }
     }
-    prefix_path("share/imglock", path);
+    prefix_path(IMGLOCK_PRESETS_BELOW, path);
     return path;
 }
 
