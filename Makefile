@@ -193,6 +193,11 @@ test-long: packages-long
 releases:
 	@tests/releases.sh $(RELEASES_ONLY)
 
+# What can be said of the sources without running them; CHECKS="format shell" for some of it.
+.PHONY: lint
+lint:
+	@tests/lint.sh $(CHECKS)
+
 # Fuzzers for what reads foreign bytes; FUZZ_SECONDS for each.  Ends with an error, and the input beside it, when one finds
 # something.
 FUZZ_SECONDS ?= 30

@@ -1,6 +1,6 @@
 #!/bin/sh
-# packages.sh run|test|long|fuzz|bench: installs the Debian packages that "make run", "make test", "make test-long",
-# "make fuzz" or "make bench" needs and that are not there yet, and says which.  As root, or through sudo.  POSIX sh:
+# packages.sh run|test|long|fuzz|bench|lint: installs the Debian packages that "make run", "make test", "make test-long",
+# "make fuzz", "make bench" or "make lint" needs and that are not there yet, and says which.  As root, or through sudo.  POSIX sh:
 # nothing else is certain to be there yet.
 set -eu
 
@@ -14,7 +14,8 @@ test) wanted=$test ;;
 long) wanted="$test libpython3-testsuite libglib2.0-tests stress-ng" ;;
 fuzz) wanted="$build clang" ;;
 bench) wanted="$run python3 git util-linux e2fsprogs strace eatmydata nocache fakeroot faketime" ;;
-*) echo "usage: $0 run|test|long|fuzz|bench" >&2; exit 2 ;;
+lint) wanted="$build git clang-format clang-tidy cppcheck shellcheck mandoc codespell libseccomp-dev liburing-dev" ;;
+*) echo "usage: $0 run|test|long|fuzz|bench|lint" >&2; exit 2 ;;
 esac
 
 command -v dpkg-query >/dev/null || {

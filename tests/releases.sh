@@ -28,16 +28,22 @@ chosen=${VARIANTS:-clang O0 O3 lto fortify debian}
 [ "$chosen" != none ] || chosen=
 mirror=$(sed -n 's/^URIs: *//p; s/^deb *\(\[[^]]*\] *\)\?\(http[^ ]*\) .*/\2/p' /etc/apt/sources.list.d/debian.sources \
     /etc/apt/sources.list 2>/dev/null | head -n 1)
-build_packages='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev clang llvm dpkg-dev debhelper git'
+build_packages='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev clang llvm dpkg-dev debhelper git uidmap'
 
-# inside FOLDER USER COMMAND: in a mount namespace that ends with the command, so that no mount is left.
-# shellcheck disable=SC2016 # for the inner shell
+# inside FOLDER USER COMMAND: in a mount namespace that ends with the command, so that no mount is left.  The folder is its
+# root, and no chroot, in which nobody may make a user namespace.
+# shellcheck disable=SC2016 # for the inner shells
 inside() {
     unshare --mount --propagation private sh -c '
-        mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs "$1/run" || exit
-        exec chroot --userspec="$2" "$1" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-            HOME="$(sh -c "[ $2 = root ] && echo /root || echo /home/$2")" USER="$2" LC_ALL=C.UTF-8 TERM=dumb \
-            DEBIAN_FRONTEND=noninteractive sh -c "$3"' sh "$@" </dev/null
+        mount --bind "$1" "$1" && mount -t proc proc "$1/proc" && mount -t sysfs sysfs "$1/sys" &&
+            mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs "$1/run" && cd "$1" && pivot_root . . &&
+            umount --lazy . || exit
+        home=/root
+        [ "$2" = root ] || home=/home/$2
+        cd /
+        exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=$home USER="$2" LC_ALL=C.UTF-8 \
+            TERM=dumb DEBIAN_FRONTEND=noninteractive setpriv --reuid="$2" --regid="$2" --init-groups sh -c "$3"
+        ' sh "$@" </dev/null
 }
 
 # fill RELEASE FOLDER: what is not there yet.
@@ -61,7 +67,7 @@ fill() {
 # build_and_test FOLDER FLAGS TESTS: the last line that the tests print.
 build_and_test() {
     inside "$1" tester "cd ~/imglock && make -s clean && $2 make -s -j\$(nproc) all helpers &&
-        (tests/run.sh $3; true)" >"$1.out" 2>&1
+        (tests/own_root.sh tests/run.sh $3; true)" >"$1.out" 2>&1
     cat "$1.out" >>"$1.log"
     grep -E '^[0-9]+ passed' "$1.out" || echo "does not build"
 }

@@ -8,7 +8,7 @@ setup() {
     "$HELPERS/uring" raw | grep -q ': 0$' || skip "no io_uring here"
 }
 
-# ring [COMMAND...]: what a ring can do, a line each.
+# ring wrapped|command: what a ring can do, a line each.
 ring() {
     rm -f other
     truncate -s 1M disk.img
@@ -19,7 +19,7 @@ ring() {
     local how bare
     for how in flags polled disabled; do
         export HOW=$how
-        bare=$(ring)
+        bare=$(ring command)
         run grep -cE '^(openat|openat2|renameat|fallocate|write): 0$' <<<"$bare"
         assert_output 5
         run ring wrapped
@@ -40,7 +40,7 @@ ring() {
     IMGLOCK_IO_URING=off run wrapped "$HELPERS/uring" raw
     assert_output "io_uring_setup: ENOSYS"
     local bare
-    bare=$(ring)
+    bare=$(ring command)
     IMGLOCK_IO_URING=allow run ring wrapped
     assert_output "$bare"
     IMGLOCK_IO_URING=allow run wrapped "$HELPERS/uring" raw
