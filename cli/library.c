@@ -224,13 +224,13 @@ static bool is_imglock_library(const char *entry)
     return strcmp(slash ? slash + 1 : entry, library_name) == 0;
 }
 
-void library_preload(const char *library)
+void library_preload(const char *library, bool for_both_sizes)
 {
     const char *before = getenv("LD_PRELOAD");
     struct stat status = {0};
     bool known = stat(library, &status) == 0;
     char for_both[PATH_MAX];
-    if (other_size_name(library, for_both)) library = for_both;
+    if (for_both_sizes && other_size_name(library, for_both)) library = for_both;
     size_t size = strlen(library) + (before ? strlen(before) : 0) + 2;
     char *list = malloc(size);
     char *entries = strdup(before ? before : "");

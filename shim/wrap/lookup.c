@@ -221,3 +221,8 @@ void *lookup_anywhere(const char *name)
 {
     return find_from(loaded(), name, hash_of(name));
 }
+
+bool lookup_is_glibc(void)
+{
+    return lookup_next("gnu_get_libc_version");
+}

@@ -6,6 +6,8 @@
 #ifndef IMGLOCK_LOOKUP_H
 #define IMGLOCK_LOOKUP_H
 
+#include <stdbool.h>
+
 /* The default version of the function's next definition behind our own library, in the order in which the dynamic
  * linker searches the libraries that the program was started with; NULL when there is none.  Takes no lock, allocates
  * nothing, leaves errno alone, and is async-signal-safe. */
@@ -14,6 +16,9 @@ void *lookup_next(const char *name);
 /* The same in all that is loaded, from the program itself on, which may have a copy of a variable of libc's.  Not
  * beside threads that load and unload libraries. */
 void *lookup_anywhere(const char *name);
+
+/* Is the libc that is behind us glibc?  musl has the same functions, but structures of its own. */
+bool lookup_is_glibc(void);
 
 /* Notes which libraries there are.  From the constructor; the first lookup does it else. */
 void lookup_start(void);

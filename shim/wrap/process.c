@@ -16,6 +16,7 @@
 #include "../sys.h"
 #include "../track.h"
 #include "cleanup.h"
+#include "lookup.h"
 #include "opening.h"
 #include "real.h"
 
@@ -194,6 +195,7 @@ static int refuse_open_actions(const posix_spawn_file_actions_t *actions)
 {
     int directory = AT_FDCWD;
     int refused = 0;
+    if (!lookup_is_glibc()) return 0;
     for (int i = 0; actions && i < actions->__used && !refused; i++) {
         const struct action *action = action_at(actions, i);
         if (action->kind == ACTION_OPEN) refused = refuse_open_action(action, directory);
@@ -212,7 +214,8 @@ static void spawn_begin(struct spawning *spawning, const posix_spawn_file_action
     int privates[TRACK_PRIVATES];
     int images = 0;
     *spawning = (struct spawning){.actions = actions};
-    for (int i = 0; actions && i < actions->__used; i++)
+    if (!actions || !lookup_is_glibc()) return;
+    for (int i = 0; i < actions->__used; i++)
         if (action_at(actions, i)->kind == ACTION_DUP2) images += track_entry(action_at(actions, i)->with.from) != 0;
     if (images == 0) return;
     size_t size = (size_t)(actions->__used + TRACK_PRIVATES * images) * sizeof(struct action);
