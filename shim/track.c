@@ -62,14 +62,6 @@ static void adopt_if_new(void)
 
 static void before_fork(void)
 {
-    sys_signals before;
-    /* Without threads nobody else opens the first image meanwhile, whose lock the child would have without our knowing.
-     */
-    if (!atomic_load(&section) && threads_none()) return;
-    enter(&before);
-    forking.entered = true;
-    forking.thread = &errno;
-    forking.signals = before;
     if (section_before_fork() == SECTION_NEW_PROCESS) adopt();
 }
 
