@@ -1,5 +1,7 @@
 #include "section.h"
 
+#include "threads.h"
+
 #include <errno.h>
 #include <linux/kcmp.h>
 #include <stdatomic.h>
