@@ -30,7 +30,7 @@ CLI_LIBRARIES := -lsmartcols -ljansson
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
 shared_sources := text bytes policy arguments blocker image realpath lock lock_exists lock_wait holders family descriptor \
-                  message audit
+                  log_file message audit
 # The descriptor table comes last, so that its 32 KiB do not lie between things that share a page.
 shim_sources := $(shared_sources) $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c)) track
 cli_sources := $(notdir $(basename $(wildcard cli/*.c)))

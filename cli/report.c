@@ -1,9 +1,14 @@
 /* report.c: imglock report: what audit logs say. */
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "audit_log.h"
 #include "cli.h"
+#include "log_file.h"
 #include "report_write.h"
 
 struct request {
@@ -72,7 +77,10 @@ static int write_report(const struct request *request, const struct report *repo
         request->write(report, stdout);
         return finish_output(status);
     }
-    FILE *stream = fopen(request->output, "we");
+    int descriptor = log_file_open(request->output, O_WRONLY);
+    if (descriptor < 0) return audit_log_complain(request->output, "cannot write", -descriptor);
+    /* Emptied only now that it is known to be ours; a terminal or a pipe has nothing to be emptied of. */
+    FILE *stream = ftruncate(descriptor, 0) == 0 || errno == EINVAL ? fdopen(descriptor, "w") : NULL;
     if (!stream) return complain("%s: cannot write: %m", request->output);
     request->write(report, stream);
     bool failed = ferror(stream);

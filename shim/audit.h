@@ -46,6 +46,10 @@ void audit_release(const struct settings *settings, const struct audit_image *im
                    int64_t since);
 void audit_lost(const struct settings *settings, const struct audit_image *image, enum lock_mode mode, bool regained);
 
+/* The process executes a program into which the library does not get; why: "static", "set-user-ID", "foreign", "Go",
+ * "environment". */
+void audit_unwatched(const struct settings *settings, const char *program, const char *why);
+
 /* The process that had this pid, and started then, is over: written by who watches it, for it cannot. */
 void audit_exit(const char *log, pid_t pid, uint64_t start);
 
