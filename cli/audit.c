@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -213,6 +214,20 @@ static int watch_command(struct watch *watch, pid_t child)
     return ended == child ? status : -1;
 }
 
+/* Makes the memory in which all processes note what is not watched.  Without it a program may have several lines. */
+static void share_memory(void)
+{
+    static char path[48];
+    uint64_t magic = AUDIT_TOLD_MAGIC;
+    int descriptor = memfd_create("imglock-audit", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), descriptor);
+    unsetenv(AUDIT_TOLD_VARIABLE);
+    if (descriptor >= 0 && ftruncate(descriptor, AUDIT_TOLD_SIZE) == 0 &&
+        pwrite(descriptor, &magic, sizeof magic, 0) == sizeof magic &&
+        fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+        setenv(AUDIT_TOLD_VARIABLE, path, 1);
+}
+
 static int fail_to_watch(const char *path)
 {
     return complain("%s: cannot watch the audit log: %m", path);
@@ -234,6 +249,7 @@ static int run_audited(struct audit_log *log, char **command)
         !add_event(&watch, watch.signals, &signal_came))
         return fail_to_watch(log->path);
     if (setenv("IMGLOCK_AUDIT", log->path, 1) < 0) return complain("%m");
+    share_memory();
     sigprocmask(SIG_BLOCK, &signals, &before);
     /* Where it is ignored, children leave no status. */
     sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, &on_child);

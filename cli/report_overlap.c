@@ -180,8 +180,9 @@ static void add_legs(struct line *line, struct span *span)
         for (; !last && span_segment(span, i + 1).mode == segment.mode; i++, last = i + 1 == span->count)
             segment.to = span_segment(span, i + 1).to;
         int64_t until = last ? end_of(span) : segment.to;
-        int64_t known =
-            last && span->end == END_UNKNOWN && !span->reported && span->last_seen < until ? span->last_seen : until;
+        /* Including the moment of the last line. */
+        int64_t known = last && span->end == END_UNKNOWN && !span->reported ? span->last_seen + 1 : until;
+        if (known > until) known = until;
         add_leg(line, span, segment.from, known, segment.to, access, true);
         if (known < until) add_leg(line, span, known, until, segment.to, access, false);
     }

@@ -522,3 +522,80 @@ plant_dangling() { ln -s "$PWD/absent" open/log; }
     IMGLOCK_AUDIT=$PWD/open/log run nobody_calls open r disk.img
     assert_success
 }
+
+# ---- what is not watched --------------------------------------------------------------------------------------------------------
+
+@test "a program into which the library does not get has one line for its file, however often it is started" {
+    cp "$HELPERS/cli_open" changes_user
+    chown nobody changes_user
+    chmod 4755 changes_user
+    # For another machine: it is not executed, and who would have run it by an emulator would not have been watched.
+    python3 -c 'import sys
+program = bytearray(open(sys.argv[1], "rb").read())
+program[18:20] = b"\x28\x00"
+open("arm", "wb").write(program)' "$HELPERS/cli_static"
+    printf '#! %s -x\n' "$HELPERS/cli_static_pie" >script
+    chmod +x arm script
+    audit -- bash -c 'set +e
+        for i in {1..20}; do "$HELPERS/cli_static" disk.img; done
+        for i in {1..3}; do env -i cat disk.img; done
+        "$HELPERS/cli_go"; ./script; ./changes_user disk.img; ./arm; "$HELPERS/cli_musl"
+        cat disk.img; ./absent; . /dev/null; true' >/dev/null 2>&1
+    assert_equal "$(asked '"\n".join(sorted(e["why"] + " " + e["program"].split("/")[-1] for e in l if e["event"] == "unwatched"))')" \
+        $'Go cli_go\nenvironment cat\nforeign arm\nforeign cli_musl\nset-user-ID changes_user\nstatic cli_static\nstatic cli_static_pie'
+    run "$IMGLOCK" report "$LOG"
+    assert_success
+    assert_line --index 1 --regexp '^7 programs were not watched: .*/cli_static \(static\), '
+}
+
+@test "not watched: found as each of the exec functions finds it" {
+    cat >exec.py <<'EXEC'
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def text(word): return ctypes.c_char_p(word.encode())
+def array(words): return (ctypes.c_char_p * (len(words) + 1))(*[w.encode() for w in words], None)
+path, directory = sys.argv[2], os.path.dirname(sys.argv[2])
+arguments, environment = array(["x"]), array(["LD_PRELOAD=" + os.environ["LD_PRELOAD"]])
+os.environ["PATH"] = "/nowhere::" + directory
+descriptor = os.open(path, os.O_RDONLY)
+calls = {
+    "execve": lambda: libc.execve(text(path), arguments, environment),
+    "execv": lambda: libc.execv(text(path), arguments),
+    "execvp": lambda: libc.execvp(text(os.path.basename(path)), arguments),
+    "execvpe": lambda: libc.execvpe(text(os.path.basename(path)), arguments, environment),
+    "execl": lambda: libc.execl(text(path), text("x"), None),
+    "execlp": lambda: libc.execlp(text(os.path.basename(path)), text("x"), None),
+    "fexecve": lambda: libc.fexecve(descriptor, arguments, environment),
+    "execveat": lambda: libc.execveat(descriptor, text(""), arguments, environment, 0x1000),
+    "posix_spawn": lambda: os.waitpid(os.posix_spawn(path, ["x"], dict(os.environ)), 0),
+    "posix_spawnp": lambda: os.waitpid(os.posix_spawnp(os.path.basename(path), ["x"], dict(os.environ)), 0),
+}
+calls[sys.argv[1]]()
+EXEC
+    local call
+    for call in execve execv execvp execvpe execl execlp fexecve execveat posix_spawn posix_spawnp; do
+        : >"$LOG"
+        audited python3 exec.py "$call" "$HELPERS/cli_static" >/dev/null
+        assert_equal "$call $(asked '[(e["why"], e["program"]) for e in l if e["event"] == "unwatched"]')" \
+            "$call [('static', '$HELPERS/cli_static')]"
+    done
+    # A call that fails goes on as it would, and an array that is none is the kernel's to find.
+    : >"$LOG"
+    run audited python3 -c 'import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+for arguments in ((b"/bin/true", None, ctypes.c_void_p(8)), (ctypes.c_void_p(8), None, None), (b"absent", None, None)):
+    libc.execve(*arguments)
+    print(ctypes.get_errno())'
+    assert_output $'14\n14\n2'
+}
+
+@test "a program in Go is run, with one line and one event; without an audit no exec is looked at" {
+    audit "$HELPERS/cli_go"
+    assert_output --regexp "^imglock: $HELPERS/cli_go: it is written in Go .* neither locked nor seen"
+    assert_equal "$(asked '[e["why"] for e in l if e["event"] == "unwatched"]')" "['Go']"
+    run "$IMGLOCK" "$HELPERS/cli_go"
+    assert_output --partial 'it is written in Go'
+    strace -f -o trace -e trace=openat,open env LD_PRELOAD="$SHIM" sh -c "$HELPERS/cli_static disk.img; true" >/dev/null 2>&1 || true
+    [ -s trace ]
+    refute grep -q '"[^"]*/cli_static"' trace
+}

@@ -18,6 +18,7 @@
 #include "../track.h"
 #include "admit.h"
 #include "real.h"
+#include "unwatched.h"
 
 EXPORT pid_t _Fork(void)
 {
@@ -156,7 +157,7 @@ static void spawn_end(const struct spawning *spawning)
     if (spawning->size) sys_munmap((void *)spawning->changed.__actions, spawning->size);
 }
 
-#define WRAP_SPAWN(name)                                                                                     \
+#define WRAP_SPAWN(name, unwatched)                                                                          \
     EXPORT int name(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,                 \
                     const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]) \
     {                                                                                                        \
@@ -164,17 +165,19 @@ static void spawn_end(const struct spawning *spawning)
         int refused = refuse_open_actions(actions);                                                          \
         if (refused) return refused;                                                                         \
         spawn_begin(&spawning, actions);                                                                     \
+        unwatched;                                                                                           \
         int result = REAL(name)(pid, path, spawning.actions, attributes, arguments, environment);            \
         spawn_end(&spawning);                                                                                \
         return result;                                                                                       \
     }
 
-WRAP_SPAWN(posix_spawn)
-WRAP_SPAWN(posix_spawnp)
+WRAP_SPAWN(posix_spawn, unwatched_path(AT_FDCWD, path, environment))
+WRAP_SPAWN(posix_spawnp, unwatched_command(path, environment))
 
 EXPORT int system(const char *command)
 {
     track_note_fork();
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     return REAL(system)(command);
 }
 
@@ -183,48 +186,60 @@ extern FILE *_IO_popen(const char *command, const char *mode);
 EXPORT FILE *popen(const char *command, const char *mode)
 {
     track_note_fork();
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     return REAL(popen)(command, mode);
 }
 
 EXPORT FILE *_IO_popen(const char *command, const char *mode)
 {
     track_note_fork();
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     return REAL(_IO_popen)(command, mode);
 }
 
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
     track_note_fork();
+    unwatched_path(AT_FDCWD, path, environment);
     return REAL(execve)(path, arguments, environment);
 }
 
 EXPORT int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
 {
     track_note_fork();
+    /* An empty path and AT_EMPTY_PATH: the descriptor itself. */
+    if (flags & AT_EMPTY_PATH)
+        unwatched_descriptor(directory, environment);
+    else
+        unwatched_path(directory, path, environment);
     return REAL(execveat)(directory, path, arguments, environment, flags);
 }
 
 EXPORT int fexecve(int descriptor, char *const arguments[], char *const environment[])
 {
     track_note_fork();
+    unwatched_descriptor(descriptor, environment);
     return REAL(fexecve)(descriptor, arguments, environment);
 }
 
 EXPORT int execv(const char *path, char *const arguments[])
 {
     track_note_fork();
+    unwatched_path(AT_FDCWD, path, environ);
     return REAL(execv)(path, arguments);
 }
 
 EXPORT int execvp(const char *file, char *const arguments[])
 {
     track_note_fork();
+    unwatched_command(file, environ);
     return REAL(execvp)(file, arguments);
 }
 
 EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
 {
     track_note_fork();
+    unwatched_command(file, environment);
     return REAL(execvpe)(file, arguments, environment);
 }
 
