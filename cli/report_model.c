@@ -4,108 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report_index.h"
 #include "report_overlap.h"
 
-/* ---- images, processes, holders ----------------------------------------------------------------------------- */
-
-/* A process and an image, while the events are gone through. */
-struct holder {
-    struct image *image;
-    struct process *process;
-    struct span *span; /* the image is open */
-    struct waiting *waits;
-    struct holder *next; /* of the process */
-    int64_t since;
-    int64_t ended; /* the last span */
-    int8_t mode;
-    bool let_through; /* a conflict or an error was, and the open is still to follow */
-    bool problem;     /* it was an error */
-};
-
-/* So many holders of a process are looked through; where there are more they are in a table. */
-enum { HOLDERS_IN_LIST = 8 };
-
-static uint64_t hash_image(const void *object)
-{
-    return ((const struct image *)object)->path->hash;
-}
-
-static bool equal_images(const void *left, const void *right)
-{
-    return ((const struct image *)left)->path == ((const struct image *)right)->path;
-}
-
-static struct image *find_image(struct report *report, const struct name *path)
-{
-    static struct table images = {.hash = hash_image, .equal = equal_images};
-    const struct image sought = {.path = path};
-    struct image *image = table_find(&images, &sought);
-    if (image) return image;
-    image = kept(sizeof *image);
-    image->path = path;
-    image->same = image;
-    table_put(&images, image);
-    report->images = grown(report->images, report->image_count, &report->image_room, sizeof *report->images);
-    report->images[report->image_count++] = image;
-    return image;
-}
-
-static uint64_t hash_pid(const void *object)
-{
-    const struct process *process = object;
-    return hash_of_two(process->boot, (uint64_t)process->pid);
-}
-
-static bool equal_pids(const void *left, const void *right)
-{
-    const struct process *a = left, *b = right;
-    return a->boot == b->boot && a->pid == b->pid;
-}
-
-static uint64_t hash_process(const void *object)
-{
-    return hash_of_two(hash_pid(object), ((const struct process *)object)->start);
-}
-
-static bool equal_processes(const void *left, const void *right)
-{
-    return equal_pids(left, right) && ((const struct process *)left)->start == ((const struct process *)right)->start;
-}
-
-/* The latest process of each pid, those before it behind it; and all. */
-static struct table latest = {.hash = hash_pid, .equal = equal_pids};
-static struct table processes = {.hash = hash_process, .equal = equal_processes};
-
-/* All that had this pid in this boot, the latest first. */
-static struct process *processes_of_pid(unsigned boot, pid_t pid)
-{
-    const struct process sought = {.boot = boot, .pid = pid};
-    return table_find(&latest, &sought);
-}
-
-static struct process *find_process(struct report *report, unsigned boot, pid_t pid, uint64_t start)
-{
-    const struct process sought = {.boot = boot, .pid = pid, .start = start, .uid = -1};
-    struct process *process = table_find(&processes, &sought);
-    if (process) return process;
-    process = kept(sizeof *process);
-    *process = sought;
-    table_put(&processes, process);
-    struct process *newer = processes_of_pid(boot, pid);
-    if (!newer || newer->start <= start) {
-        process->older = newer;
-        table_put(&latest, process);
-    } else {
-        while (newer->older && newer->older->start > start) newer = newer->older;
-        process->older = newer->older;
-        newer->older = process;
-    }
-    process->number = (uint32_t)report->process_count;
-    report->processes =
-        grown(report->processes, report->process_count, &report->process_room, sizeof *report->processes);
-    report->processes[report->process_count++] = process;
-    return process;
-}
+/* When the log of this boot began. */
+static int64_t boot_began;
 
 static struct process *process_of_event(struct report *report, const struct event *event)
 {
@@ -117,80 +20,6 @@ static struct process *process_of_event(struct report *report, const struct even
     if (!process->cmdline) process->cmdline = event->cmdline;
     return process;
 }
-
-static uint64_t hash_holder(const void *object)
-{
-    const struct holder *holder = object;
-    return hash_of_two((uintptr_t)holder->image, (uintptr_t)holder->process);
-}
-
-static bool equal_holders(const void *left, const void *right)
-{
-    const struct holder *a = left, *b = right;
-    return a->image == b->image && a->process == b->process;
-}
-
-/* Those of processes with many images. */
-static struct table holders = {.hash = hash_holder, .equal = equal_holders};
-
-/* NULL: the process had nothing to do with the image. */
-static struct holder *look_for_holder(const struct image *image, const struct process *process)
-{
-    const struct holder sought = {.image = (struct image *)image, .process = (struct process *)process};
-    if (process->holder_count > HOLDERS_IN_LIST) return table_find(&holders, &sought);
-    for (struct holder *holder = process->holders; holder; holder = holder->next)
-        if (holder->image == image) return holder;
-    return NULL;
-}
-
-static struct holder *find_holder(struct image *image, struct process *process)
-{
-    struct holder *holder = look_for_holder(image, process);
-    if (holder) return holder;
-    holder = kept(sizeof *holder);
-    *holder = (struct holder){.image = image, .process = process, .next = process->holders};
-    process->holders = holder;
-    image->holder_count++;
-    if (++process->holder_count == HOLDERS_IN_LIST + 1)
-        for (struct holder *other = holder; other; other = other->next) table_put(&holders, other);
-    else if (process->holder_count > HOLDERS_IN_LIST)
-        table_put(&holders, holder);
-    return holder;
-}
-
-bool had_image(const struct process *process, const struct image *image)
-{
-    return look_for_holder(image, process) != NULL;
-}
-
-static uint64_t hash_file(const void *object)
-{
-    const struct file *file = object;
-    return hash_of_two((uintptr_t)file->device, file->inode);
-}
-
-static bool equal_files(const void *left, const void *right)
-{
-    const struct file *a = left, *b = right;
-    return a->inode == b->inode && a->device == b->device;
-}
-
-/* The one object for this file; NULL: the line does not tell. */
-static const struct file *file_of(const struct event *event)
-{
-    static struct table files = {.hash = hash_file, .equal = equal_files};
-    const struct file sought = {.device = event->device, .inode = event->inode};
-    if (!event->inode) return NULL;
-    struct file *file = table_find(&files, &sought);
-    if (file) return file;
-    file = kept(sizeof *file);
-    *file = sought;
-    table_put(&files, file);
-    return file;
-}
-
-/* When the log of this boot began. */
-static int64_t boot_began;
 
 /* ---- spans -------------------------------------------------------------------------------------------------- */
 
@@ -393,7 +222,7 @@ static void see_release(struct holder *holder, const struct event *event)
 static void see_blocker(struct report *report, struct image *image, const struct event *event,
                         const struct blocker *blocker)
 {
-    struct process *process = blocker->start ? NULL : processes_of_pid(event->boot, blocker->pid);
+    struct process *process = look_for_process(event->boot, blocker->pid, blocker->start);
     if (!process) process = find_process(report, event->boot, blocker->pid, blocker->start);
     if (process->uid < 0) process->uid = blocker->uid;
     if (!process->comm) process->comm = blocker->comm ? blocker->comm : name_of("?", 1);
@@ -508,9 +337,7 @@ static void add_incident(struct report *report, struct image *image, const struc
 
 static void end_process(const struct event *event)
 {
-    const struct process sought = {.boot = event->boot, .pid = event->about_pid, .start = event->about_start};
-    struct process *process =
-        event->about_start ? table_find(&processes, &sought) : processes_of_pid(event->boot, event->about_pid);
+    struct process *process = look_for_process(event->boot, event->about_pid, event->about_start);
     for (struct holder *holder = process ? process->holders : NULL; holder; holder = holder->next) {
         end_span(holder, event->time, END_EXITED);
         end_waits(holder, event->time);
@@ -621,15 +448,6 @@ static void end_boot(struct report *report, size_t first, int64_t at)
 
 /* ---- the whole ---------------------------------------------------------------------------------------------- */
 
-/* The process that started this one, as far as the log knows it. */
-static struct process *parent_of(const struct process *process)
-{
-    struct process *parent = process->parent_pid > 1 ? processes_of_pid(process->boot, process->parent_pid) : NULL;
-    /* A parent is not younger; a later process may have got its pid. */
-    while (parent && process->start && parent->start > process->start) parent = parent->older;
-    return parent == process ? NULL : parent;
-}
-
 static int compare_spans(const void *left, const void *right)
 {
     const struct span *a = *(struct span *const *)left, *b = *(struct span *const *)right;
@@ -673,7 +491,7 @@ bool report_build(struct report *report)
     report->events = log->count;
     if (!see_events(report)) return false;
     log_close(log);
-    for (size_t i = 0; i < report->process_count; i++) report->processes[i]->parent = parent_of(report->processes[i]);
+    for (size_t i = 0; i < report->process_count; i++) find_parent(report->processes[i]);
     for (size_t i = 0; i < report->image_count; i++) {
         struct image *image = report->images[i];
         sort_spans(image);

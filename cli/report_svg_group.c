@@ -132,7 +132,7 @@ static void draw_stretch(const struct picture *picture, enum overlap_kind kind, 
         draw_band(picture, "haze", left, right, top, bottom);
     } else {
         draw_band(picture, "band", left, right, top, bottom);
-        draw_flag(picture, (left + right) / 2, top);
+        draw_flag(picture, left, top);
     }
     putc('\n', picture->stream);
 }
@@ -184,7 +184,8 @@ static void draw_callout(const struct picture *picture, const struct group *grou
 static const char *group_words(const struct image *image, const char **class)
 {
     *class = image->clashes ? "bad" : "mix";
-    if (image->clashes) return counted(image->clashes, "time two writers at once", "times two writers at once");
+    if (image->clashes == 1) return "two writers at once";
+    if (image->clashes) return counted(image->clashes, "", "times two writers at once");
     if (image->mixtures) return counted(image->mixtures, "reader beside a writer", "readers beside a writer");
     if (image->possible) return counted(image->possible, "possible overlap", "possible overlaps");
     return NULL;
