@@ -423,7 +423,7 @@ traced() {
     done
     # A row for each program, not for each process.
     refute grep -q 'other programs' picture.svg
-    [ "$(count_of faint)" -le 20 ]
+    [ "$(count_of faint)" -le 40 ]
     rsvg-convert picture.svg -o picture.png
     [ -s picture.png ]
 }
@@ -485,6 +485,31 @@ print(re.sub(r"@media \(prefers-color-scheme:dark\)\{\n(.*?)\n\}\n(?=</style>)",
         # Each line of the grid has its label, above and below, but for those at the edge.
         [ "$(count_of axis)" -ge 4 ]
         [ "$(count_of grid)" -le $(($(count_of axis) / 2 + 1)) ]
+    done
+}
+
+@test "Chromium draws it as librsvg does, light and dark, with 3, 300 and 10,000 opens: no text on another" {
+    command -v chromium >/dev/null || skip "no Chromium here"
+    local log form size red light dark
+    printf '%s\n' '1 acquire 7 mode=exclusive' '900 conflict 8 mode=exclusive result="let\u0020through"' \
+        '900 open 8 mode=exclusive' '1400 release 8 unlocked=true' '2600 open 9 mode=shared image=/srv/other.img' '2700 release 7' |
+        logged few.jsonl
+    python3 "$TOP/tests/helpers/report_log.py" many 900 >some.jsonl
+    python3 "$TOP/tests/helpers/report_log.py" planted 10000 >many.jsonl
+    for log in few some many; do
+        picture "$log.jsonl"
+        read -r size red light dark < <(rendered picture.svg)
+        for form in light dark; do
+            run timeout 200 "$TOP/tests/helpers/report_chromium.sh" picture.svg "$form" drawn.png
+            assert_success
+            refute_output
+            read -r drawn_size drawn_red drawn_light drawn_dark < <(python3 "$TOP/tests/helpers/report_pixels.py" drawn.png)
+            assert_equal "$drawn_size" "$size"
+            # What is red in one is in the other.
+            [ $((10 * drawn_red)) -gt $((8 * red)) ] && [ $((10 * drawn_red)) -lt $((13 * red)) ] ||
+                fail "$log, $form: $drawn_red red pixels, and $red by librsvg"
+            if [ "$form" = light ]; then [ "$drawn_light" -gt "$drawn_dark" ]; else [ "$drawn_dark" -gt "$drawn_light" ]; fi
+        done
     done
 }
 
