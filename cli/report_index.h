@@ -33,6 +33,9 @@ bool had_image(const struct process *process, const struct image *image);
 /* The one object for the file that a line names; NULL: it does not tell. */
 const struct file *file_of(const struct event *event);
 
+/* What a line says besides who and when: of lines that say the same, one object. */
+const struct detail *detail_of(const struct event *event);
+
 /* Sets the process that started this one, as far as the logs know it; all lines have been read. */
 void find_parent(struct process *process);
 

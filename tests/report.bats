@@ -638,7 +638,7 @@ instructions() {
     assert_equal "$(asked 'totals["overlaps_that_corrupt"], len(spans)')" "(9999, 10000)"
 }
 
-@test "a log of 1 GB within 256 MB: memory grows by an eighth of the log at most" {
+@test "a log of 1 GB within 256 MB: memory grows by a quarter of the log at most" {
     # The address space that a log of nothing takes, in KiB.
     : >log.jsonl
     local limit=4000 form

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../audit.h"
+#include "../go_note.h"
 #include "../policy.h"
 #include "../sys.h"
 #include "../text.h"
@@ -78,19 +79,6 @@ static bool is_set_user_id(int descriptor, const struct stat *status)
                                       sizeof capabilities, 0, 0) > 0;
 }
 
-static bool is_go_note(const char *notes, size_t size)
-{
-    for (size_t at = 0; at + sizeof(ElfW(Nhdr)) <= size;) {
-        ElfW(Nhdr) note;
-        memcpy(&note, notes + at, sizeof note);
-        at += sizeof note;
-        if (note.n_namesz > size - at || note.n_descsz > size - at) return false;
-        if (note.n_namesz == 4 && memcmp(notes + at, "Go\0", 4) == 0) return true;
-        at += (note.n_namesz + 3u) / 4 * 4 + (note.n_descsz + 3u) / 4 * 4;
-    }
-    return false;
-}
-
 static bool reads(int descriptor, void *bytes, size_t size, size_t offset)
 {
     return sys_pread(descriptor, bytes, size, (off_t)offset) == (ssize_t)size;
@@ -123,7 +111,7 @@ static const char *why_elf(struct look *look, int descriptor)
             if (*loader && strcmp(look->interpreter, loader) != 0) return "foreign";
         } else if (segment->p_type == PT_NOTE) {
             if (size > sizeof look->notes) size = sizeof look->notes;
-            go |= reads(descriptor, look->notes, size, segment->p_offset) && is_go_note(look->notes, size);
+            go |= reads(descriptor, look->notes, size, segment->p_offset) && go_note_is_in(look->notes, size);
         }
     }
     return go ? "Go" : dynamic ? NULL : "static";
