@@ -219,13 +219,17 @@ static void share_memory(void)
 {
     static char path[48];
     uint64_t magic = AUDIT_TOLD_MAGIC;
+    struct sigaction before;
     int descriptor = memfd_create("imglock-audit", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), descriptor);
     unsetenv(AUDIT_TOLD_VARIABLE);
+    /* It may be more than the limit on the size of files allows. */
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, &before);
     if (descriptor >= 0 && ftruncate(descriptor, AUDIT_TOLD_SIZE) == 0 &&
         pwrite(descriptor, &magic, sizeof magic, 0) == sizeof magic &&
         fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
         setenv(AUDIT_TOLD_VARIABLE, path, 1);
+    sigaction(SIGXFSZ, &before, NULL);
 }
 
 static int fail_to_watch(const char *path)

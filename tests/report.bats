@@ -677,3 +677,9 @@ instructions() {
     picture log.jsonl
     grep -q '2 programs were not watched' picture.svg
 }
+
+@test "who met whom is what a look at all pairs says, of random nights" {
+    run python3 "$TOP/tests/helpers/report_oracle.py" "$IMGLOCK"
+    assert_success
+    refute_output
+}

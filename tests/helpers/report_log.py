@@ -158,5 +158,6 @@ def main(kind, count=None):
     return of_size(int(count)) if kind == "size" else crowd(kind, int(count))
 
 
-for text in main(*sys.argv[1:]):
-    print(text)
+if __name__ == "__main__":
+    for text in main(*sys.argv[1:]):
+        print(text)
