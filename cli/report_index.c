@@ -212,6 +212,32 @@ const struct detail *detail_of(const struct event *event)
     return detail;
 }
 
+static uint64_t hash_unwatched(const void *object)
+{
+    const struct unwatched *program = object;
+    return hash_of_two((uintptr_t)program->program, (uintptr_t)program->why);
+}
+
+static bool equal_unwatched(const void *left, const void *right)
+{
+    const struct unwatched *a = left, *b = right;
+    return a->program == b->program && a->why == b->why;
+}
+
+struct unwatched *find_unwatched(const struct event *event, bool *new)
+{
+    static struct table programs = {.hash = hash_unwatched, .equal = equal_unwatched};
+    const struct unwatched sought = {
+        .program = event->what, .why = event->error, .cmdline = event->cmdline, .pid = event->pid, .time = event->time};
+    struct unwatched *program = table_find(&programs, &sought);
+    *new = !program;
+    if (program) return program;
+    program = kept(sizeof *program);
+    *program = sought;
+    table_put(&programs, program);
+    return program;
+}
+
 void find_parent(struct process *process)
 {
     struct process *parent = process->parent_pid > 1 ? processes_of_pid(process->boot, process->parent_pid) : NULL;

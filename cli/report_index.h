@@ -36,6 +36,9 @@ const struct file *file_of(const struct event *event);
 /* What a line says besides who and when: of lines that say the same, one object. */
 const struct detail *detail_of(const struct event *event);
 
+/* The program that a line says was not watched.  *new: no line did before. */
+struct unwatched *find_unwatched(const struct event *event, bool *new);
+
 /* Sets the process that started this one, as far as the logs know it; all lines have been read. */
 void find_parent(struct process *process);
 

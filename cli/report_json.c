@@ -283,7 +283,7 @@ void report_write_json(const struct report *report, FILE *stream)
     put_members(stream, object);
     free(words);
     PUT_ARRAY(stream, "logs", report->log.file_count, log_object(&report->log.files[i]));
-    PUT_ARRAY(stream, "not_watched", report->unwatched_count, unwatched_object(&report->unwatched[i]));
+    PUT_ARRAY(stream, "not_watched", report->unwatched_count, unwatched_object(report->unwatched[i]));
     fputs(",\n\"images\":[\n", stream);
     for (size_t i = 0; i < report->image_count; i++) {
         if (i) fputs(",\n", stream);

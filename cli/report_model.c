@@ -296,20 +296,13 @@ static void end_process(const struct event *event)
 /* Each program once, however often it was started. */
 static void see_unwatched(struct report *report, const struct event *event)
 {
-    for (size_t i = 0; i < report->unwatched_count; i++) {
-        struct unwatched *known = &report->unwatched[i];
-        if (known->program != event->what || known->why != event->error) continue;
-        known->count++;
-        return;
-    }
+    bool new;
+    struct unwatched *program = find_unwatched(event, &new);
+    program->count++;
+    if (!new) return;
     report->unwatched =
         grown(report->unwatched, report->unwatched_count, &report->unwatched_room, sizeof *report->unwatched);
-    report->unwatched[report->unwatched_count++] = (struct unwatched){.program = event->what,
-                                                                      .why = event->error,
-                                                                      .cmdline = event->cmdline,
-                                                                      .pid = event->pid,
-                                                                      .time = event->time,
-                                                                      .count = 1};
+    report->unwatched[report->unwatched_count++] = program;
 }
 
 static void see_lost(struct holder *holder, const struct event *event)

@@ -53,6 +53,8 @@ struct span {
     bool let_through : 1; /* beside a lock that excludes it */
     bool inherited : 1;   /* it took no lock of its own: the lock came through fork or exec */
     bool family : 1;      /* its lock was let past an ancestor's */
+    bool corrupts : 1;    /* has part in an overlap that corrupts */
+    bool mixes : 1;       /* was a reader beside a writer, or the writer */
     bool reported : 1;    /* known from lines of others that name it as a holder */
 };
 
@@ -131,7 +133,7 @@ struct report {
     size_t process_count, process_room;
     struct incident *homeless; /* errors without an image */
     size_t homeless_count, homeless_room;
-    struct unwatched *unwatched;
+    struct unwatched **unwatched; /* in the order in which they were started first */
     size_t unwatched_count, unwatched_room;
     size_t events;
     size_t boots, spans, clashes, mixtures, possible, family;

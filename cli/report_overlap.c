@@ -211,8 +211,12 @@ static void count_overlap(struct report *report, const struct overlap *overlap)
 {
     struct image *image = overlap->first->image;
     if (overlap->kind != OVERLAP_FAMILY && !overlap->possible) {
-        overlap->first->clashes++;
-        overlap->second->clashes++;
+        struct span *const both[] = {overlap->first, overlap->second};
+        for (int i = 0; i < 2; i++) {
+            both[i]->clashes++;
+            both[i]->corrupts |= overlap->kind == OVERLAP_WRITERS;
+            both[i]->mixes |= overlap->kind == OVERLAP_MIXTURE;
+        }
     }
     if (overlap->repeated) return;
     if (overlap->kind == OVERLAP_FAMILY)

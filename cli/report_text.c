@@ -63,7 +63,7 @@ struct line {
     size_t count, processes;
     const struct process *last; /* counted */
     int64_t held;
-    bool unknown_end, clashes;
+    bool unknown_end, corrupts, mixes;
 };
 
 enum level { BY_PROCESS, BY_COMMAND, BY_PROGRAM };
@@ -91,7 +91,8 @@ static void add_to_line(struct line *line, const struct span *span)
     line->last = span->process;
     line->held += span->to - span->from;
     line->unknown_end |= span->end == END_UNKNOWN;
-    line->clashes |= span->clashes > 0;
+    line->corrupts |= span->corrupts;
+    line->mixes |= span->mixes;
 }
 
 /* Gathers the image's spans into lines.  Returns how many, or one more than fit. */
@@ -113,14 +114,14 @@ static void print_line(const struct page *page, const struct line *line, bool by
 {
     char from[TIME_SIZE], held[TIME_SIZE], pid[32];
     const struct span *span = line->first;
-    bool red = line->clashes;
+    const enum paint how = line->corrupts ? RED : line->mixes ? YELLOW : PLAIN;
     moment(page, span->from, from);
     duration_words(line->held, held);
     if (line->processes == 1)
         snprintf(pid, sizeof pid, "%d", (int)span->process->pid);
     else
         snprintf(pid, sizeof pid, "%d, ...", (int)span->process->pid);
-    if (red) paint(page, RED);
+    if (how != PLAIN) paint(page, how);
     /* An end that is not in the log has a question mark. */
     int used = fprintf(page->stream, "    %-18s  %s  %10s%c  %5zu  %-9s  %-8s  ", line->how, from, held,
                        line->unknown_end ? '?' : ' ', line->count, pid, user_name(span->process->uid));
@@ -134,7 +135,7 @@ static void print_line(const struct page *page, const struct line *line, bool by
         fputs("\n        ", page->stream);
         put_columns(page->stream, command, page->width - 8, false);
     }
-    if (red) paint(page, PLAIN);
+    if (how != PLAIN) paint(page, PLAIN);
     putc('\n', page->stream);
 }
 

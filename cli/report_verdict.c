@@ -128,7 +128,7 @@ char *verdict_unwatched(const struct report *report)
     FILE *stream = or_end(open_memstream(&words, &size));
     fprintf(stream, "%s not watched:", counted(report->unwatched_count, "program was", "programs were"));
     for (size_t i = 0; i < report->unwatched_count && i < NAMED; i++) {
-        const struct unwatched *one = &report->unwatched[i];
+        const struct unwatched *one = report->unwatched[i];
         fprintf(stream, "%s %s (%s)", i ? "," : "", one->program->shown, one->why ? one->why->shown : "?");
     }
     if (report->unwatched_count > NAMED) fprintf(stream, ", and %zu more", report->unwatched_count - NAMED);

@@ -541,6 +541,15 @@ print(re.sub(r"@media \(prefers-color-scheme:dark\)\{\n(.*?)\n\}\n(?=</style>)",
     refute_output --partial $'\e'
 }
 
+@test "in the text, too, who read beside a writer has another colour than two writers" {
+    python3 "$TOP/tests/helpers/report_log.py" planted 1000 >log.jsonl
+    run env -u NO_COLOR TERM=xterm script -qec "stty cols 200; '$IMGLOCK' report log.jsonl" /dev/null
+    assert_line --regexp $'\e\\[1;31m    write, let through .*mkfs.ext4'
+    assert_line --regexp $'\e\\[1;31m    write .*qemu-system-x86'
+    assert_line --regexp $'\e\\[33m    read, let through .*rsync'
+    refute_line --regexp $'\e\\[1;31m    read.*rsync'
+}
+
 @test "a damaged log of any kind is read to its end" {
     python3 "$TOP/tests/helpers/report_log.py" many 300 >log.jsonl
     python3 - <<'DAMAGE'
