@@ -185,10 +185,6 @@ static void look_at(struct look *look, int descriptor, char *const environment[]
 {
     struct stat status;
     const struct settings *settings = policy_settings();
-    if (sys_fstat(descriptor, &status) < 0 || !S_ISREG(status.st_mode) || !(status.st_mode & 0111)) {
-        sys_close(descriptor);
-        return;
-    }
     descriptor = behind_scripts(look, descriptor);
     if (descriptor < 0) return;
     if (memcmp(look->head, ELFMAG, SELFMAG) == 0 && sys_fstat(descriptor, &status) == 0) {
@@ -205,11 +201,21 @@ static struct look *begin(void)
     return __builtin_expect(!policy_settings()->audit, 1) ? NULL : sys_mmap(sizeof(struct look));
 }
 
-/* Returns false where there is no such file. */
+static bool is_executable(int descriptor)
+{
+    struct stat status;
+    return sys_fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_mode & 0111;
+}
+
+/* False: there is no such file, or none to be executed, and execvp(3) goes on to the next directory. */
 static bool try_path(struct look *look, int directory, const char *path, char *const environment[])
 {
     int descriptor = sys_openat(directory, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
     if (descriptor < 0) return false;
+    if (!is_executable(descriptor)) {
+        sys_close(descriptor);
+        return false;
+    }
     if (path != look->path) strncpy(look->path, path, sizeof look->path - 1);
     look_at(look, descriptor, environment);
     return true;
