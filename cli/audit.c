@@ -6,39 +6,55 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <poll.h>
+#include <limits.h>
+#include <search.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "audit.h"
+#include "audit_log.h"
 #include "cli.h"
 #include "holders.h"
 
-static const char default_log[] = "imglock-audit.jsonl";
+/* The library's lines are 128 KiB at most.  What is longer is none of them. */
+enum { LONGEST_LINE = 256 * 1024 };
 
 struct seen {
     pid_t pid;
     unsigned long long start;
-    int pidfd; /* -1: its exit is in the log */
+    int pidfd; /* -1: its exit is in the log, or cannot be told */
 };
 
 struct watch {
     const char *path; /* of the log */
-    int log;          /* for reading */
-    int inotify;
+    int log, inotify, signals, epoll;
     char *pending; /* the start of a line whose end is not there yet */
-    size_t pending_length;
-    struct seen *seen;
-    struct pollfd *poll; /* inotify, then a pidfd each */
-    size_t seen_count;
-    size_t seen_room;
+    size_t length;
+    bool too_long; /* the line goes on, and is not kept */
+    void *seen;    /* a tree of struct seen */
 };
+
+/* What an event of epoll is about, where it is about no process. */
+static char log_grew, signal_came, command_ended;
+
+/* ---- processes ---------------------------------------------------------------------------------------------- */
+
+static int compare_seen(const void *left, const void *right)
+{
+    const struct seen *a = left, *b = right;
+    if (a->pid != b->pid) return a->pid < b->pid ? -1 : 1;
+    return a->start < b->start ? -1 : a->start > b->start;
+}
 
 static bool is_running(const struct seen *seen)
 {
@@ -49,28 +65,39 @@ static bool is_running(const struct seen *seen)
     return process_read_stat(seen->pid, &start, &parent, NULL) && start == seen->start;
 }
 
+static void note_exit(const struct watch *watch, struct seen *seen)
+{
+    if (seen->pidfd >= 0) close(seen->pidfd);
+    seen->pidfd = -1;
+    audit_exit(watch->path, seen->pid, seen->start);
+}
+
+static bool add_event(const struct watch *watch, int descriptor, void *about)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = about};
+    return epoll_ctl(watch->epoll, EPOLL_CTL_ADD, descriptor, &event) == 0;
+}
+
 static void note_process(struct watch *watch, pid_t pid, unsigned long long start)
 {
-    for (size_t i = 0; i < watch->seen_count; i++)
-        if (watch->seen[i].pid == pid && watch->seen[i].start == start) return;
-    if (watch->seen_count == watch->seen_room) {
-        size_t room = watch->seen_room ? 2 * watch->seen_room : 64;
-        struct seen *seen = realloc(watch->seen, room * sizeof *seen);
-        if (seen) watch->seen = seen;
-        struct pollfd *polls = realloc(watch->poll, (room + 1) * sizeof *polls);
-        if (polls) watch->poll = polls;
-        if (!seen || !polls) return;
-        watch->seen_room = room;
+    struct seen sought = {.pid = pid, .start = start};
+    struct seen **found = tsearch(&sought, &watch->seen, compare_seen);
+    if (!found || *found != &sought) return;
+    struct seen *seen = malloc(sizeof *seen);
+    if (!seen) {
+        tdelete(&sought, &watch->seen, compare_seen);
+        return;
     }
-    struct seen *seen = &watch->seen[watch->seen_count++];
+    *found = seen;
     *seen = (struct seen){.pid = pid, .start = start, .pidfd = pidfd_open(pid, 0)};
     /* It may be over already, and its number another's. */
-    if (!is_running(seen)) {
-        if (seen->pidfd >= 0) close(seen->pidfd);
-        seen->pidfd = -1;
-        audit_exit(watch->path, seen->pid, seen->start);
-    }
+    if (!is_running(seen))
+        note_exit(watch, seen);
+    else if (seen->pidfd >= 0 && !add_event(watch, seen->pidfd, seen))
+        close(seen->pidfd);
 }
+
+/* ---- the log as it grows ------------------------------------------------------------------------------------ */
 
 /* The number behind the first "key": of a line.  The process's own fields stand before all strings. */
 static bool field(const char *line, const char *key, unsigned long long *number)
@@ -82,126 +109,191 @@ static bool field(const char *line, const char *key, unsigned long long *number)
     return end != at + strlen(key);
 }
 
+static void look_at_line(struct watch *watch, const char *line)
+{
+    unsigned long long pid, start;
+    if (field(line, "\"pid\":", &pid) && field(line, "\"start\":", &start) && pid <= INT_MAX &&
+        !strstr(line, "\"about_pid\":"))
+        note_process(watch, (pid_t)pid, start);
+}
+
 static void read_lines(struct watch *watch)
 {
-    char bytes[65536];
-    for (ssize_t got; (got = read(watch->log, bytes, sizeof bytes)) > 0;) {
-        char *pending = realloc(watch->pending, watch->pending_length + (size_t)got + 1);
-        if (!pending) return;
-        memcpy(pending + watch->pending_length, bytes, (size_t)got);
-        watch->pending = pending;
-        watch->pending_length += (size_t)got;
-        pending[watch->pending_length] = '\0';
-        char *line = pending;
-        for (char *end; (end = strchr(line, '\n')); line = end + 1) {
-            unsigned long long pid, start;
+    for (ssize_t got; (got = read(watch->log, watch->pending + watch->length, LONGEST_LINE - watch->length)) > 0;) {
+        size_t length = watch->length + (size_t)got;
+        char *line = watch->pending, *end;
+        for (; (end = memchr(line, '\n', length - (size_t)(line - watch->pending))); line = end + 1) {
             *end = '\0';
-            if (field(line, "\"pid\":", &pid) && field(line, "\"start\":", &start) && pid <= INT_MAX &&
-                !strstr(line, "\"about_pid\":"))
-                note_process(watch, (pid_t)pid, start);
+            if (!watch->too_long) look_at_line(watch, line);
+            watch->too_long = false;
         }
-        watch->pending_length -= (size_t)(line - pending);
-        memmove(pending, line, watch->pending_length);
+        watch->length = length - (size_t)(line - watch->pending);
+        memmove(watch->pending, line, watch->length);
+        if (watch->length < LONGEST_LINE) continue;
+        watch->too_long = true;
+        watch->length = 0;
     }
 }
 
-static void note_exits(struct watch *watch)
+static void empty_inotify(const struct watch *watch)
 {
-    for (size_t i = 0; i < watch->seen_count; i++) {
-        struct seen *seen = &watch->seen[i];
-        struct pollfd one = {.fd = seen->pidfd, .events = POLLIN};
-        if (seen->pidfd < 0 || poll(&one, 1, 0) != 1) continue;
-        close(seen->pidfd);
-        seen->pidfd = -1;
-        audit_exit(watch->path, seen->pid, seen->start);
-    }
+    char events[4096];
+    while (read(watch->inotify, events, sizeof events) > 0) continue;
 }
 
-/* Watches until the command is over.  Returns its wait status. */
+/* ---- the command -------------------------------------------------------------------------------------------- */
+
+/* What ends a program that does not handle it, and that somebody may send to this process alone.  What a terminal sends
+ * goes to the command as well, by the kernel. */
+static const int passed_on[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM};
+
+/* Those of them that are not ignored. */
+static void signals_to_pass_on(sigset_t *signals)
+{
+    struct sigaction action;
+    sigemptyset(signals);
+    for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++)
+        if (sigaction(passed_on[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(signals, passed_on[i]);
+}
+
+static void pass_on_signals(const struct watch *watch, pid_t child)
+{
+    struct signalfd_siginfo info;
+    while (read(watch->signals, &info, sizeof info) == (ssize_t)sizeof info)
+        if (info.ssi_code <= 0) kill(child, (int)info.ssi_signo);
+}
+
+/* Handles what has happened, waiting for it at most so many milliseconds.  Has a process ended?  *over: the command
+ * has. */
+static bool watch_once(struct watch *watch, pid_t child, int milliseconds, bool *over)
+{
+    struct epoll_event events[64];
+    struct seen *gone[64];
+    int gone_count = 0;
+    int count = epoll_wait(watch->epoll, events, sizeof events / sizeof *events, milliseconds);
+    for (int i = 0; i < count; i++) {
+        void *about = events[i].data.ptr;
+        if (about == &log_grew)
+            empty_inotify(watch);
+        else if (about == &signal_came)
+            pass_on_signals(watch, child);
+        else if (about == &command_ended)
+            *over = true;
+        else
+            gone[gone_count++] = about;
+    }
+    /* The last lines of a process before that of its exit. */
+    read_lines(watch);
+    for (int i = 0; i < gone_count; i++) note_exit(watch, gone[i]);
+    return gone_count > 0;
+}
+
+/* Each process of the log takes a descriptor.  The command has its own limit. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Watches until the command is over.  Returns its wait status, or -1. */
 static int watch_command(struct watch *watch, pid_t child)
 {
-    int status;
-    int child_pidfd = pidfd_open(child, 0);
-    for (;;) {
-        struct pollfd first[2] = {{.fd = watch->inotify, .events = POLLIN}, {.fd = child_pidfd, .events = POLLIN}};
-        nfds_t count = 2;
-        struct pollfd *polls = calloc(watch->seen_count + 2, sizeof *polls);
-        if (polls) {
-            memcpy(polls, first, sizeof first);
-            for (size_t i = 0; i < watch->seen_count; i++)
-                polls[count++] = (struct pollfd){.fd = watch->seen[i].pidfd, .events = POLLIN};
-        }
-        if (poll(polls ? polls : first, count, -1) < 0 && errno != EINTR) break;
-        bool over = (polls ? polls : first)[1].revents != 0;
-        free(polls);
-        char events[4096];
-        while (read(watch->inotify, events, sizeof events) > 0) continue;
-        if (over) break;
-        read_lines(watch);
-        note_exits(watch);
-    }
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    int status, child_pidfd = pidfd_open(child, 0);
+    bool over = child_pidfd < 0 || !add_event(watch, child_pidfd, &command_ended);
+    raise_descriptor_limit();
+    while (!over) watch_once(watch, child, -1, &over);
+    pid_t ended;
+    while ((ended = waitpid(child, &status, 0)) < 0 && errno == EINTR) continue;
+    /* What has ended by now; the command's own end would stay ready. */
+    close(child_pidfd);
     read_lines(watch);
-    note_exits(watch);
-    return status;
+    while (watch_once(watch, child, 0, &over)) continue;
+    return ended == child ? status : -1;
 }
 
-static int run_audited(const char *path, char **command)
+/* Makes the memory in which all processes note what is not watched.  Without it a program may have several lines. */
+static void share_memory(void)
 {
-    struct watch watch = {.path = path, .inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK)};
-    /* The library's own flags: several audits may share a log. */
-    int created = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_CLOEXEC, 0666);
-    watch.log = open(path, O_RDONLY | O_CLOEXEC);
-    if (created < 0 || watch.log < 0) return complain("%s: cannot write the audit log: %m", path);
-    close(created);
-    lseek(watch.log, 0, SEEK_END);
-    if (watch.inotify < 0 || inotify_add_watch(watch.inotify, path, IN_MODIFY) < 0)
-        return complain("%s: cannot watch the audit log: %m", path);
-    if (setenv("IMGLOCK_AUDIT", path, 1) < 0) return complain("%m");
-    /* ^C ends the command; imglock ends when the command has. */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGQUIT, SIG_IGN);
+    static char path[48];
+    uint64_t magic = AUDIT_TOLD_MAGIC;
+    struct sigaction before;
+    int descriptor = memfd_create("imglock-audit", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), descriptor);
+    unsetenv(AUDIT_TOLD_VARIABLE);
+    /* It may be more than the limit on the size of files allows. */
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, &before);
+    if (descriptor >= 0 && ftruncate(descriptor, AUDIT_TOLD_SIZE) == 0 &&
+        pwrite(descriptor, &magic, sizeof magic, 0) == sizeof magic &&
+        fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+        setenv(AUDIT_TOLD_VARIABLE, path, 1);
+    sigaction(SIGXFSZ, &before, NULL);
+}
+
+static int fail_to_watch(const char *path)
+{
+    return complain("%s: cannot watch the audit log: %m", path);
+}
+
+static int run_audited(struct audit_log *log, char **command)
+{
+    struct watch watch = {.path = log->path,
+                          .log = log->descriptor,
+                          .inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
+                          .epoll = epoll_create1(EPOLL_CLOEXEC),
+                          .pending = malloc(LONGEST_LINE)};
+    sigset_t signals, before;
+    struct sigaction on_child;
+    signals_to_pass_on(&signals);
+    watch.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (!watch.pending || watch.inotify < 0 || watch.epoll < 0 || watch.signals < 0 ||
+        inotify_add_watch(watch.inotify, log->path, IN_MODIFY) < 0 || !add_event(&watch, watch.inotify, &log_grew) ||
+        !add_event(&watch, watch.signals, &signal_came))
+        return fail_to_watch(log->path);
+    if (setenv("IMGLOCK_AUDIT", log->path, 1) < 0) return complain("%m");
+    share_memory();
+    sigprocmask(SIG_BLOCK, &signals, &before);
+    /* Where it is ignored, children leave no status. */
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, &on_child);
     pid_t child = fork();
     if (child < 0) return complain("cannot start a process: %m");
     if (child == 0) {
-        signal(SIGINT, SIG_DFL);
-        signal(SIGQUIT, SIG_DFL);
+        sigaction(SIGCHLD, &on_child, NULL);
+        sigprocmask(SIG_SETMASK, &before, NULL);
         _exit(run_command(command));
     }
     int status = watch_command(&watch, child);
-    if (isatty(STDERR_FILENO)) complain("the audit log is in %s; 'imglock report %s' shows it", path, path);
+    if (status < 0) return complain("cannot wait for the command: %m");
+    if (isatty(STDERR_FILENO)) complain("the audit log is in %s; 'imglock report %s' shows it", log->path, log->path);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 int audit_main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"output", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {0}};
-    const char *log = default_log;
-    for (int option; (option = getopt_long(argc, argv, "+o:h", known, NULL)) != -1;) {
+    static const struct option known[] = {{"output", required_argument, NULL, 'o'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {0}};
+    const char *name = NULL;
+    for (int option; (option = getopt_long(argc, argv, "+o:hV", known, NULL)) != -1;) {
         switch (option) {
         case 'o':
-            log = optarg;
+            name = optarg;
             break;
         case 'h':
             return print_help();
+        case 'V':
+            return print_version();
         default:
             return point_to_help();
         }
     }
     if (optind == argc) return complain_usage("no command given");
-    char *path = audit_log_path(log);
-    if (!path) return complain("%s: cannot tell its path: %m", log);
-    int status = run_audited(path, argv + optind);
-    free(path);
+    struct audit_log log;
+    if (!audit_log_open(&log, name)) return STATUS_FAILED;
+    int status = run_audited(&log, argv + optind);
+    free(log.path);
     return status;
-}
-
-char *audit_log_path(const char *name)
-{
-    char *path;
-    char *directory = name[0] == '/' ? strdup("") : getcwd(NULL, 0);
-    if (!directory || asprintf(&path, "%s%s%s", directory, *directory ? "/" : "", name) < 0) path = NULL;
-    free(directory);
-    return path;
 }

@@ -56,9 +56,6 @@ int activate_main(int argc, char **argv);
 /* run.c: looks at the command, and executes it with the library.  Returns only on failure, with the exit status. */
 int run_command(char **command);
 
-/* audit.c: the absolute path of an audit log; the caller frees it.  NULL and errno. */
-char *audit_log_path(const char *name);
-
 /* ---- setting.c: IMGLOCK_* as the library understands it ----------------------------------------------------- */
 
 /* The settings that options can give, noted so that two that contradict each other are found. */

@@ -1,10 +1,18 @@
 /* report.c: imglock report: what audit logs say. */
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "audit_log.h"
 #include "cli.h"
+#include "log_file.h"
 #include "report_write.h"
+
+/* Of the command: a conflict was found; none was, in what could be read. */
+enum { STATUS_CONFLICT = 1, STATUS_INCOMPLETE = 2 };
 
 struct request {
     void (*write)(const struct report *, FILE *);
@@ -61,9 +69,23 @@ static bool read_options(int argc, char **argv, struct request *request, int *st
         }
     }
     if (!request->write) request->write = report_write_text;
-    if (optind < argc) return true;
-    complain_usage("report: no log given");
-    return false;
+    return true;
+}
+
+/* The file for the report; NULL after a complaint. */
+static FILE *open_output(const char *path)
+{
+    int descriptor = log_file_open(path, O_WRONLY);
+    if (descriptor < 0) {
+        audit_log_complain(path, "cannot write", -descriptor);
+        return NULL;
+    }
+    /* Now that it is open, a pipe that is full is waited for. */
+    fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK);
+    /* Emptied only now that it is known to be ours; a terminal or a pipe has nothing to be emptied of. */
+    FILE *stream = ftruncate(descriptor, 0) == 0 || errno == EINVAL ? fdopen(descriptor, "w") : NULL;
+    if (!stream) complain("%s: cannot write: %m", path);
+    return stream;
 }
 
 static int write_report(const struct request *request, const struct report *report, int status)
@@ -72,12 +94,34 @@ static int write_report(const struct request *request, const struct report *repo
         request->write(report, stdout);
         return finish_output(status);
     }
-    FILE *stream = fopen(request->output, "we");
-    if (!stream) return complain("%s: cannot write: %m", request->output);
+    FILE *stream = open_output(request->output);
+    if (!stream) return STATUS_FAILED;
     request->write(report, stream);
     bool failed = ferror(stream);
     if (fclose(stream) != 0 || failed) return complain("%s: cannot write: %m", request->output);
     return status;
+}
+
+/* Reads the logs, or, where none is given, the one that imglock audit named itself last.  False after a complaint. */
+static bool read_logs(struct log *log, char **paths, int count)
+{
+    char *latest = count ? NULL : audit_log_latest();
+    if (!count && !latest) {
+        complain_usage("report: no log given, and imglock audit left none in this directory");
+        return false;
+    }
+    if (latest && isatty(STDERR_FILENO)) complain("report: this is %s", latest);
+    bool read = !latest || log_read(log, latest);
+    for (int i = 0; read && i < count; i++) read = log_read(log, paths[i]);
+    /* Its name is in the report. */
+    return read;
+}
+
+/* What was found counts more than what could not be read; and that nothing was found may not be said then. */
+static int status_of(const struct report *report)
+{
+    if (report_has_conflict(report)) return STATUS_CONFLICT;
+    return report->skipped ? STATUS_INCOMPLETE : EXIT_SUCCESS;
 }
 
 int report_main(int argc, char **argv)
@@ -86,11 +130,9 @@ int report_main(int argc, char **argv)
     static struct report report;
     int status;
     if (!read_options(argc, argv, &request, &status)) return status;
-    for (int i = optind; i < argc; i++)
-        if (!log_read(&report.log, argv[i])) return STATUS_FAILED;
+    if (!read_logs(&report.log, argv + optind, argc - optind)) return STATUS_FAILED;
     log_arrange(&report.log);
-    report_build(&report);
-    /* That there was no conflict may not be said of something that is no audit log. */
-    if (report.log.count == 0 && report.skipped > 0) return complain("report: nothing here is a line of an audit log");
-    return write_report(&request, &report, report_has_conflict(&report) ? EXIT_FAILURE : EXIT_SUCCESS);
+    if (!report_build(&report)) return STATUS_FAILED;
+    if (report.events == 0 && report.skipped > 0) return complain("report: nothing here is a line of an audit log");
+    return write_report(&request, &report, status_of(&report));
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report_verdict.h"
 #include "report_write.h"
 #include "text.h"
 
@@ -68,20 +69,20 @@ static void set_period(json_t *object, int64_t from, int64_t to)
     set_number(object, "duration_ns", to - from);
 }
 
-static void set_process(json_t *object, const struct process *process)
+static void set_process(json_t *object, const struct report *report, const struct process *process)
 {
     set_number(object, "pid", process->pid);
     set_number(object, "start", (int64_t)process->start);
-    set_name(object, "boot", process->boot_id);
+    set_name(object, "boot", boot_name(report, process->boot));
     if (process->uid >= 0) set_number(object, "uid", process->uid);
 }
 
-static json_t *span_object(const struct span *span)
+static json_t *span_object(const struct report *report, const struct span *span)
 {
     static const char *const ends[] = {
         [END_RELEASED] = "release", [END_EXITED] = "exit", [END_UNKNOWN] = "not in the log"};
     json_t *object = json_object(), *segments = json_array();
-    set_process(object, span->process);
+    set_process(object, report, span->process);
     set_name(object, "comm", span->comm);
     set_name(object, "cmdline", span->cmdline);
     set_mode(object, "mode", span_mode(span));
@@ -93,12 +94,13 @@ static json_t *span_object(const struct span *span)
     set_truth(object, "named_by_others_only", span->reported);
     set_number(object, "opens", (int64_t)span->opens);
     set_name(object, "flags", span->flags);
-    set_number(object, "overlaps_that_corrupt", (int64_t)span->clashes);
+    set_number(object, "overlaps", (int64_t)span->clashes);
     for (size_t i = 0; i < span->count; i++) {
         json_t *segment = json_object();
-        set_mode(segment, "mode", span->segments[i].mode);
-        set_truth(segment, "locked", span->segments[i].locked);
-        set_period(segment, span->segments[i].from, span->segments[i].to);
+        const struct segment part = span_segment(span, i);
+        set_mode(segment, "mode", part.mode);
+        set_truth(segment, "locked", part.locked);
+        set_period(segment, part.from, part.to);
         json_array_append_new(segments, segment);
     }
     json_object_set_new(object, "segments", segments);
@@ -108,7 +110,11 @@ static json_t *span_object(const struct span *span)
 static json_t *overlap_object(const struct image *image, const struct overlap *overlap)
 {
     json_t *object = json_object(), *numbers = json_array();
-    set_word(object, "kind", overlap->family ? "family" : overlap->possible ? "possible" : "corrupts");
+    set_word(object, "kind",
+             overlap->kind == OVERLAP_FAMILY    ? "family"
+             : overlap->possible                ? "possible"
+             : overlap->kind == OVERLAP_MIXTURE ? "mixture"
+                                                : "corrupts");
     set_truth(object, "repeated", overlap->repeated);
     set_period(object, overlap->from, overlap->to);
     const struct span *const both[] = {overlap->first, overlap->second};
@@ -124,12 +130,12 @@ static json_t *overlap_object(const struct image *image, const struct overlap *o
     return object;
 }
 
-static json_t *wait_object(const struct waiting *wait)
+static json_t *wait_object(const struct report *report, const struct waiting *wait)
 {
     static const char *const ends[] = {
         [WAIT_GRANTED] = "granted", [WAIT_REFUSED] = "refused", [WAIT_UNKNOWN] = "not in the log"};
     json_t *object = json_object();
-    set_process(object, wait->process);
+    set_process(object, report, wait->process);
     set_name(object, "comm", wait->comm);
     set_name(object, "cmdline", wait->cmdline);
     set_mode(object, "mode", wait->mode);
@@ -150,52 +156,83 @@ static json_t *blocker_object(const struct blocker *blocker)
     return object;
 }
 
-static json_t *incident_object(const struct incident *incident)
+static json_t *incident_object(const struct report *report, const struct incident *incident)
 {
     static const char *const kinds[] = {
         [EVENT_CONFLICT] = "conflict", [EVENT_GUARD] = "guard", [EVENT_LOST] = "lost", [EVENT_ERROR] = "error"};
-    const struct event *event = incident->event;
+    const struct detail *detail = incident->detail;
     json_t *object = json_object();
-    set_word(object, "event", kinds[event->kind]);
-    set_time(object, "time", event->time);
-    set_process(object, incident->process);
-    set_name(object, "comm", event->comm);
-    set_name(object, "cmdline", event->cmdline);
-    if (event->kind == EVENT_CONFLICT || event->kind == EVENT_LOST) set_mode(object, "mode", event->mode);
-    set_name(object, event->kind == EVENT_GUARD ? "operation" : "what", event->what);
-    set_name(object, "flags", event->flags);
-    set_name(object, "result", event->result);
-    set_name(object, event->kind == EVENT_ERROR ? "cause" : "errno", event->error);
-    if (event->kind == EVENT_LOST) set_truth(object, "regained", event->regained);
-    if (event->kind != EVENT_CONFLICT && event->kind != EVENT_GUARD) return object;
+    set_word(object, "event", kinds[detail->kind]);
+    set_time(object, "time", incident->time);
+    set_process(object, report, incident->process);
+    set_name(object, "comm", detail->comm);
+    set_name(object, "cmdline", detail->cmdline);
+    if (detail->kind == EVENT_CONFLICT || detail->kind == EVENT_LOST) set_mode(object, "mode", detail->mode);
+    set_name(object, detail->kind == EVENT_GUARD ? "operation" : "what", detail->what);
+    set_name(object, "flags", detail->flags);
+    set_name(object, "result", detail->result);
+    set_name(object, detail->kind == EVENT_ERROR ? "cause" : "errno", detail->error);
+    if (detail->kind == EVENT_LOST) set_truth(object, "regained", detail->regained);
+    if (detail->kind != EVENT_CONFLICT && detail->kind != EVENT_GUARD) return object;
     json_t *holders = json_array();
-    for (size_t i = 0; i < event->blocker_count; i++)
-        json_array_append_new(holders, blocker_object(&event->blockers[i]));
+    for (size_t i = 0; i < detail->blocker_count; i++)
+        json_array_append_new(holders, blocker_object(&detail->blockers[i]));
     json_object_set_new(object, "holders", holders);
     return object;
 }
 
-static json_t *incident_array(const struct incident *incidents, size_t count)
+static json_t *unwatched_object(const struct unwatched *unwatched)
 {
-    json_t *array = json_array();
-    for (size_t i = 0; i < count; i++) json_array_append_new(array, incident_object(&incidents[i]));
-    return array;
+    json_t *object = json_object();
+    set_name(object, "program", unwatched->program);
+    set_name(object, "why", unwatched->why);
+    set_time(object, "time", unwatched->time);
+    set_number(object, "pid", unwatched->pid);
+    set_name(object, "cmdline", unwatched->cmdline);
+    set_number(object, "times", (int64_t)unwatched->count);
+    return object;
 }
 
-static json_t *image_object(const struct image *image)
+/* ---- writing: an object a line, so that no document has to fit into memory ------------------------------------ */
+
+/* A member of an array. */
+static void put_element(FILE *stream, json_t *object, bool *any)
 {
-    json_t *object = json_object(), *spans = json_array(), *overlaps = json_array(), *waits = json_array();
+    fputs(*any ? ",\n    " : "\n    ", stream);
+    *any = true;
+    json_dumpf(object, stream, JSON_COMPACT);
+    json_decref(object);
+}
+
+/* The members of an object, without its braces. */
+static void put_members(FILE *stream, json_t *object)
+{
+    char *text = json_dumps(object, JSON_COMPACT);
+    if (text) fprintf(stream, "%.*s", (int)strlen(text) - 2, text + 1);
+    free(text);
+    json_decref(object);
+}
+
+#define PUT_ARRAY(stream, key, count, element)                                   \
+    do {                                                                         \
+        bool any = false;                                                        \
+        fputs(",\n   \"" key "\":[", stream);                                    \
+        for (size_t i = 0; i < (count); i++) put_element(stream, element, &any); \
+        putc(']', stream);                                                       \
+    } while (0)
+
+static void put_image(FILE *stream, const struct report *report, const struct image *image)
+{
+    json_t *object = json_object();
     set_name(object, "image", image->path);
     set_name(object, "lock", image->lock);
-    for (size_t i = 0; i < image->span_count; i++) json_array_append_new(spans, span_object(image->spans[i]));
-    for (size_t i = 0; i < image->overlap_count; i++)
-        json_array_append_new(overlaps, overlap_object(image, &image->overlaps[i]));
-    for (size_t i = 0; i < image->wait_count; i++) json_array_append_new(waits, wait_object(image->waits[i]));
-    json_object_set_new(object, "spans", spans);
-    json_object_set_new(object, "overlaps", overlaps);
-    json_object_set_new(object, "waits", waits);
-    json_object_set_new(object, "incidents", incident_array(image->incidents, image->incident_count));
-    return object;
+    fputs("  {", stream);
+    put_members(stream, object);
+    PUT_ARRAY(stream, "spans", image->span_count, span_object(report, image->spans[i]));
+    PUT_ARRAY(stream, "overlaps", image->overlap_count, overlap_object(image, &image->overlaps[i]));
+    PUT_ARRAY(stream, "waits", image->wait_count, wait_object(report, image->waits[i]));
+    PUT_ARRAY(stream, "incidents", image->incident_count, incident_object(report, &image->incidents[i]));
+    putc('}', stream);
 }
 
 static json_t *totals_object(const struct report *report)
@@ -203,9 +240,10 @@ static json_t *totals_object(const struct report *report)
     json_t *object = json_object();
     set_number(object, "images", (int64_t)report->image_count);
     set_number(object, "boots", (int64_t)report->boots);
-    set_number(object, "processes", (int64_t)report->processes);
+    set_number(object, "processes", (int64_t)report->process_count);
     set_number(object, "spans", (int64_t)report->spans);
     set_number(object, "overlaps_that_corrupt", (int64_t)report->clashes);
+    set_number(object, "readers_beside_a_writer", (int64_t)report->mixtures);
     set_number(object, "possible_overlaps", (int64_t)report->possible);
     set_number(object, "family_overlaps", (int64_t)report->family);
     set_number(object, "refused", (int64_t)report->refused);
@@ -214,30 +252,48 @@ static json_t *totals_object(const struct report *report)
     set_number(object, "lost", (int64_t)report->lost);
     set_number(object, "errors", (int64_t)report->errors);
     set_number(object, "lines_skipped", (int64_t)report->skipped);
+    set_number(object, "programs_not_watched", (int64_t)report->unwatched_count);
     set_truth(object, "conflict", report_has_conflict(report));
     return object;
 }
 
+static json_t *log_object(const struct log_file *file)
+{
+    json_t *log = json_object();
+    set_name(log, "log", name_of(file->path, strlen(file->path)));
+    set_number(log, "lines", (int64_t)file->lines);
+    set_number(log, "skipped", (int64_t)file->skipped);
+    return log;
+}
+
 void report_write_json(const struct report *report, FILE *stream)
 {
-    json_t *object = json_object(), *logs = json_array(), *images = json_array();
+    static const char *const verdicts[] = {[VERDICT_NOTHING] = "no conflict",
+                                           [VERDICT_REFUSED] = "refused",
+                                           [VERDICT_POSSIBLE] = "possible",
+                                           [VERDICT_MIXTURE] = "mixture",
+                                           [VERDICT_CORRUPT] = "corrupts"};
+    json_t *object = json_object();
+    char *words = verdict_words(report);
     set_number(object, "v", 1);
-    for (size_t i = 0; i < report->log.file_count; i++) {
-        const struct log_file *file = &report->log.files[i];
-        const struct name *path = name_of(file->path, strlen(file->path));
-        json_t *log = json_object();
-        set_name(log, "log", path);
-        set_number(log, "lines", (int64_t)file->lines);
-        set_number(log, "skipped", (int64_t)file->skipped);
-        json_array_append_new(logs, log);
+    set_word(object, "verdict", verdicts[verdict_of(report)]);
+    set_word(object, "words", words);
+    if (report->events) set_period(object, report->from, report->to);
+    fputs("{", stream);
+    put_members(stream, object);
+    free(words);
+    PUT_ARRAY(stream, "logs", report->log.file_count, log_object(&report->log.files[i]));
+    PUT_ARRAY(stream, "not_watched", report->unwatched_count, unwatched_object(report->unwatched[i]));
+    fputs(",\n\"images\":[\n", stream);
+    for (size_t i = 0; i < report->image_count; i++) {
+        if (i) fputs(",\n", stream);
+        put_image(stream, report, report->images[i]);
     }
-    json_object_set_new(object, "logs", logs);
-    if (report->log.count) set_period(object, report->from, report->to);
-    for (size_t i = 0; i < report->image_count; i++) json_array_append_new(images, image_object(report->images[i]));
-    json_object_set_new(object, "images", images);
-    json_object_set_new(object, "incidents_without_image", incident_array(report->homeless, report->homeless_count));
+    putc(']', stream);
+    PUT_ARRAY(stream, "incidents_without_image", report->homeless_count, incident_object(report, &report->homeless[i]));
+    fputs(",\n", stream);
+    object = json_object();
     json_object_set_new(object, "totals", totals_object(report));
-    json_dumpf(object, stream, JSON_INDENT(2));
-    putc('\n', stream);
-    json_decref(object);
+    put_members(stream, object);
+    fputs("}\n", stream);
 }

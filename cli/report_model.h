@@ -6,14 +6,16 @@
 
 struct process {
     unsigned boot;
-    const struct name *boot_id; /* NULL: not told */
-    pid_t pid, parent;
+    pid_t pid, parent_pid;
+    uint32_t number; /* in the order of their first line */
     uint64_t start;
     int64_t uid;
     const struct name *comm, *cmdline; /* when it was seen first */
-    size_t number;                     /* in the order of their first line */
     struct process *older;             /* the process that had this pid before, in the order of start times */
+    struct process *parent;            /* as far as the logs know it; set when all lines have been read */
     struct holder *holders;            /* what it had to do with each image */
+    struct crowd *crowd;               /* report_overlap.c */
+    size_t holder_count;
 };
 
 enum span_end { END_RELEASED, END_EXITED, END_UNKNOWN };
@@ -26,25 +28,34 @@ struct segment {
     bool granted; /* begins with a lock that the kernel gave: what excludes it was gone by then */
 };
 
+/* Which file an image was. */
+struct file {
+    const struct name *device;
+    uint64_t inode;
+};
+
 /* One process had one image open, from the first descriptor to the last. */
 struct span {
     struct image *image;
     struct process *process;
     const struct name *comm, *cmdline, *flags;
-    const struct name *device;
-    uint64_t inode;
+    const struct file *file; /* NULL: not told */
     int64_t from, to;
-    int64_t last_seen; /* the last line that proves that it goes on */
-    struct segment *segments;
-    size_t count, room;
-    enum span_end end;
-    bool let_through; /* beside a lock that excludes it */
-    bool inherited;   /* it took no lock of its own: the lock came through fork or exec */
-    bool family;      /* its lock was let past an ancestor's */
-    bool reported;    /* known from lines of others that name it as a holder */
-    size_t opens;
-    size_t clashes; /* overlaps that corrupt, with this span */
-    size_t number;  /* in the image */
+    int64_t last_seen;        /* the last line that proves that it goes on */
+    struct segment *segments; /* NULL where one says it all: see span_segment */
+    uint32_t count;           /* of segments */
+    uint32_t opens;
+    uint32_t clashes; /* overlaps that corrupt, or mixtures, with this span */
+    uint32_t number;  /* in the image */
+    uint8_t end;      /* enum span_end */
+    int8_t mode;      /* of the only segment, as its locked and granted are */
+    bool locked : 1, granted : 1;
+    bool let_through : 1; /* beside a lock that excludes it */
+    bool inherited : 1;   /* it took no lock of its own: the lock came through fork or exec */
+    bool family : 1;      /* its lock was let past an ancestor's */
+    bool corrupts : 1;    /* has part in an overlap that corrupts */
+    bool mixes : 1;       /* was a reader beside a writer, or the writer */
+    bool reported : 1;    /* known from lines of others that name it as a holder */
 };
 
 enum wait_end { WAIT_GRANTED, WAIT_REFUSED, WAIT_UNKNOWN };
@@ -59,33 +70,43 @@ struct waiting {
     struct waiting *next; /* of one holder, while they last */
 };
 
-/* Two processes had one image open at the same time, and one of them for writing. */
+/* Two processes had one image open at the same time, and one of them for writing.  Each that came while somebody else
+ * was there makes one, with the first of those; else their number would be the square of that of the processes. */
 struct overlap {
     struct span *first, *second; /* second began later */
     int64_t from, to;
-    bool family;   /* ancestor and descendant, or one lock that fork handed on: no harm */
+    enum overlap_kind {
+        OVERLAP_WRITERS, /* both for writing: the image is corrupt */
+        OVERLAP_MIXTURE, /* a reader beside a writer: what was read may be of two times */
+        OVERLAP_FAMILY,  /* ancestor and descendant, or one lock that fork handed on: no harm */
+    } kind;
     bool possible; /* the end of one is not in the log, and it may have ended before */
-    bool repeated; /* the two processes overlapped before on this image: not counted again */
+    bool repeated; /* the two processes overlapped before on this image in this way: not counted again */
 };
 
-/* A line that is no part of a span: conflict, guard, lost, error. */
-struct incident {
-    const struct event *event;
-    struct process *process;
-};
-
-/* A process and an image, while the events are gone through. */
-struct holder {
-    struct image *image;
-    struct process *process;
-    struct span *span; /* the image is open */
-    bool let_through;  /* a conflict or an error was, and the open is still to follow */
-    bool problem;      /* it was an error */
+/* What lines say that are no part of a span.  Those that say the same share it. */
+struct detail {
+    enum event_kind kind; /* EVENT_CONFLICT, EVENT_GUARD, EVENT_LOST, EVENT_ERROR */
     enum lock_mode mode;
-    int64_t since;
-    int64_t ended; /* the last span */
-    struct waiting *waits;
-    struct holder *next; /* of the process */
+    bool regained;
+    const struct name *comm, *cmdline, *what, *flags, *result, *error;
+    struct blocker *blockers;
+    size_t blocker_count;
+};
+
+struct incident {
+    int64_t time;
+    struct process *process;
+    const struct detail *detail;
+};
+
+/* A program into which the library did not get. */
+struct unwatched {
+    const struct name *program, *why;
+    const struct name *cmdline; /* who started it first */
+    pid_t pid;
+    int64_t time;
+    size_t count;
 };
 
 struct image {
@@ -99,7 +120,8 @@ struct image {
     struct overlap *overlaps; /* by their beginning; those with a span of another image, too: one file, two names */
     size_t overlap_count, overlap_room;
     size_t holder_count;
-    size_t clashes, possible; /* pairs of processes that overlap */
+    size_t clashes, mixtures, possible, family; /* pairs of processes that overlap */
+    struct image *same;                         /* an image with which it shared a file, or itself */
 };
 
 struct report {
@@ -107,14 +129,19 @@ struct report {
     int64_t from, to;
     struct image **images; /* in the order of their first line */
     size_t image_count, image_room;
+    struct process **processes; /* in the order of their first line, so those of a boot together */
+    size_t process_count, process_room;
     struct incident *homeless; /* errors without an image */
     size_t homeless_count, homeless_room;
-    size_t boots, processes, spans, clashes, possible, family;
+    struct unwatched **unwatched; /* in the order in which they were started first */
+    size_t unwatched_count, unwatched_room;
+    size_t events;
+    size_t boots, spans, clashes, mixtures, possible, family;
     size_t refused, let_through, waits, lost, errors, skipped;
 };
 
-/* Makes the model from the arranged log. */
-void report_build(struct report *report);
+/* Makes the model from the arranged log.  False after a complaint. */
+bool report_build(struct report *report);
 
 /* Is there anything that locks would prevent, or have prevented? */
 bool report_has_conflict(const struct report *report);
@@ -122,7 +149,13 @@ bool report_has_conflict(const struct report *report);
 /* The strongest mode of a span. */
 enum lock_mode span_mode(const struct span *span);
 
+/* One of the parts of a span. */
+struct segment span_segment(const struct span *span, size_t number);
+
+/* The name of the boot that the logs give it, or NULL. */
+const struct name *boot_name(const struct report *report, unsigned boot);
+
 /* Does the name of what came of a conflict say that it was let through? */
-bool was_let_through(const struct event *event);
+bool was_let_through(const struct name *result);
 
 #endif

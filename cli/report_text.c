@@ -5,12 +5,13 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "report_verdict.h"
 #include "report_write.h"
 
 /* More of a kind than this are summed up by command. */
 enum {
     LINES_SHOWN = 24,
-    LINES_KEPT = 1000,
+    LINES_KEPT = 200,
     PAIRS_SHOWN = 10,
     NARROWEST = 72,
     WIDEST = 200,
@@ -62,7 +63,7 @@ struct line {
     size_t count, processes;
     const struct process *last; /* counted */
     int64_t held;
-    bool unknown_end, clashes;
+    bool unknown_end, corrupts, mixes;
 };
 
 enum level { BY_PROCESS, BY_COMMAND, BY_PROGRAM };
@@ -71,7 +72,7 @@ static const char *span_manner(const struct span *span)
 {
     bool writes = span_mode(span) == LOCK_EXCLUSIVE;
     if (span->let_through) return writes ? "write, let through" : "read, let through";
-    if (span->count && !span->segments[0].locked) return writes ? "write, no lock" : "read, no lock";
+    if (span->count && !span_segment(span, 0).locked) return writes ? "write, no lock" : "read, no lock";
     if (span->family || span->inherited) return writes ? "write, family" : "read, family";
     return writes ? "write" : "read";
 }
@@ -90,7 +91,8 @@ static void add_to_line(struct line *line, const struct span *span)
     line->last = span->process;
     line->held += span->to - span->from;
     line->unknown_end |= span->end == END_UNKNOWN;
-    line->clashes |= span->clashes > 0;
+    line->corrupts |= span->corrupts;
+    line->mixes |= span->mixes;
 }
 
 /* Gathers the image's spans into lines.  Returns how many, or one more than fit. */
@@ -112,14 +114,14 @@ static void print_line(const struct page *page, const struct line *line, bool by
 {
     char from[TIME_SIZE], held[TIME_SIZE], pid[32];
     const struct span *span = line->first;
-    bool red = line->clashes;
+    const enum paint how = line->corrupts ? RED : line->mixes ? YELLOW : PLAIN;
     moment(page, span->from, from);
     duration_words(line->held, held);
     if (line->processes == 1)
         snprintf(pid, sizeof pid, "%d", (int)span->process->pid);
     else
         snprintf(pid, sizeof pid, "%d, ...", (int)span->process->pid);
-    if (red) paint(page, RED);
+    if (how != PLAIN) paint(page, how);
     /* An end that is not in the log has a question mark. */
     int used = fprintf(page->stream, "    %-18s  %s  %10s%c  %5zu  %-9s  %-8s  ", line->how, from, held,
                        line->unknown_end ? '?' : ' ', line->count, pid, user_name(span->process->uid));
@@ -133,7 +135,7 @@ static void print_line(const struct page *page, const struct line *line, bool by
         fputs("\n        ", page->stream);
         put_columns(page->stream, command, page->width - 8, false);
     }
-    if (red) paint(page, PLAIN);
+    if (how != PLAIN) paint(page, PLAIN);
     putc('\n', page->stream);
 }
 
@@ -217,20 +219,7 @@ static void print_overlap(const struct page *page, const struct image *image, co
     print_side_by_side(page, left, right);
 }
 
-enum overlap_kind { CLASHES, POSSIBLE, FAMILY };
-
-static enum overlap_kind kind_of(const struct overlap *overlap)
-{
-    return overlap->family ? FAMILY : overlap->possible ? POSSIBLE : CLASHES;
-}
-
-/* Two writers do more harm than a writer and a reader. */
-static int harm_of(const struct overlap *overlap)
-{
-    return (int)span_mode(overlap->first) + (int)span_mode(overlap->second);
-}
-
-static void print_overlaps(const struct page *page, const struct image *image, enum overlap_kind kind)
+static void print_overlaps(const struct page *page, const struct image *image, enum overlap_kind kind, bool possible)
 {
     struct {
         const struct overlap *first;
@@ -239,7 +228,7 @@ static void print_overlaps(const struct page *page, const struct image *image, e
     size_t shown = 0, others = 0;
     for (size_t i = 0; i < image->overlap_count; i++) {
         const struct overlap *overlap = &image->overlaps[i];
-        if (kind_of(overlap) != kind) continue;
+        if (overlap->kind != kind || overlap->possible != possible) continue;
         size_t at = 0;
         while (at < shown && (pairs[at].first->first->cmdline != overlap->first->cmdline ||
                               pairs[at].first->second->cmdline != overlap->second->cmdline))
@@ -248,7 +237,6 @@ static void print_overlaps(const struct page *page, const struct image *image, e
             others++;
         } else {
             if (at == shown) pairs[shown++].first = overlap, pairs[at].count = 0;
-            if (harm_of(overlap) > harm_of(pairs[at].first)) pairs[at].first = overlap;
             pairs[at].count++;
         }
     }
@@ -258,45 +246,45 @@ static void print_overlaps(const struct page *page, const struct image *image, e
 
 /* ---- conflicts and what else happened ----------------------------------------------------------------------- */
 
-static void print_blockers(const struct page *page, const struct event *event)
+static void print_blockers(const struct page *page, const struct detail *detail)
 {
     char since[TIME_SIZE];
-    if (!event->blocker_count) {
+    if (!detail->blocker_count) {
         fputs("; who was in the way is not known", page->stream);
         return;
     }
-    const struct blocker *blocker = &event->blockers[0];
+    const struct blocker *blocker = &detail->blockers[0];
     fprintf(page->stream, "; %s by %s (pid %d, %s)", blocker->mode == LOCK_EXCLUSIVE ? "locked exclusively" : "shared",
             blocker->comm ? blocker->comm->shown : "?", (int)blocker->pid, user_name(blocker->uid));
     if (blocker->since) fprintf(page->stream, " since %s", moment(page, blocker->since, since));
-    if (event->blocker_count > 1) fprintf(page->stream, " and %zu more", event->blocker_count - 1);
+    if (detail->blocker_count > 1) fprintf(page->stream, " and %zu more", detail->blocker_count - 1);
 }
 
 static void print_incident(const struct page *page, const struct incident *incident, size_t count)
 {
-    const struct event *event = incident->event;
+    const struct detail *detail = incident->detail;
     char time[TIME_SIZE];
-    fprintf(page->stream, "    %s  %s (pid %d, %s)", moment(page, event->time, time), event->comm->shown,
-            (int)event->pid, user_name(event->uid));
-    switch (event->kind) {
+    fprintf(page->stream, "    %s  %s (pid %d, %s)", moment(page, incident->time, time), detail->comm->shown,
+            (int)incident->process->pid, user_name(incident->process->uid));
+    switch (detail->kind) {
     case EVENT_CONFLICT:
-        fprintf(page->stream, " for %s", event->mode == LOCK_EXCLUSIVE ? "writing" : "reading");
-        if (event->flags) fprintf(page->stream, ", %s", event->flags->shown);
-        if (!was_let_through(event) && event->error) fprintf(page->stream, ": %s", event->error->shown);
-        print_blockers(page, event);
+        fprintf(page->stream, " for %s", detail->mode == LOCK_EXCLUSIVE ? "writing" : "reading");
+        if (detail->flags) fprintf(page->stream, ", %s", detail->flags->shown);
+        if (!was_let_through(detail->result) && detail->error) fprintf(page->stream, ": %s", detail->error->shown);
+        print_blockers(page, detail);
         break;
     case EVENT_GUARD:
-        fprintf(page->stream, " by name: %s", event->what ? event->what->shown : "?");
-        print_blockers(page, event);
+        fprintf(page->stream, " by name: %s", detail->what ? detail->what->shown : "?");
+        print_blockers(page, detail);
         break;
     case EVENT_LOST:
-        fprintf(page->stream, ", a lock for %s: %s", event->mode == LOCK_EXCLUSIVE ? "writing" : "reading",
-                event->regained ? "regained" : "not regained");
+        fprintf(page->stream, ", a lock for %s: %s", detail->mode == LOCK_EXCLUSIVE ? "writing" : "reading",
+                detail->regained ? "regained" : "not regained");
         break;
     default:
-        fprintf(page->stream, ": %s%s%s%s%s", event->what ? event->what->shown : "?", event->error ? ": " : "",
-                event->error ? event->error->shown : "", event->result ? "; " : "",
-                event->result ? event->result->shown : "");
+        fprintf(page->stream, ": %s%s%s%s%s", detail->what ? detail->what->shown : "?", detail->error ? ": " : "",
+                detail->error ? detail->error->shown : "", detail->result ? "; " : "",
+                detail->result ? detail->result->shown : "");
     }
     if (count > 1) fprintf(page->stream, " (%zu times)", count);
     fprintf(page->stream, "\n");
@@ -304,14 +292,14 @@ static void print_incident(const struct page *page, const struct incident *incid
 
 enum incident_class { REFUSED, LET_THROUGH, LOST, ERRORS };
 
-static enum incident_class class_of(const struct event *event)
+static enum incident_class class_of(const struct detail *detail)
 {
-    if (event->kind == EVENT_LOST) return LOST;
-    if (event->kind == EVENT_ERROR) return ERRORS;
-    return was_let_through(event) ? LET_THROUGH : REFUSED;
+    if (detail->kind == EVENT_LOST) return LOST;
+    if (detail->kind == EVENT_ERROR) return ERRORS;
+    return was_let_through(detail->result) ? LET_THROUGH : REFUSED;
 }
 
-static bool are_alike(const struct event *a, const struct event *b)
+static bool are_alike(const struct detail *a, const struct detail *b)
 {
     const struct name *one = a->blocker_count ? a->blockers[0].comm : NULL;
     const struct name *other = b->blocker_count ? b->blockers[0].comm : NULL;
@@ -327,11 +315,11 @@ static void print_incidents(const struct page *page, const struct incident *inci
     } kinds[PAIRS_SHOWN];
     size_t shown = 0, others = 0, all = 0;
     for (size_t i = 0; i < count; i++) {
-        const struct event *event = incidents[i].event;
-        if (class_of(event) != class) continue;
+        const struct detail *detail = incidents[i].detail;
+        if (class_of(detail) != class) continue;
         all++;
         size_t at = 0;
-        while (at < shown && !are_alike(kinds[at].first->event, event)) at++;
+        while (at < shown && !are_alike(kinds[at].first->detail, detail)) at++;
         if (at == PAIRS_SHOWN) {
             others++;
         } else {
@@ -372,11 +360,22 @@ static void print_waits(const struct page *page, const struct image *image)
 
 /* ---- the whole ---------------------------------------------------------------------------------------------- */
 
-static size_t count_family(const struct image *image)
+static void print_all_overlaps(const struct page *page, const struct image *image)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < image->overlap_count; i++) count += image->overlaps[i].family;
-    return count;
+    if (image->clashes) {
+        heading(page, RED, "Overlaps that corrupt (two writers at once)", image->clashes);
+        print_overlaps(page, image, OVERLAP_WRITERS, false);
+    }
+    if (image->mixtures) {
+        heading(page, YELLOW, "Readers beside a writer (may have read a mixture)", image->mixtures);
+        print_overlaps(page, image, OVERLAP_MIXTURE, false);
+    }
+    if (image->possible) {
+        heading(page, YELLOW, "Possible overlaps, since an end is not in the log", image->possible);
+        print_overlaps(page, image, OVERLAP_WRITERS, true);
+        print_overlaps(page, image, OVERLAP_MIXTURE, true);
+    }
+    if (image->family) heading(page, PLAIN, "Overlaps in a family, harmless", image->family);
 }
 
 static void print_image(const struct page *page, const struct image *image)
@@ -384,33 +383,58 @@ static void print_image(const struct page *page, const struct image *image)
     paint(page, BOLD);
     fprintf(page->stream, "%s\n", image->path->shown);
     paint(page, PLAIN);
+    print_all_overlaps(page, image);
     print_spans(page, image);
-    if (image->clashes) {
-        heading(page, RED, "Overlaps that corrupt", image->clashes);
-        print_overlaps(page, image, CLASHES);
-    }
-    if (image->possible) {
-        heading(page, YELLOW, "Possible overlaps, since an end is not in the log", image->possible);
-        print_overlaps(page, image, POSSIBLE);
-    }
-    if (count_family(image)) heading(page, PLAIN, "Overlaps in a family, harmless", count_family(image));
     print_all_incidents(page, image->incidents, image->incident_count);
     print_waits(page, image);
     putc('\n', page->stream);
 }
 
+/* Those with two writers first, then those with readers beside a writer. */
+static void print_images(const struct page *page)
+{
+    const struct report *report = page->report;
+    for (int turn = 0; turn < 3; turn++)
+        for (size_t i = 0; i < report->image_count; i++) {
+            const struct image *image = report->images[i];
+            if ((image->clashes ? 0 : image->mixtures ? 1 : 2) == turn) print_image(page, image);
+        }
+}
+
 static void print_totals(const struct page *page)
 {
     const struct report *report = page->report;
-    paint(page, report_has_conflict(report) ? RED : BOLD);
-    fprintf(page->stream, "Total: %s, %s, opened %s, %s that corrupt%s, %zu refused, %zu let through, %s, %zu lost, %s",
-            counted(report->image_count, "image", "images"), counted(report->processes, "process", "processes"),
-            counted(report->spans, "time", "times"), counted(report->clashes, "overlap", "overlaps"),
-            report->clashes == 1 ? "s" : "", report->refused, report->let_through,
-            counted(report->waits, "wait", "waits"), report->lost, counted(report->errors, "error", "errors"));
+    paint(page, BOLD);
+    fprintf(
+        page->stream,
+        "Total: %s, %s, opened %s, %s that corrupt%s, %s that may have read a mixture, %zu refused, %zu let through, "
+        "%s, %zu lost, %s",
+        counted(report->image_count, "image", "images"), counted(report->process_count, "process", "processes"),
+        counted(report->spans, "time", "times"), counted(report->clashes, "overlap", "overlaps"),
+        report->clashes == 1 ? "s" : "", counted(report->mixtures, "reader", "readers"), report->refused,
+        report->let_through, counted(report->waits, "wait", "waits"), report->lost,
+        counted(report->errors, "error", "errors"));
     if (report->skipped) fprintf(page->stream, ", %s", counted(report->skipped, "line skipped", "lines skipped"));
     paint(page, PLAIN);
     putc('\n', page->stream);
+}
+
+/* The verdict, and what it cannot know. */
+static void print_verdict(const struct page *page)
+{
+    static const enum paint paints[] = {[VERDICT_NOTHING] = BOLD,
+                                        [VERDICT_REFUSED] = YELLOW,
+                                        [VERDICT_POSSIBLE] = YELLOW,
+                                        [VERDICT_MIXTURE] = YELLOW,
+                                        [VERDICT_CORRUPT] = RED};
+    char *words = verdict_words(page->report), *unwatched = verdict_unwatched(page->report);
+    paint(page, paints[verdict_of(page->report)]);
+    fprintf(page->stream, "%s", words);
+    paint(page, PLAIN);
+    putc('\n', page->stream);
+    if (unwatched) fprintf(page->stream, "%s\n", unwatched);
+    free(words);
+    free(unwatched);
 }
 
 static size_t width_of(FILE *stream)
@@ -435,7 +459,8 @@ void report_write_text(const struct report *report, FILE *stream)
                         .colour = in_colour(stream),
                         .date = !is_same_day(report->from, report->to)};
     char from[TIME_SIZE], to[TIME_SIZE], zone[TIME_SIZE], lasting[TIME_SIZE];
-    if (report->log.count) {
+    print_verdict(&page);
+    if (report->events) {
         fprintf(stream, "%s to %s %s, %s of log", local_time(report->from, 3, true, from),
                 local_time(report->to, 3, page.date, to), local_zone(report->to, zone),
                 duration_words(report->to - report->from, lasting));
@@ -443,7 +468,7 @@ void report_write_text(const struct report *report, FILE *stream)
         if (report->boots > 1) fprintf(stream, ", of %s", counted(report->boots, "boot", "boots"));
         fputs("\n\n", stream);
     }
-    for (size_t i = 0; i < report->image_count; i++) print_image(&page, report->images[i]);
+    print_images(&page);
     if (report->homeless_count) {
         fputs("Without an image\n", stream);
         print_all_incidents(&page, report->homeless, report->homeless_count);

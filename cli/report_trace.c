@@ -9,7 +9,8 @@
 
 struct trace {
     const struct report *report;
-    json_t *events;
+    FILE *stream;
+    bool any;   /* event is written */
     int image;  /* the process of the trace */
     int thread; /* the last one; their numbers differ in the whole trace */
 };
@@ -18,7 +19,9 @@ struct trace {
 struct bar {
     int64_t from, to; /* microseconds since the report's beginning */
     const char *name;
-    json_t *arguments;
+    const struct span *span; /* or a wait */
+    const struct waiting *wait;
+    bool locked;
     const struct process *process;
     const struct name *comm;
 };
@@ -28,17 +31,26 @@ static int64_t microseconds(const struct trace *trace, int64_t time)
     return (time - trace->report->from) / 1000;
 }
 
-static json_t *add_event(struct trace *trace, const char *phase, const char *name, int thread)
+static json_t *new_event(const struct trace *trace, const char *phase, const char *name, int thread)
 {
-    json_t *event = json_pack("{s:s, s:s, s:i, s:i}", "ph", phase, "name", name, "pid", trace->image, "tid", thread);
-    json_array_append_new(trace->events, event);
-    return event;
+    return json_pack("{s:s, s:s, s:i, s:i}", "ph", phase, "name", name, "pid", trace->image, "tid", thread);
+}
+
+/* An event a line, so that the trace does not have to fit into memory. */
+static void put_event(struct trace *trace, json_t *event)
+{
+    fputs(trace->any ? ",\n" : "\n", trace->stream);
+    trace->any = true;
+    json_dumpf(event, trace->stream, JSON_COMPACT);
+    json_decref(event);
 }
 
 /* A metadata event: the name or the place of a process or a thread. */
 static void describe(struct trace *trace, int thread, const char *what, const char *key, json_t *value)
 {
-    json_object_set_new(add_event(trace, "M", what, thread), "args", json_pack("{s:o}", key, value));
+    json_t *event = new_event(trace, "M", what, thread);
+    json_object_set_new(event, "args", json_pack("{s:o}", key, value));
+    put_event(trace, event);
 }
 
 static void name_thread(struct trace *trace, int thread, const char *name)
@@ -55,14 +67,21 @@ static int compare_bars(const void *left, const void *right)
     return a->to > b->to ? -1 : a->to < b->to;
 }
 
-static json_t *span_arguments(const struct span *span, const struct segment *segment)
+static json_t *span_arguments(const struct span *span, bool locked)
 {
     json_t *arguments =
         json_pack("{s:i, s:s, s:s, s:b, s:b}", "pid", (int)span->process->pid, "command", span->cmdline->shown, "user",
-                  user_name(span->process->uid), "locked", segment->locked, "open_ended", span->end == END_UNKNOWN);
+                  user_name(span->process->uid), "locked", locked, "open_ended", span->end == END_UNKNOWN);
     if (span->let_through) json_object_set_new(arguments, "let_through", json_true());
     if (span->family || span->inherited) json_object_set_new(arguments, "family", json_true());
     return arguments;
+}
+
+static json_t *bar_arguments(const struct bar *bar)
+{
+    if (bar->span) return span_arguments(bar->span, bar->locked);
+    return json_pack("{s:i, s:s, s:b}", "pid", (int)bar->process->pid, "command", bar->wait->cmdline->shown, "granted",
+                     bar->wait->end == WAIT_GRANTED);
 }
 
 /* All bars of the image's holders. */
@@ -72,26 +91,24 @@ static size_t gather_bars(struct trace *trace, const struct image *image, struct
     for (size_t i = 0; i < image->span_count; i++) {
         const struct span *span = image->spans[i];
         for (size_t j = 0; j < span->count; j++) {
-            const struct segment *segment = &span->segments[j];
-            bars[count++] =
-                (struct bar){.from = microseconds(trace, segment->from),
-                             .to = microseconds(trace, segment->to),
-                             .name = segment->mode == LOCK_NONE ? "no lock" : policy_mode_name(segment->mode),
-                             .arguments = span_arguments(span, segment),
-                             .process = span->process,
-                             .comm = span->comm};
+            const struct segment segment = span_segment(span, j);
+            bars[count++] = (struct bar){.from = microseconds(trace, segment.from),
+                                         .to = microseconds(trace, segment.to),
+                                         .name = segment.mode == LOCK_NONE ? "no lock" : policy_mode_name(segment.mode),
+                                         .span = span,
+                                         .locked = segment.locked,
+                                         .process = span->process,
+                                         .comm = span->comm};
         }
     }
     for (size_t i = 0; i < image->wait_count; i++) {
         const struct waiting *wait = image->waits[i];
-        bars[count++] =
-            (struct bar){.from = microseconds(trace, wait->from),
-                         .to = microseconds(trace, wait->to),
-                         .name = wait->mode == LOCK_EXCLUSIVE ? "wait for exclusive" : "wait for shared",
-                         .arguments = json_pack("{s:i, s:s, s:b}", "pid", (int)wait->process->pid, "command",
-                                                wait->cmdline->shown, "granted", wait->end == WAIT_GRANTED),
-                         .process = wait->process,
-                         .comm = wait->comm};
+        bars[count++] = (struct bar){.from = microseconds(trace, wait->from),
+                                     .to = microseconds(trace, wait->to),
+                                     .name = wait->mode == LOCK_EXCLUSIVE ? "wait for exclusive" : "wait for shared",
+                                     .wait = wait,
+                                     .process = wait->process,
+                                     .comm = wait->comm};
     }
     if (count) qsort(bars, count, sizeof *bars, compare_bars);
     return count;
@@ -104,13 +121,14 @@ static size_t count_bars(const struct image *image)
     return count;
 }
 
-static void add_bar(struct trace *trace, const struct bar *bar, int thread)
+static void put_bar(struct trace *trace, const struct bar *bar, int thread, json_t *arguments)
 {
-    json_t *event = add_event(trace, "X", bar->name, thread);
+    json_t *event = new_event(trace, "X", bar->name, thread);
     json_object_set_new(event, "cat", json_string("lock"));
     json_object_set_new(event, "ts", json_integer(bar->from));
     json_object_set_new(event, "dur", json_integer(bar->to - bar->from));
-    json_object_set_new(event, "args", bar->arguments);
+    json_object_set_new(event, "args", arguments);
+    put_event(trace, event);
 }
 
 static int holder_thread(struct trace *trace, const struct name *comm, const struct process *process)
@@ -140,7 +158,7 @@ static void place_bars(struct trace *trace, const struct bar *bars, size_t count
             lanes[lane_count++].thread = holder_thread(trace, bars[i].comm, bars[i].process);
         }
         lanes[at].end = bars[i].to;
-        add_bar(trace, &bars[i], lanes[at].thread);
+        put_bar(trace, &bars[i], lanes[at].thread, bar_arguments(&bars[i]));
     }
     free(lanes);
 }
@@ -150,47 +168,54 @@ static void add_incidents(struct trace *trace, const struct incident *incidents,
     if (!count) return;
     name_thread(trace, ++trace->thread, "conflicts and incidents");
     for (size_t i = 0; i < count; i++) {
-        const struct event *event = incidents[i].event;
-        const char *name = event->kind == EVENT_LOST    ? "lock lost"
-                           : event->kind == EVENT_ERROR ? "error"
-                           : was_let_through(event)     ? "conflict, let through"
-                                                        : "conflict, refused";
-        json_t *instant = add_event(trace, "i", name, trace->thread);
-        json_t *arguments = json_pack("{s:i, s:s}", "pid", (int)event->pid, "command", event->cmdline->shown);
-        if (event->what) json_object_set_new(arguments, "what", json_string(event->what->shown));
-        if (event->blocker_count && event->blockers[0].comm) {
-            json_object_set_new(arguments, "holder", json_string(event->blockers[0].comm->shown));
-            json_object_set_new(arguments, "holder_pid", json_integer(event->blockers[0].pid));
+        const struct detail *detail = incidents[i].detail;
+        const char *name = detail->kind == EVENT_LOST        ? "lock lost"
+                           : detail->kind == EVENT_ERROR     ? "error"
+                           : was_let_through(detail->result) ? "conflict, let through"
+                                                             : "conflict, refused";
+        json_t *instant = new_event(trace, "i", name, trace->thread);
+        json_t *arguments =
+            json_pack("{s:i, s:s}", "pid", (int)incidents[i].process->pid, "command", detail->cmdline->shown);
+        if (detail->what) json_object_set_new(arguments, "what", json_string(detail->what->shown));
+        if (detail->blocker_count && detail->blockers[0].comm) {
+            json_object_set_new(arguments, "holder", json_string(detail->blockers[0].comm->shown));
+            json_object_set_new(arguments, "holder_pid", json_integer(detail->blockers[0].pid));
         }
         json_object_set_new(instant, "s", json_string("p"));
         json_object_set_new(instant, "cat", json_string("conflict"));
-        json_object_set_new(instant, "ts", json_integer(microseconds(trace, event->time)));
+        json_object_set_new(instant, "ts", json_integer(microseconds(trace, incidents[i].time)));
         json_object_set_new(instant, "args", arguments);
+        put_event(trace, instant);
     }
 }
 
-/* The time in which an overlap that corrupts went on, as bars that do not overlap. */
-static void add_overlaps(struct trace *trace, const struct image *image)
+static void put_overlaps(struct trace *trace, const struct bar *bar, size_t merged)
 {
-    struct bar bar = {.name = "overlap that corrupts"};
+    put_bar(trace, bar, trace->thread, json_pack("{s:I}", "overlaps", (json_int_t)merged));
+}
+
+/* The time in which overlaps of a kind went on, as bars that do not overlap. */
+static void add_overlaps(struct trace *trace, const struct image *image, enum overlap_kind kind, const char *name,
+                         const char *thread)
+{
+    struct bar bar = {.name = name};
     size_t merged = 0;
-    for (size_t i = 0; image->clashes && i < image->overlap_count; i++) {
+    bool any = false;
+    for (size_t i = 0; i < image->overlap_count; i++) {
         const struct overlap *overlap = &image->overlaps[i];
-        if (overlap->family || overlap->possible) continue;
+        if (overlap->kind != kind || overlap->possible) continue;
         int64_t from = microseconds(trace, overlap->from), to = microseconds(trace, overlap->to);
-        if (!merged) name_thread(trace, ++trace->thread, "overlaps that corrupt");
+        if (!any) name_thread(trace, ++trace->thread, thread);
+        any = true;
         if (merged && from > bar.to) {
-            bar.arguments = json_pack("{s:I}", "overlaps", (json_int_t)merged);
-            add_bar(trace, &bar, trace->thread);
+            put_overlaps(trace, &bar, merged);
             merged = 0;
         }
         if (!merged) bar.from = bar.to = from;
         if (to > bar.to) bar.to = to;
         merged++;
     }
-    if (!merged) return;
-    bar.arguments = json_pack("{s:I}", "overlaps", (json_int_t)merged);
-    add_bar(trace, &bar, trace->thread);
+    if (merged) put_overlaps(trace, &bar, merged);
 }
 
 static void add_image(struct trace *trace, const struct image *image)
@@ -198,7 +223,8 @@ static void add_image(struct trace *trace, const struct image *image)
     struct bar *bars = zeroed((count_bars(image) + 1) * sizeof *bars);
     describe(trace, 0, "process_name", "name", json_string(image->path->shown));
     describe(trace, 0, "process_sort_index", "sort_index", json_integer(trace->image));
-    add_overlaps(trace, image);
+    add_overlaps(trace, image, OVERLAP_WRITERS, "overlap that corrupts", "overlaps that corrupt");
+    add_overlaps(trace, image, OVERLAP_MIXTURE, "a reader beside a writer", "readers beside a writer");
     add_incidents(trace, image->incidents, image->incident_count);
     size_t count = gather_bars(trace, image, bars);
     for (size_t i = 0, next; i < count; i = next) {
@@ -210,16 +236,13 @@ static void add_image(struct trace *trace, const struct image *image)
 
 void report_write_trace(const struct report *report, FILE *stream)
 {
-    struct trace trace = {.report = report, .events = json_array(), .thread = (int)report->image_count};
+    struct trace trace = {.report = report, .stream = stream, .thread = (int)report->image_count};
     char start[TIME_SIZE];
+    fputs("{\"traceEvents\":[", stream);
     for (size_t i = 0; i < report->image_count; i++) {
         trace.image = (int)i + 1;
         add_image(&trace, report->images[i]);
     }
-    json_t *whole = json_pack("{s:o, s:s, s:{s:s, s:s}}", "traceEvents", trace.events, "displayTimeUnit", "ms",
-                              "otherData", "program", "imglock " IMGLOCK_VERSION, "start",
-                              report->log.count ? utc_time(report->from, start) : "");
-    json_dumpf(whole, stream, JSON_INDENT(1));
-    putc('\n', stream);
-    json_decref(whole);
+    fprintf(stream, "],\n\"displayTimeUnit\":\"ms\",\"otherData\":{\"program\":\"imglock %s\",\"start\":\"%s\"}}\n",
+            IMGLOCK_VERSION, report->events ? utc_time(report->from, start) : "");
 }

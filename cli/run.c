@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "audit.h"
+#include "audit_log.h"
 #include "cli.h"
 
 struct run_options {
@@ -41,6 +43,15 @@ static int execute(const char *path, char **command)
     return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 }
 
+/* It is run all the same: what it starts may be of another kind. */
+static void say_not_watched(const struct settings *settings, const struct target *target)
+{
+    complain("%s: it is written in Go and makes its system calls itself, so what it opens is neither locked nor seen; "
+             "'imglock hold IMAGE -- COMMAND' takes the lock around it",
+             target->path);
+    audit_unwatched(settings, target->path, "Go");
+}
+
 int run_command(char **command)
 {
     struct settings settings;
@@ -59,6 +70,7 @@ int run_command(char **command)
     if (!library_loads(library, reason, sizeof reason))
         return complain("%s: the library cannot be preloaded: %s", library, reason);
     library_preload(library, !target.musl);
+    if (target.go) say_not_watched(&settings, &target);
     return execute(target.path, command);
 }
 

@@ -19,6 +19,7 @@
 
 #include "cli.h"
 #include "elf_own.h"
+#include "go_note.h"
 #include "musl.h"
 #include "other_size.h"
 
@@ -119,25 +120,11 @@ static const char *machine_name(unsigned machine)
     return NULL;
 }
 
-/* Is this note Go's build id?  A Go program makes its system calls itself. */
-static bool is_go_note(const char *notes, size_t size)
-{
-    for (size_t at = 0; at + sizeof(ElfW(Nhdr)) <= size;) {
-        ElfW(Nhdr) note;
-        memcpy(&note, notes + at, sizeof note);
-        at += sizeof note;
-        if (note.n_namesz > size - at || note.n_descsz > size - at) return false;
-        if (note.n_namesz == 4 && memcmp(notes + at, "Go\0", 4) == 0) return true;
-        at += (note.n_namesz + 3u) / 4 * 4 + (note.n_descsz + 3u) / 4 * 4;
-    }
-    return false;
-}
-
 static bool has_go_note(int descriptor, const ElfW(Phdr) * segment)
 {
     char notes[1024];
     size_t size = segment->p_filesz < sizeof notes ? segment->p_filesz : sizeof notes;
-    return pread(descriptor, notes, size, (off_t)segment->p_offset) == (ssize_t)size && is_go_note(notes, size);
+    return pread(descriptor, notes, size, (off_t)segment->p_offset) == (ssize_t)size && go_note_is_in(notes, size);
 }
 
 /* Would the kernel set AT_SECURE for this program and this user, as bprm_creds_from_file() and

@@ -6,6 +6,7 @@
 
 #include "errors.h"
 #include "holders.h"
+#include "log_file.h"
 #include "sys.h"
 #include "text.h"
 
@@ -274,8 +275,7 @@ static void end_line(struct line *line)
     /* What was cut is no JSON, but still one line. */
     if (line->text.length + 3 > line->text.size) line->text.length = line->text.size - 3;
     text_append(&line->text, "}\n");
-    int descriptor = sys_openat(AT_FDCWD, line->settings->audit,
-                                O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);
+    int descriptor = log_file_open(line->settings->audit, O_WRONLY | O_APPEND);
     if (descriptor >= 0) {
         write_line(descriptor, line->text.bytes, line->text.length);
         sys_close(descriptor);
@@ -374,6 +374,15 @@ void audit_lost(const struct settings *settings, const struct audit_image *image
     if (!start_line(&line, settings, "lost", image)) return;
     append_word(&line, "mode", policy_mode_name(mode));
     append_truth(&line, "regained", regained);
+    end_line(&line);
+}
+
+void audit_unwatched(const struct settings *settings, const char *program, const char *why)
+{
+    struct line line;
+    if (!start_line(&line, settings, "unwatched", NULL)) return;
+    append_word(&line, "program", program);
+    append_word(&line, "why", why);
     end_line(&line);
 }
 

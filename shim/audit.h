@@ -46,6 +46,16 @@ void audit_release(const struct settings *settings, const struct audit_image *im
                    int64_t since);
 void audit_lost(const struct settings *settings, const struct audit_image *image, enum lock_mode mode, bool regained);
 
+/* imglock audit names memory by this variable, as a path, in which every process below it notes which programs have a
+ * line: AUDIT_TOLD_MAGIC and then numbers of files, 0 where there is room. */
+#define AUDIT_TOLD_VARIABLE "IMGLOCK_AUDIT_TOLD"
+#define AUDIT_TOLD_MAGIC UINT64_C(0x696d676c6f636b31)
+enum { AUDIT_TOLD_SIZE = 4096 };
+
+/* The process executes a program into which the library does not get; why: "static", "set-user-ID", "foreign", "Go",
+ * "environment". */
+void audit_unwatched(const struct settings *settings, const char *program, const char *why);
+
 /* The process that had this pid, and started then, is over: written by who watches it, for it cannot. */
 void audit_exit(const char *log, pid_t pid, uint64_t start);
 

@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "errors.h"
 #include "holders.h"
+#include "log_file.h"
 #include "sys.h"
 #include "text.h"
 
@@ -61,8 +62,7 @@ static bool error_is_for_messages(void)
 
 static void write_to_file(const char *path, const char *line, size_t length)
 {
-    int descriptor =
-        sys_openat(AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);
+    int descriptor = log_file_open(path, O_WRONLY | O_APPEND);
     if (descriptor < 0) return;
     write_quietly(descriptor, line, length);
     sys_close(descriptor);

@@ -262,6 +262,7 @@ unwritten() {
     assert_output $'open: 3\nclose: 0\nopen: 3\nclose: 0'
     assert_equal "$(stat -c %s "$LOG")" 1024
     # imglock audit itself writes to it, too.
+    rm "$LOG"
     run bash -c 'ulimit -f 1; exec "$IMGLOCK" audit -o "$1" -- bash -c "exec 9<>disk.img; exit 7"' - "$LOG"
     assert_equal "$status" 7
     refute_output
@@ -339,4 +340,271 @@ NIGHT
     # It would not be the same with locks.
     seen=$(conflicting env LD_PRELOAD="$SHIM" 3>&-)
     refute [ "$seen" = "$bare" ]
+}
+
+# ---- imglock audit ------------------------------------------------------------------------------------------------------------
+
+# audit ARGUMENT...: imglock audit with the log, in a process of its own that may ignore signals.
+audit() { run timeout 60 "$IMGLOCK" audit -o "$LOG" "$@"; }
+
+@test "audit: the exit status is the command's, whatever becomes of SIGCHLD, and the command gets it as it was" {
+    run python3 -c 'import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])' "$IMGLOCK" audit -o "$LOG" -- python3 -c 'import signal, sys
+print(signal.getsignal(signal.SIGCHLD))
+sys.exit(7)'
+    assert_equal "$status" 7
+    assert_output "$(python3 -c 'import signal; print(signal.SIG_IGN)')"
+}
+
+@test "audit: signals that are ignored stay ignored, others have their defaults" {
+    run python3 -c 'import os, signal, sys
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN if number == signal.SIGINT or number == signal.SIGHUP else signal.SIG_DFL)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$IMGLOCK" audit -o "$LOG" -- grep -E '^Sig(Ign|Blk):' /proc/self/status
+    assert_success
+    assert_output --regexp $'SigBlk:\t0{16}\nSigIgn:\t0*1000003$|SigBlk:\t0{16}\nSigIgn:\t0*3$'
+}
+
+@test "audit: what ends a program is passed on to the command, and its status comes back" {
+    local signal
+    mkfifo ready
+    for signal in TERM HUP INT QUIT USR1 USR2 ALRM; do
+        env --default-signal timeout -s KILL 60 "$IMGLOCK" audit -o "$LOG" -- \
+            bash -c 'trap "exit 9" "$1"; echo $PPID; while :; do read -t 1 -u 0 || :; done' - "$signal" >ready 3>&- 0<>/dev/null &
+        read -r audit <ready
+        kill -"$signal" "$audit"
+        status=0
+        wait $! || status=$?
+        assert_equal "$signal $status" "$signal 9"
+    done
+}
+
+@test "audit: a log that is no regular file, or cannot be written, is one line and no hang" {
+    mkfifo pipe
+    small_disk size=64k
+    local log
+    for log in pipe /dev/full /dev/null . none/log; do
+        run timeout 20 "$IMGLOCK" audit -o "$log" -- touch started
+        assert_equal "$log $status" "$log 125"
+        assert_equal "${#lines[@]}" 1
+        assert_output --regexp '^imglock: .*: cannot write the audit log: '
+    done
+    [ ! -e started ]
+}
+
+@test "audit: a disk that is full costs lines, and no memory" {
+    small_disk size=8k
+    head -c 8192 /dev/zero >small/filler || true
+    run timeout 60 bash -c 'ulimit -v 200000; exec "$IMGLOCK" audit -o "$1" -- bash -c "cat disk.img >/dev/null; exit 3"' - "$LOG"
+    assert_equal "$status" 3
+    refute_output
+}
+
+@test "audit: what is no line in the log takes no memory, and hides no line behind it" {
+    cat >night.sh <<'NIGHT'
+head -c 300000000 /dev/zero >>"$1"
+echo >>"$1"
+bash -c 'exec 9<>disk.img; kill -9 $$'
+exit 4
+NIGHT
+    run timeout 100 bash -c 'ulimit -v 100000; exec "$IMGLOCK" audit -o "$1" -- bash night.sh "$1"' - "$LOG"
+    assert_equal "$status" 4
+    refute_output --partial 'memory'
+    assert_equal "$(tail -n 1 "$LOG" | jq -r .event)" exit
+    rm "$LOG"
+}
+
+@test "audit -V: the version" {
+    run "$IMGLOCK" audit -V
+    assert_success
+    assert_output --regexp '^imglock [0-9.]+$'
+    run "$IMGLOCK" audit --version
+    assert_success
+}
+
+@test "audit: a second night has a log of its own, and one that is named is said to have lines already" {
+    for _ in 1 2 3; do
+        run "$IMGLOCK" audit cat disk.img
+        assert_success
+    done
+    assert_equal "$(ls imglock-audit*)" $'imglock-audit-2.jsonl\nimglock-audit-3.jsonl\nimglock-audit.jsonl'
+    assert_equal "$(cat imglock-audit*.jsonl | grep -c '"acquire"')" 3
+    # A gap is not filled: the latest has the greatest number.
+    rm imglock-audit-2.jsonl
+    "$IMGLOCK" audit cat disk.img >/dev/null
+    [ -e imglock-audit-4.jsonl ]
+    audit true
+    refute_output
+    audit cat disk.img
+    audit true
+    assert_output "imglock: $LOG: the log of an earlier audit is in it; this one's lines come after those"
+}
+
+@test "audit: 300 processes at once, with a limit of 100 descriptors for the command: each has an exit" {
+    cat >crowd.py <<'CROWD'
+import os, resource
+here, there = os.pipe(), os.pipe()
+for _ in range(300):
+    if os.fork() == 0:
+        os.close(there[1])
+        descriptor = os.open("disk.img", os.O_RDONLY)
+        os.write(here[1], b"x")
+        os.read(there[0], 1)
+        os.kill(os.getpid(), 9)
+for _ in range(300):
+    os.read(here[0], 1)
+os.close(there[1])
+for _ in range(300):
+    os.wait()
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+CROWD
+    run bash -c 'ulimit -Sn 100; exec timeout 100 "$IMGLOCK" audit -o "$1" -- python3 crowd.py' - "$LOG"
+    assert_success
+    assert_output 100
+    assert_equal "$(asked 'len({e["pid"] for e in l if e["event"] == "open"} & {e["about_pid"] for e in l if e["event"] == "exit"})')" 300
+}
+
+# ---- logs in directories that everybody may write ---------------------------------------------------------------------------------
+
+# planted NAME COMMAND...: in a sticky directory and in one that is not, with the file victim, the name is planted by COMMAND; then
+# all logs of that name, one after the other, must leave the victim alone, and be no reason to refuse an image.
+planted() {
+    local name=$1 mode
+    shift
+    for mode in 1777 0777; do
+        rm -rf open
+        mkdir -m "$mode" open
+        echo precious >victim
+        "$@"
+        run alone env IMGLOCK_AUDIT="$PWD/open/$name" LD_PRELOAD="$SHIM" "$HELPERS/input_call" open r disk.img
+        assert_output 'open: 3'
+        run alone env IMGLOCK_LOG="debug,$PWD/open/$name" LD_PRELOAD="$SHIM" "$HELPERS/input_call" open r disk.img
+        assert_output 'open: 3'
+        run "$IMGLOCK" audit -o "open/$name" -- touch started
+        assert_equal "$status" 125
+        assert_equal "${#lines[@]}" 1
+        assert_output --partial 'directory that everybody may write'
+        run "$IMGLOCK" report -o "open/$name" /dev/null
+        assert_equal "$status" 125
+        assert_output --partial 'directory that everybody may write'
+        assert_equal "$(cat victim)" precious
+        [ ! -e started ]
+    done
+}
+
+plant_link() { ln -s "$PWD/victim" open/log; }
+plant_hard_link() { ln "$PWD/victim" open/log; }
+plant_file() { install -o nobody -m 666 victim open/log; }
+plant_dangling() { ln -s "$PWD/absent" open/log; }
+
+@test "no log follows a link, or is written to another user's file, where everybody may write" {
+    planted log plant_link
+    planted log plant_hard_link
+    planted log plant_file
+    assert_equal "$(cat open/log)" precious
+    planted log plant_dangling
+    [ ! -e absent ]
+}
+
+@test "links of those who alone may write a directory are followed, and so is /dev/stdout" {
+    mkdir -m 755 own
+    ln -s "$PWD/there.jsonl" own/log
+    IMGLOCK_AUDIT=$PWD/own/log wrapped cat disk.img >/dev/null
+    grep -q '"acquire"' there.jsonl
+    "$IMGLOCK" audit -o own/log cat disk.img >/dev/null 2>&1
+    assert_equal "$(grep -c '"acquire"' there.jsonl)" 2
+    "$IMGLOCK" report -o own/text there.jsonl
+    run "$IMGLOCK" report -o /dev/stdout there.jsonl
+    assert_success
+    assert_output "$(cat own/text)"
+    # One's own file, and the directory owner's, in a sticky directory.
+    mkdir -m 1777 open
+    : >open/log
+    IMGLOCK_AUDIT=$PWD/open/log wrapped cat disk.img >/dev/null
+    [ -s open/log ]
+    : >open/log
+    chmod 666 open/log disk.img
+    IMGLOCK_AUDIT=$PWD/open/log run nobody_calls open r disk.img
+    assert_success
+}
+
+# ---- what is not watched --------------------------------------------------------------------------------------------------------
+
+@test "a program into which the library does not get has one line for its file, however often it is started" {
+    cp "$HELPERS/cli_open" changes_user
+    chown nobody changes_user
+    chmod 4755 changes_user
+    # For another machine: it is not executed, and who would have run it by an emulator would not have been watched.
+    python3 -c 'import sys
+program = bytearray(open(sys.argv[1], "rb").read())
+program[18:20] = b"\x28\x00"
+open("arm", "wb").write(program)' "$HELPERS/cli_static"
+    printf '#! %s -x\n' "$HELPERS/cli_static_pie" >script
+    chmod +x arm script
+    audit -- bash -c 'set +e
+        for i in {1..20}; do "$HELPERS/cli_static" disk.img; done
+        for i in {1..3}; do env -i cat disk.img; done
+        "$HELPERS/cli_go"; ./script; ./changes_user disk.img; ./arm; "$HELPERS/cli_musl"
+        cat disk.img; ./absent; . /dev/null; true' >/dev/null 2>&1
+    assert_equal "$(asked '"\n".join(sorted(e["why"] + " " + e["program"].split("/")[-1] for e in l if e["event"] == "unwatched"))')" \
+        $'Go cli_go\nenvironment cat\nforeign arm\nforeign cli_musl\nset-user-ID changes_user\nstatic cli_static\nstatic cli_static_pie'
+    run "$IMGLOCK" report "$LOG"
+    assert_success
+    assert_line --index 1 --regexp '^7 programs were not watched: .*/cli_static \(static\), '
+}
+
+@test "not watched: found as each of the exec functions finds it" {
+    cat >exec.py <<'EXEC'
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def text(word): return ctypes.c_char_p(word.encode())
+def array(words): return (ctypes.c_char_p * (len(words) + 1))(*[w.encode() for w in words], None)
+path, directory = sys.argv[2], os.path.dirname(sys.argv[2])
+arguments, environment = array(["x"]), array(["LD_PRELOAD=" + os.environ["LD_PRELOAD"]])
+os.makedirs("passed_over", exist_ok=True)
+open("passed_over/" + os.path.basename(path), "w").close()
+os.environ["PATH"] = "/nowhere::passed_over:" + directory
+descriptor = os.open(path, os.O_RDONLY)
+calls = {
+    "execve": lambda: libc.execve(text(path), arguments, environment),
+    "execv": lambda: libc.execv(text(path), arguments),
+    "execvp": lambda: libc.execvp(text(os.path.basename(path)), arguments),
+    "execvpe": lambda: libc.execvpe(text(os.path.basename(path)), arguments, environment),
+    "execl": lambda: libc.execl(text(path), text("x"), None),
+    "execlp": lambda: libc.execlp(text(os.path.basename(path)), text("x"), None),
+    "fexecve": lambda: libc.fexecve(descriptor, arguments, environment),
+    "execveat": lambda: libc.execveat(descriptor, text(""), arguments, environment, 0x1000),
+    "posix_spawn": lambda: os.waitpid(os.posix_spawn(path, ["x"], dict(os.environ)), 0),
+    "posix_spawnp": lambda: os.waitpid(os.posix_spawnp(os.path.basename(path), ["x"], dict(os.environ)), 0),
+}
+calls[sys.argv[1]]()
+EXEC
+    local call
+    for call in execve execv execvp execvpe execl execlp fexecve execveat posix_spawn posix_spawnp; do
+        : >"$LOG"
+        audited python3 exec.py "$call" "$HELPERS/cli_static" >/dev/null
+        assert_equal "$call $(asked '[(e["why"], e["program"]) for e in l if e["event"] == "unwatched"]')" \
+            "$call [('static', '$HELPERS/cli_static')]"
+    done
+    # A call that fails goes on as it would, and an array that is none is the kernel's to find.
+    : >"$LOG"
+    run audited python3 -c 'import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+for arguments in ((b"/bin/true", None, ctypes.c_void_p(8)), (ctypes.c_void_p(8), None, None), (b"absent", None, None)):
+    libc.execve(*arguments)
+    print(ctypes.get_errno())'
+    assert_output $'14\n14\n2'
+}
+
+@test "a program in Go is run, with one line and one event; without an audit no exec is looked at" {
+    audit "$HELPERS/cli_go"
+    assert_output --regexp "^imglock: $HELPERS/cli_go: it is written in Go .* neither locked nor seen"
+    assert_equal "$(asked '[e["why"] for e in l if e["event"] == "unwatched"]')" "['Go']"
+    run "$IMGLOCK" "$HELPERS/cli_go"
+    assert_output --partial 'it is written in Go'
+    strace -f -o trace -e trace=openat,open env LD_PRELOAD="$SHIM" sh -c "$HELPERS/cli_static disk.img; true" >/dev/null 2>&1 || true
+    [ -s trace ]
+    refute grep -q '"[^"]*/cli_static"' trace
 }

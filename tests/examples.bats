@@ -35,13 +35,21 @@ example() {
 @test "audit: the report shows the machine, the backup and the stray mkfs" {
     example audit "$BATS_TEST_TMPDIR"
     assert_success
-    assert_line --partial 'Overlaps that corrupt: 2'
+    assert_line --regexp '^Two writers at once: mkfs.ext4 -q -F web01.img \(pid [0-9]+, .*, while qemu-system-x86_64 -name web01 '
+    assert_line --partial 'Overlaps that corrupt (two writers at once): 1'
+    assert_line --partial 'Readers beside a writer (may have read a mixture): 1'
     assert_line --regexp 'Let through, would have been refused: [0-9]+'
-    assert_output --partial 'mkfs.ext4 -q -F vm.img'
-    assert_output --partial 'qemu-img convert -f raw -O qcow2 vm.img'
+    assert_output --partial 'mkfs.ext4 -q -F web01.img'
+    assert_output --partial 'qemu-img convert -f raw -O qcow2 web01.img'
     [ -s night.jsonl ]
     run xmllint --noout night.svg
     assert_success
+}
+
+@test "the picture in README is that of the night beside it" {
+    TZ=Pacific/Auckland run "$IMGLOCK" report --svg -o night.svg "$TOP/examples/night.jsonl"
+    assert_equal "$status" 1
+    cmp night.svg "$TOP/examples/night.svg"
 }
 
 @test "migration: the lock goes with the machine, and no third program gets the image" {

@@ -19,6 +19,7 @@
 #include "lookup.h"
 #include "opening.h"
 #include "real.h"
+#include "unwatched.h"
 
 EXPORT pid_t _Fork(void)
 {
@@ -248,7 +249,7 @@ extern int pidfd_spawn(int *pidfd, const char *path, const posix_spawn_file_acti
 extern int pidfd_spawnp(int *pidfd, const char *file, const posix_spawn_file_actions_t *actions,
                         const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]);
 
-#define WRAP_SPAWN(name, type)                                                                               \
+#define WRAP_SPAWN(name, type, unwatched)                                                                    \
     EXPORT int name(type *child, const char *path, const posix_spawn_file_actions_t *actions,                \
                     const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]) \
     {                                                                                                        \
@@ -257,16 +258,17 @@ extern int pidfd_spawnp(int *pidfd, const char *file, const posix_spawn_file_act
         if (refused) return refused;                                                                         \
         track_begin_child(TRACK_PROGRAM);                                                                    \
         spawn_begin(&spawning, actions);                                                                     \
+        unwatched;                                                                                           \
         int result = REAL(name)(child, path, spawning.actions, attributes, arguments, environment);          \
         spawn_end(&spawning);                                                                                \
         track_end_child();                                                                                   \
         return result;                                                                                       \
     }
 
-WRAP_SPAWN(posix_spawn, pid_t)
-WRAP_SPAWN(posix_spawnp, pid_t)
-WRAP_SPAWN(pidfd_spawn, int)
-WRAP_SPAWN(pidfd_spawnp, int)
+WRAP_SPAWN(posix_spawn, pid_t, unwatched_path(AT_FDCWD, path, environment))
+WRAP_SPAWN(posix_spawnp, pid_t, unwatched_command(path, environment))
+WRAP_SPAWN(pidfd_spawn, int, unwatched_path(AT_FDCWD, path, environment))
+WRAP_SPAWN(pidfd_spawnp, int, unwatched_command(path, environment))
 
 static void system_interrupted(void *unused)
 {
@@ -279,6 +281,7 @@ EXPORT int system(const char *command)
 {
     struct _pthread_cleanup_buffer cleanup;
     track_begin_child(TRACK_PROGRAM);
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     _pthread_cleanup_push(&cleanup, system_interrupted, NULL);
     int result = REAL(system)(command);
     _pthread_cleanup_pop(&cleanup, 0);
@@ -291,6 +294,7 @@ extern FILE *_IO_popen(const char *command, const char *mode);
 EXPORT FILE *popen(const char *command, const char *mode)
 {
     track_begin_child(TRACK_PROGRAM);
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     FILE *result = REAL(popen)(command, mode);
     track_end_child();
     return result;
@@ -299,6 +303,7 @@ EXPORT FILE *popen(const char *command, const char *mode)
 EXPORT FILE *_IO_popen(const char *command, const char *mode)
 {
     track_begin_child(TRACK_PROGRAM);
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     FILE *result = REAL(_IO_popen)(command, mode);
     track_end_child();
     return result;
@@ -307,36 +312,46 @@ EXPORT FILE *_IO_popen(const char *command, const char *mode)
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
     track_note_child();
+    unwatched_path(AT_FDCWD, path, environment);
     return REAL(execve)(path, arguments, environment);
 }
 
 EXPORT int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
 {
     track_note_child();
+    /* An empty path and AT_EMPTY_PATH: the descriptor itself. */
+    if (flags & AT_EMPTY_PATH)
+        unwatched_descriptor(directory, environment);
+    else
+        unwatched_path(directory, path, environment);
     return REAL(execveat)(directory, path, arguments, environment, flags);
 }
 
 EXPORT int fexecve(int descriptor, char *const arguments[], char *const environment[])
 {
     track_note_child();
+    unwatched_descriptor(descriptor, environment);
     return REAL(fexecve)(descriptor, arguments, environment);
 }
 
 EXPORT int execv(const char *path, char *const arguments[])
 {
     track_note_child();
+    unwatched_path(AT_FDCWD, path, environ);
     return REAL(execv)(path, arguments);
 }
 
 EXPORT int execvp(const char *file, char *const arguments[])
 {
     track_note_child();
+    unwatched_command(file, environ);
     return REAL(execvp)(file, arguments);
 }
 
 EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
 {
     track_note_child();
+    unwatched_command(file, environment);
     return REAL(execvpe)(file, arguments, environment);
 }
 

@@ -8,6 +8,7 @@
 #include "../track.h"
 #include "inherit.h"
 #include "real.h"
+#include "unwatched.h"
 
 __attribute__((constructor)) static void start(void)
 {
@@ -18,5 +19,6 @@ __attribute__((constructor)) static void start(void)
     track_start();
     descriptor_start();
     inherit_images();
+    unwatched_start();
     errno = saved;
 }

@@ -5,6 +5,10 @@ report_log.py lines     each line of standard input, "SECONDS EVENT PID [KEY=VAL
                         are JSON or else words; comm, cmdline and image have defaults; boot=N is the Nth boot, id=WORD
                         names it in the line.
 report_log.py many N    N events of a busy host, the same ones each time.
+report_log.py planted N N lines: many programs, 200 readers of an image that a machine writes, and one mkfs on it.
+report_log.py writers N, readers N, family N, unended N
+                        N processes that have one image open together; children of one; those whose end is not there.
+report_log.py size N    N bytes of log, as of an audit that went well.
 """
 import datetime
 import hashlib
@@ -92,5 +96,68 @@ def many(count):
     return (text for _, text in sorted(events, key=lambda event: event[0])[:count])
 
 
-for text in many(int(sys.argv[2])) if sys.argv[1] == "many" else lines():
-    print(text)
+def planted(count):
+    image = "/srv/vm/web01.img"
+    machine = {"image": image, "comm": "qemu-system-x86", "cmdline": "qemu-system-x86_64 -name web01 -drive file=" + image}
+    mkfs = {"image": image, "comm": "mkfs.ext4", "cmdline": "/sbin/mkfs.ext4 -q -F " + image}
+    events = [(10, line(10, "acquire", 1200, mode="exclusive", wait_ns=0, **machine)),
+              (3500, line(3500, "release", 1200, mode="exclusive", **machine)),
+              (2467, line(2467, "conflict", 4711, mode="exclusive", result="let through", holders=[], **mkfs)),
+              (2467, line(2467, "open", 4711, mode="exclusive", flags="O_RDWR", **mkfs)),
+              (2469, line(2469, "release", 4711, mode="exclusive", unlocked=True, **mkfs))]
+    for number in range(200):
+        begin, pid = 20 + 12 * number, 10000 + number
+        about = {"image": image, "comm": "rsync", "cmdline": "rsync %s /backup/%d/" % (image, number), "mode": "shared"}
+        events += [(begin, line(begin, "conflict", pid, result="let through", holders=[], **about)),
+                   (begin, line(begin, "open", pid, flags="O_RDONLY", **about)),
+                   (begin + 9, line(begin + 9, "release", pid, unlocked=True, **about))]
+    for number in range(count - len(events)):
+        begin, pid = 1 + number // 2 * 0.7, 20000 + number // 2
+        about = {"image": "/srv/vm/other%d.img" % (pid % 40), "comm": "qemu-img", "cmdline": "qemu-img check", "mode": "shared"}
+        events.append((begin, line(begin, "acquire", pid, **about)) if number % 2 == 0 else
+                      (begin + 0.5, line(begin + 0.5, "release", pid, **about)))
+    return (text for _, text in sorted(events, key=lambda event: event[0]))
+
+
+def crowd(kind, count):
+    if kind == "family":
+        yield line(0.5, "acquire", 999999, mode="exclusive")
+    for number in range(count):
+        about = {"cmdline": "program%d disk.img" % (number % 7), "mode": "shared" if kind == "readers" else "exclusive"}
+        if kind == "family":
+            about["ppid"] = 999999
+        elif kind != "readers" or number == 0:
+            yield line(1 + number * 0.001, "conflict", 1000 + number, result="let through", holders=[], **about)
+        yield line(1 + number * 0.001, "open", 1000 + number, flags="O_RDWR", **about)
+    for number in range(count if kind != "unended" else 0):
+        yield line(1000 + number * 0.001, "release", 1000 + number)
+
+
+def of_size(size):
+    written = number = 0
+    while written < size:
+        begin, pid = 1 + number * 0.01, 10 + number
+        image = "/var/lib/libvirt/images/guest-%03d.qcow2" % (number % 200)
+        about = {"start": 100 + number, "exe": "/usr/bin/qemu-img", "comm": "qemu-img", "cmdline": "qemu-img info " + image,
+                 "image": image, "mode": "shared", "dev": "fe:00", "ino": 11059457 + number % 200, "id": "df2be29b4b5447a5"}
+        for after, event in ((0, "acquire"), (0.001, "open"), (0.002, "release")):
+            text = line(begin + after, event, pid, flags="O_RDONLY", **about)
+            written += len(text) + 1
+            yield text
+        text = line(begin + 0.003, "exit", 2, about_pid=pid, about_start=100 + number, id="df2be29b4b5447a5")
+        written += len(text) + 1
+        yield text
+        number += 1
+
+
+def main(kind, count=None):
+    if kind == "lines":
+        return lines()
+    if kind in ("many", "planted"):
+        return globals()[kind](int(count))
+    return of_size(int(count)) if kind == "size" else crowd(kind, int(count))
+
+
+if __name__ == "__main__":
+    for text in main(*sys.argv[1:]):
+        print(text)

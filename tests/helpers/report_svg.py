@@ -7,8 +7,8 @@ import sys
 import xml.etree.ElementTree
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
-SIZES = {"title": 16, "axis": 10}
-BOLD = {"title", "image", "bad"}
+SIZES = {"title": 16, "worst": 16, "axis": 10}
+BOLD = {"title", "worst", "image", "bad", "mix"}
 
 
 class Font:
