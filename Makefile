@@ -29,15 +29,18 @@ CLI_LIBRARIES := -lsmartcols -ljansson
 # One short line a step; make V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
-shared_sources := text bytes policy arguments blocker image realpath lock lock_exists lock_wait holders family descriptor \
-                  log_file message audit
-# The descriptor table comes last, so that its 32 KiB do not lie between things that share a page.
-shim_sources := $(shared_sources) $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c)) track
+# Everything in shim/ but the wrappers and what runs only while building.  The descriptor table comes last, so that its
+# 32 KiB do not lie between things that share a page; the order of the others does not matter.
+descriptor_table := $(notdir $(basename $(firstword $(wildcard shim/table.c) shim/track.c)))
+shared_sources := $(filter-out make_formats cpuid $(descriptor_table),$(sort $(notdir $(basename $(wildcard shim/*.c))))) \
+                  $(descriptor_table)
+wrap_sources := $(patsubst shim/%.c,%,$(sort $(wildcard shim/wrap/*.c)))
+shim_sources := $(wrap_sources) $(shared_sources)
 cli_sources := $(notdir $(basename $(wildcard cli/*.c)))
 
 # The processor's abilities are nothing that a shared libcrypto shares.
 ifeq ($(OPENSSL),static)
-shim_sources += cpuid
+shim_sources := cpuid $(shim_sources)
 endif
 
 shim_objects := $(shim_sources:%=$(BUILD)/shim/%.o)
@@ -82,12 +85,13 @@ $(BUILD)/look_index.h: $(BUILD)/make_formats
 
 # Programs that the tests run, one a file in tests/helpers; a first line "// link: FLAGS" adds to the linker's.
 helper_programs := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(wildcard tests/helpers/*.c))
-$(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h)
+$(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h shim/*.def shim/wrap/*.def)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $< $$(sed -n '1s,^// link: ,,p' $<) -lpthread
 
 $(BUILD)/tests/identify: $(BUILD)/shim/image.o
 $(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o
+$(BUILD)/tests/parsed: $(patsubst %,$(BUILD)/shim/%.o,settings arguments text)
 
 # The library with a hook in every system call of its own, for the tests that make each of them fail.
 fault_objects := $(shim_sources:%=$(BUILD)/fault/%.o) $(BUILD)/fault/fault.o

@@ -61,8 +61,8 @@ static bool is_running(const struct seen *seen)
     uint64_t start;
     pid_t parent;
     /* In the /proc of another PID namespace the number is somebody else's. */
-    if (!holders_is_process(getpid(), getpid())) return seen->pidfd >= 0;
-    return holders_look_up(seen->pid, &start, &parent, NULL) && start == seen->start;
+    if (!process_is(getpid(), getpid())) return seen->pidfd >= 0;
+    return process_read_stat(seen->pid, &start, &parent, NULL) && start == seen->start;
 }
 
 static void note_exit(const struct watch *watch, struct seen *seen)

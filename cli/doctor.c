@@ -96,7 +96,7 @@ static bool examine_locks(const char *directory)
     if (snprintf(path, sizeof path, "%s/.imglock-doctor-XXXXXX", directory) >= (int)sizeof path) return false;
     int first = mkostemp(path, O_CLOEXEC);
     if (first < 0) {
-        report(FINDING_PROBLEM, "directory %s: cannot create a file in it: %m; IMGLOCK_DIR names another", directory);
+        report(FINDING_PROBLEM, "directory %s: cannot create a file in it: %m", directory);
         return false;
     }
     int second = open(path, O_RDWR | O_CLOEXEC);
@@ -110,16 +110,11 @@ static bool examine_locks(const char *directory)
     bool free_again = rightly && bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES) == 0;
     if (second >= 0) close(second);
     if (error)
-        report(FINDING_PROBLEM, "locks in %s: its file system gives none: %s; IMGLOCK_DIR names another directory",
-               directory, strerror(error));
+        report(FINDING_PROBLEM, "locks in %s: its file system gives none: %s", directory, strerror(error));
     else if (!refused)
-        report(FINDING_PROBLEM,
-               "locks in %s: its file system gave one exclusive lock twice; IMGLOCK_DIR names another "
-               "directory",
-               directory);
+        report(FINDING_PROBLEM, "locks in %s: its file system gave one exclusive lock twice", directory);
     else if (!free_again)
-        report(FINDING_PROBLEM, "locks in %s: a lock outlived its last descriptor; IMGLOCK_DIR names another directory",
-               directory);
+        report(FINDING_PROBLEM, "locks in %s: a lock outlived its last descriptor", directory);
     else
         report(FINDING_OK, "locks in %s: open file description locks exclude each other", directory);
     return !error && refused && free_again;
@@ -168,10 +163,7 @@ static void examine_file_system(const char *directory)
     }
     if (statvfs(directory, &room) < 0) return;
     if (room.f_files > 0 && room.f_favail == 0)
-        report(FINDING_PROBLEM,
-               "file system of %s: no inode is free for a new lock file; make room, or IMGLOCK_DIR names "
-               "another directory",
-               directory);
+        report(FINDING_PROBLEM, "file system of %s: no inode is free for a new lock file; make room", directory);
     else if (room.f_bavail == 0)
         report(FINDING_WARNING, "file system of %s: full; locks hold, but who holds them cannot be recorded; make room",
                directory);
@@ -183,19 +175,15 @@ static void examine_directory(const char *directory)
 {
     struct stat status;
     if (stat(directory, &status) < 0) {
-        report(FINDING_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777', or IMGLOCK_DIR names another",
-               directory);
+        report(FINDING_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777'", directory);
         return;
     }
     if (!S_ISDIR(status.st_mode)) {
-        report(FINDING_PROBLEM, "directory %s: it is no directory; IMGLOCK_DIR names another", directory);
+        report(FINDING_PROBLEM, "directory %s: it is no directory", directory);
         return;
     }
     if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0) {
-        report(FINDING_PROBLEM,
-               "directory %s: this user cannot create lock files in it: %m; chmod it, or IMGLOCK_DIR names "
-               "another",
-               directory);
+        report(FINDING_PROBLEM, "directory %s: this user cannot create lock files in it: %m; chmod it", directory);
         return;
     }
     if (status.st_mode & (S_IWGRP | S_IWOTH) && !(status.st_mode & S_ISVTX))

@@ -34,7 +34,7 @@ struct collection {
 static void append_image(struct text *line, int descriptor)
 {
     char image[PATH_MAX];
-    if (descriptor < 0 || !holders_read_header(descriptor, image)) return;
+    if (descriptor < 0 || !record_read_header(descriptor, image)) return;
     text_append(line, " (");
     text_append_untrusted(line, image, strlen(image));
     text_append(line, ")");

@@ -68,7 +68,7 @@ static int parse_words(int argc, char **argv, bool takes_from, bool takes_to, st
     if (takes_to && !words->to)
         return complain_usage("%s: give the process that is to have the lock, with --to", words->command);
     words->image = argv[optind];
-    if (!holders_is_process(getpid(), getpid()))
+    if (!process_is(getpid(), getpid()))
         return complain("%s: /proc does not have the PID namespace of this process, so nobody is found in it; "
                         "give it one: unshare --mount sh -c 'mount -t proc proc /proc && imglock ...'",
                         words->command);

@@ -128,10 +128,11 @@ static enum lock_result try_all(struct hold *hold, struct waiting *waiting, stru
                                        .directory = hold->settings.directory,
                                        .image_path = wanted->image,
                                        .mode = hold->mode,
-                                       .family = hold->settings.family,
+                                       .relatives = hold->settings.family,
                                        .patient = hold->deadline != 0,
                                        .block = hold->block,
-                                       .reason = hold->reason};
+                                       .reason = hold->reason,
+                                       .deadline = hold->deadline ? hold->deadline : sys_monotonic() + LOCK_GRACE_NS};
         if (wanted->left_out) continue;
         int fresh = -1;
         bool awaited = wanted == waiting->lock;
@@ -195,12 +196,7 @@ static int take_all(struct hold *hold, int conflict_status)
             stop_waiting(&waiting);
             waiting.lock = blocked;
             waiting.opened = opened;
-            int64_t left = hold->deadline;
-            if (left != 0 && left != WAIT_FOREVER) {
-                left -= monotonic_now();
-                if (left < 0) left = 0;
-            }
-            lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, left, waiting.inotify);
+            lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, hold->deadline, waiting.inotify);
         }
         /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
         if (!noted && !problem.blocked && hold->deadline != 0 && monotonic_now() - start > NOTE_AFTER_NS) {

@@ -14,6 +14,7 @@
 #include "blocker.h"
 #include "bytes.h"
 #include "cli.h"
+#include "fdinfo.h"
 #include "message.h"
 #include "status.h"
 #include "sys.h"
@@ -32,36 +33,33 @@ static bool is_there(const struct party *party)
 struct owned {
     unsigned bytes; /* FIRST_BYTE and SECOND_BYTE, held in whatever way */
     bool shared;    /* holds them shared */
-    bool family;    /* holds a pair of the descendants' bytes */
-    int slot;       /* -1: none */
-    bool writing;   /* holds the slot exclusively: its record was being written when that was cut short */
+    bool beside;    /* holds a byte of the relatives' range */
+    int slots[8];   /* more than one: what changed its record was cut short */
+    size_t slot_count;
+    bool writing; /* holds a slot exclusively: its record was being written when that was cut short */
 };
 
-/* One line of fdinfo: "lock:<tab>1: OFDLCK ADVISORY  WRITE -1 fe:00:131 0 1". */
 static void note_lock(const char *line, struct owned *owned)
 {
-    char type[8], access[8], end_text[24];
-    unsigned long long start;
-    if (sscanf(line, "lock: %*d: %7s %*s %7s %*d %*s %llu %23s", type, access, &start, end_text) != 4) return;
-    if (strcmp(type, "OFDLCK") != 0) return;
-    unsigned long long end = strcmp(end_text, "EOF") == 0 ? ULLONG_MAX : strtoull(end_text, NULL, 10);
-    bool exclusive = strcmp(access, "WRITE") == 0;
+    struct fdinfo_lock lock;
+    if (!fdinfo_parse_lock(line, &lock) || lock.owner != FDINFO_DESCRIPTION) return;
     for (unsigned byte = 0; byte < LOCK_BYTES; byte++) {
-        if (start > LOCK_BYTE + byte || end < LOCK_BYTE + byte) continue;
+        if (lock.start > LOCK_BYTE + byte || lock.end < LOCK_BYTE + byte) continue;
         owned->bytes |= 1u << byte;
-        owned->shared |= !exclusive;
+        owned->shared |= !lock.exclusive;
     }
-    if (start < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && end >= FAMILY_BYTE) owned->family = true;
-    if (start == end && start >= SLOT_BYTE && start < SLOT_BYTE + SLOTS) {
-        owned->slot = (int)(start - SLOT_BYTE);
-        owned->writing = exclusive;
+    if (lock.start < RELATIVES_BYTE + RELATIVES && lock.end >= RELATIVES_BYTE) owned->beside = true;
+    if (lock.start == lock.end && lock.start >= SLOT_BYTE && lock.start < SLOT_BYTE + SLOTS) {
+        const size_t count = sizeof owned->slots / sizeof *owned->slots;
+        if (owned->slot_count < count) owned->slots[owned->slot_count++] = (int)(lock.start - SLOT_BYTE);
+        owned->writing |= lock.exclusive;
     }
 }
 
 /* The kernel's own word on a duplicate is its word on the process's descriptor: both are one open file description. */
 static struct owned owned_by(int descriptor)
 {
-    struct owned owned = {.slot = -1};
+    struct owned owned = {0};
     char name[48], line[256];
     snprintf(name, sizeof name, "/proc/self/fdinfo/%d", descriptor);
     FILE *stream = descriptor < 0 ? NULL : fopen(name, "re");
@@ -91,7 +89,7 @@ static short held_by_others(int descriptor, off_t start, off_t length)
 
 static bool descendants_hold(int descriptor)
 {
-    return held_by_others(descriptor, FAMILY_BYTE, FAMILY_PAIRS * LOCK_BYTES) != F_UNLCK;
+    return held_by_others(descriptor, RELATIVES_BYTE, RELATIVES) != F_UNLCK;
 }
 
 /* ---- reaching a process ------------------------------------------------------------------------------------- */
@@ -118,7 +116,7 @@ static int worth(const struct share *share)
 {
     if (share->descriptor < 0) return -1;
     struct owned owned = owned_by(share->descriptor);
-    return owned.bytes || owned.family ? 2 : owned.slot >= 0 ? 1 : 0;
+    return owned.bytes || owned.beside ? 2 : owned.slot_count ? 1 : 0;
 }
 
 static void keep_better(struct share *best, int descriptor, int number)
@@ -157,6 +155,17 @@ static int search_share(const struct party *party, const struct stat *file, stru
 
 enum { PASSES = 3 }; /* a private descriptor may be moved to another number meanwhile */
 
+/* What the description says of itself: the newest of its records. */
+static void read_newest(int descriptor, struct holder *newest)
+{
+    const struct owned owned = owned_by(descriptor);
+    for (size_t i = 0; i < owned.slot_count; i++) {
+        struct holder holder;
+        holders_read(descriptor, owned.slots[i], &holder);
+        if (i == 0 || (holder.recorded && (!newest->recorded || holder.since_ms > newest->since_ms))) *newest = holder;
+    }
+}
+
 /* hint: the number that a record tells, or -1.  0, -ENOENT: the process has no such descriptor, or -errno. */
 static int reach_share(const struct party *party, const struct stat *file, int hint, struct share *share)
 {
@@ -168,8 +177,7 @@ static int reach_share(const struct party *party, const struct stat *file, int h
         if (result < 0 && share->descriptor < 0) return result;
     }
     if (share->descriptor < 0) return -ENOENT;
-    int slot = owned_by(share->descriptor).slot;
-    if (slot >= 0) holders_read(share->descriptor, slot, &share->holder);
+    read_newest(share->descriptor, &share->holder);
     return 0;
 }
 
@@ -280,7 +288,7 @@ static int explain_error(const struct transfer *transfer, const struct party *pa
 enum holding {
     HOLDING_NOBODY,
     HOLDING_SHARED,     /* several do */
-    HOLDING_FAMILY,     /* a descendant alone */
+    HOLDING_BESIDE,     /* a descendant alone */
     HOLDING_FOUND,      /* and reached */
     HOLDING_UNREACHABLE /* somebody holds it, *why tells */
 };
@@ -293,21 +301,21 @@ struct found {
     int denied;    /* how many processes claim it in their records, and do not let themselves be reached */
     int apart;     /* how many records claim it whose process is not there */
     int status;    /* of HOLDING_UNREACHABLE */
-    char why[400]; /* of HOLDING_UNREACHABLE, HOLDING_SHARED, HOLDING_FAMILY */
+    char why[400]; /* of HOLDING_UNREACHABLE, HOLDING_SHARED, HOLDING_BESIDE */
     char name[96]; /* of who holds it, by the record */
 };
 
 /* The pid in a record is one of this host, this boot, this PID namespace, and still the same process's. */
 static bool is_local(const struct holder *holder, const char **why)
 {
-    const struct holder *self = holders_self();
+    const struct process_identity *self = process_self();
     uint64_t start;
     pid_t parent;
-    if (holder->boot != self->boot)
+    if (holder->process.boot != self->boot)
         *why = "was recorded on another host or before the last boot";
-    else if (holder->pid_space != self->pid_space)
+    else if (holder->process.pid_space != self->pid_space)
         *why = "was recorded in another PID namespace: run this command there, or as root";
-    else if (!holders_look_up(holder->pid, &start, &parent, NULL) || start != holder->start)
+    else if (!process_read_stat(holder->process.pid, &start, &parent, NULL) || start != holder->process.start)
         *why = "has ended, and a process that inherited the lock from it holds it, out of this user's sight";
     else
         return true;
@@ -319,7 +327,7 @@ static void note_party(struct found *found, struct party *party)
 {
     struct owned owned = owned_by(party->shares[0].descriptor);
     /* Without a slot it is a lock of another program's. */
-    unsigned bytes = owned.slot < 0 ? 0 : owned.bytes;
+    unsigned bytes = owned.slot_count ? owned.bytes : 0;
     if (found->holding == HOLDING_FOUND && bytes && owned.shared) found->several = true;
     bool better = found->holding != HOLDING_FOUND || (bytes & FIRST_BYTE && !(bytes_of(&found->party, 0) & FIRST_BYTE));
     if (!bytes || !better) {
@@ -335,10 +343,10 @@ static void look_at_record(const struct transfer *transfer, const struct holder 
 {
     const char *why;
     struct party party;
-    bool claims = holder->mode == (found->shared ? LOCK_SHARED : LOCK_EXCLUSIVE) && !holder->family;
+    bool claims = holder->mode == (found->shared ? LOCK_SHARED : LOCK_EXCLUSIVE) && !holder->beside;
     bool first = claims && !found->status;
-    if (first || (holder->family && !found->status))
-        snprintf(found->name, sizeof found->name, "%s (pid %d)", holder->command, holder->pid);
+    if (first || (holder->beside && !found->status))
+        snprintf(found->name, sizeof found->name, "%s (pid %d)", holder->process.command, holder->process.pid);
     if (!is_local(holder, &why)) {
         found->apart += claims;
         if (!first) return;
@@ -346,7 +354,7 @@ static void look_at_record(const struct transfer *transfer, const struct holder 
         snprintf(found->why, sizeof found->why, "%s %s", found->name, why);
         return;
     }
-    int error = reach_party(transfer, holder->pid, holder->descriptor, &party);
+    int error = reach_party(transfer, holder->process.pid, holder->descriptor, &party);
     if (error == 0) {
         note_party(found, &party);
         return;
@@ -358,8 +366,15 @@ static void look_at_record(const struct transfer *transfer, const struct holder 
     if (first) found->status = explain_error(transfer, &party, error, found->why, sizeof found->why);
 }
 
+static bool has_slot(const struct owned *owned, int slot)
+{
+    for (size_t i = 0; i < owned->slot_count; i++)
+        if (owned->slots[i] == slot) return true;
+    return false;
+}
+
 /* Among all processes: one that inherited the lock, lives in another PID namespace, or has no record. */
-static void look_at_processes(const struct transfer *transfer, int apart_slot, struct found *found)
+static void look_at_processes(const struct transfer *transfer, const struct owned *apart, struct found *found)
 {
     struct process_scan scan = {0};
     struct file_identity identity;
@@ -370,7 +385,7 @@ static void look_at_processes(const struct transfer *transfer, int apart_slot, s
     const struct finding *findings = scan_findings(&scan, file, &count);
     for (size_t i = 0; i < count; i++) {
         struct party party;
-        if (findings[i].loop < 0 && (apart_slot < 0 || findings[i].slot != apart_slot) &&
+        if (findings[i].loop < 0 && !has_slot(apart, findings[i].slot) &&
             reach_party(transfer, findings[i].pid, findings[i].descriptor, &party) == 0)
             note_party(found, &party);
     }
@@ -382,13 +397,13 @@ static void find_holder(const struct transfer *transfer, const struct party *apa
 {
     struct holder holder;
     int asked = transfer->locks[0].descriptor;
-    int apart_slot = is_there(apart) ? apart->shares[0].holder.slot : -1;
+    const struct owned own = owned_by(is_there(apart) ? apart->shares[0].descriptor : -1);
     short held = held_by_others(is_there(apart) ? apart->shares[0].descriptor : asked, LOCK_BYTE, LOCK_BYTES);
     *found = (struct found){.party = nobody, .shared = held == F_RDLCK};
     for (int slot = 0; holders_next(asked, slot, &holder); slot = holder.slot + 1)
-        if (holder.recorded && holder.slot != apart_slot) look_at_record(transfer, &holder, found);
+        if (holder.recorded && !has_slot(&own, holder.slot)) look_at_record(transfer, &holder, found);
     bool recorded = found->holding == HOLDING_FOUND;
-    if (!recorded && held != F_UNLCK) look_at_processes(transfer, apart_slot, found);
+    if (!recorded && held != F_UNLCK) look_at_processes(transfer, &own, found);
     if (found->shared) {
         /* Among the processes that one was found whose record's process is not there: it inherited the lock. */
         int others = found->denied + (recorded || found->holding != HOLDING_FOUND ? found->apart : 0);
@@ -402,7 +417,7 @@ static void find_holder(const struct transfer *transfer, const struct party *apa
     }
     if (found->holding == HOLDING_FOUND) return;
     if (held == F_UNLCK) {
-        found->holding = descendants_hold(asked) ? HOLDING_FAMILY : HOLDING_NOBODY;
+        found->holding = descendants_hold(asked) ? HOLDING_BESIDE : HOLDING_NOBODY;
     } else {
         found->holding = HOLDING_UNREACHABLE;
         if (found->status) return;
@@ -424,7 +439,7 @@ static void describe_owner(const struct transfer *transfer, char *text, size_t s
         snprintf(text, size, "nobody holds the lock");
         break;
     case HOLDING_SHARED:
-    case HOLDING_FAMILY:
+    case HOLDING_BESIDE:
         snprintf(text, size, "%s holds %s", *found.name ? found.name : "a program that left no record of itself",
                  found.holding == HOLDING_SHARED ? "the lock shared"
                                                  : "a lock beside the one of its ancestor, who is gone");
@@ -534,10 +549,10 @@ int transfer_reach_target(struct transfer *transfer, pid_t pid)
     const struct holder *holder = &target->shares[0].holder;
     snprintf(why, sizeof why, "%s", target->name);
     if (owned.bytes && !owned.shared) return 0;
-    if (owned.slot < 0 || !holder->recorded)
+    if (!owned.slot_count || !holder->recorded)
         return transfer_refuse(transfer, EXIT_FAILURE, "%s has no record that says it is inactive", why);
     /* One that says exclusive, and holds nothing, has given the lock away just now: it may have it back. */
-    if (holder->mode == LOCK_INACTIVE || (holder->mode == LOCK_EXCLUSIVE && !holder->family)) return 0;
+    if (holder->mode == LOCK_INACTIVE || (holder->mode == LOCK_EXCLUSIVE && !holder->beside)) return 0;
     return transfer_refuse(transfer, EXIT_FAILURE,
                            "%s is not inactive on this image, its record says %s; it has to be started with "
                            "IMGLOCK_MODE=inactive, or a rule in IMGLOCK_RULES",
@@ -557,7 +572,7 @@ int transfer_reach_source(struct transfer *transfer, pid_t pid, bool needed)
         transfer->source = found.party;
         snprintf(found.why, sizeof found.why, "%s", found.party.name);
         if (owned.bytes) return 0;
-        if (owned.family)
+        if (owned.beside)
             return transfer_refuse(transfer, EXIT_FAILURE,
                                    "%s was let past the lock of its ancestor, and has none of its own to give away",
                                    found.why);
@@ -573,7 +588,7 @@ int transfer_reach_source(struct transfer *transfer, pid_t pid, bool needed)
         return transfer_refuse(transfer, EXIT_FAILURE, "there is no lock to pass on");
     case HOLDING_SHARED:
         return transfer_refuse(transfer, EXIT_FAILURE, "several programs hold it shared");
-    case HOLDING_FAMILY:
+    case HOLDING_BESIDE:
         return transfer_refuse(transfer, EXIT_FAILURE, "a lock beside an ancestor's is not passed on");
     case HOLDING_UNREACHABLE:
         break;
@@ -585,10 +600,9 @@ int transfer_reach_source(struct transfer *transfer, pid_t pid, bool needed)
 
 static bool set_bytes(int descriptor, short type, off_t start, off_t length)
 {
-    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
-    if (fcntl(descriptor, F_OFD_SETLK, &range) == 0) return true;
-    if (errno == EACCES) errno = EAGAIN;
-    return false;
+    const int result = bytes_lock(descriptor, type, start, length);
+    if (result < 0) errno = -result;
+    return result == 0;
 }
 
 static bool do_step(struct transfer *transfer, const struct share *share, short type, off_t start, off_t length)
@@ -666,45 +680,25 @@ static int pass_all(struct transfer *transfer)
 
 /* ---- records ------------------------------------------------------------------------------------------------ */
 
-static void write_record(const struct share *share, enum lock_mode mode)
+/* Has the share say so in a new record, and gives its old slots back. */
+static void say(struct share *share, enum lock_mode mode)
 {
-    struct holder now;
+    const struct owned owned = owned_by(share->descriptor);
     if (share->descriptor < 0 || !share->holder.recorded) return;
-    if (holders_read(share->descriptor, share->holder.slot, &now) &&
-        (now.mode != mode || owned_by(share->descriptor).writing))
-        holders_rewrite_for(share->descriptor, &share->holder, mode);
+    if (share->holder.mode == mode && owned.slot_count == 1 && !owned.writing) return;
+    struct holder changed = share->holder;
+    changed.mode = mode;
+    changed.since_ms = record_now();
+    changed.slot = holders_claim_for(share->descriptor, &changed);
+    if (changed.slot < 0) return;
+    for (size_t i = 0; i < owned.slot_count; i++)
+        if (owned.slots[i] != changed.slot) holders_leave(share->descriptor, owned.slots[i]);
+    share->holder = changed;
 }
 
-static void write_records(const struct party *party, enum lock_mode mode)
+static void say_all(struct party *party, enum lock_mode mode)
 {
-    for (size_t i = 0; i < TRANSFER_LOCKS; i++) write_record(&party->shares[i], mode);
-}
-
-/* As they were before. */
-static void restore_records(const struct party *party)
-{
-    for (size_t i = 0; i < TRANSFER_LOCKS; i++) write_record(&party->shares[i], party->shares[i].holder.mode);
-}
-
-/* Another's record that says exclusive is out of date once the target has the lock: what wrote it was cut short.
- * Returns how many there are; correct: rewrites them. */
-static int stale_records(const struct transfer *transfer, bool correct)
-{
-    struct holder holder;
-    const char *why;
-    int count = 0;
-    for (int slot = 0; holders_next(transfer->locks[0].descriptor, slot, &holder); slot = holder.slot + 1) {
-        struct party party;
-        if (!holder.recorded || holder.mode != LOCK_EXCLUSIVE || holder.family) continue;
-        if (holder.slot == transfer->target.shares[0].holder.slot || !is_local(&holder, &why)) continue;
-        if (reach_party(transfer, holder.pid, holder.descriptor, &party) < 0) continue;
-        if (party.shares[0].holder.slot == holder.slot && !bytes_of(&party, 0)) {
-            count++;
-            if (correct) write_records(&party, LOCK_INACTIVE);
-        }
-        leave_party(&party);
-    }
-    return count;
+    for (size_t i = 0; i < TRANSFER_LOCKS; i++) say(&party->shares[i], mode);
 }
 
 bool transfer_is_complete(const struct transfer *transfer)
@@ -717,7 +711,7 @@ bool transfer_is_complete(const struct transfer *transfer)
         if (owned.bytes != BOTH_BYTES || owned.writing) return false;
         if (share->holder.recorded && share->holder.mode != LOCK_EXCLUSIVE) return false;
     }
-    return stale_records(transfer, false) == 0;
+    return true;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------------------------- */
@@ -730,10 +724,10 @@ static bool keeps_all(const struct transfer *transfer, const struct party *party
         struct share now;
         if (share->descriptor < 0) continue;
         if (reach_share(party, &transfer->locks[i].status, share->number, &now) < 0) return false;
-        int before_slot = owned_by(share->descriptor).slot;
         struct owned owned = owned_by(now.descriptor);
+        const bool same = now.holder.slot == share->holder.slot;
         close(now.descriptor);
-        if (owned.bytes != BOTH_BYTES || owned.slot != before_slot) return false;
+        if (owned.bytes != BOTH_BYTES || !same) return false;
     }
     return !has_ended(party);
 }
@@ -759,9 +753,9 @@ static bool descendants_stay(const struct transfer *transfer)
 /* Undoes everything.  error: errno of a step that failed, or 0. */
 static int go_back(struct transfer *transfer, int status, const char *why, int error)
 {
-    restore_records(&transfer->source);
     undo_steps(transfer);
-    restore_records(&transfer->target);
+    say_all(&transfer->target, transfer->target_was);
+    say_all(&transfer->source, transfer->source_was);
     return error ? transfer_refuse(transfer, status, "%s: %s", why, strerror(error))
                  : transfer_refuse(transfer, status, "%s", why);
 }
@@ -770,9 +764,9 @@ static int conflict(struct transfer *transfer, size_t lock)
 {
     char action[128];
     snprintf(action, sizeof action, "%s to %s", transfer->action, transfer->target.name);
-    restore_records(&transfer->source);
     undo_steps(transfer);
-    restore_records(&transfer->target);
+    say_all(&transfer->target, transfer->target_was);
+    say_all(&transfer->source, transfer->source_was);
     leave_party(&transfer->source);
     leave_party(&transfer->target);
     message_conflict(&transfer->settings, transfer->path, action, transfer->locks[lock].descriptor, LOCK_EXCLUSIVE, 0);
@@ -793,7 +787,7 @@ static int look_ahead(struct transfer *transfer)
                 transfer, EXIT_FAILURE,
                 "the lock is held by the image's inode as well, and the destination has none of that "
                 "kind: it has to be started with IMGLOCK_KEY=inode");
-        if (is_there(source) && source->shares[i].holder.recorded && source->shares[i].holder.family)
+        if (is_there(source) && source->shares[i].holder.recorded && source->shares[i].holder.beside)
             return transfer_refuse(transfer, EXIT_FAILURE, "a lock beside an ancestor's is not passed on");
         if (is_there(source) && target->shares[i].descriptor >= 0 && descendants_hold(target->shares[i].descriptor))
             return transfer_refuse(transfer, EXIT_FAILURE, "%s", descendant_is_there);
@@ -806,25 +800,27 @@ int transfer_move(struct transfer *transfer)
     sigset_t all, before;
     int status = look_ahead(transfer);
     if (status) return status;
-    bool from_source = is_there(&transfer->source);
+    const bool from_source = is_there(&transfer->source);
+    transfer->source_was = transfer->source.shares[0].holder.mode;
+    transfer->target_was = transfer->target.shares[0].holder.mode;
     /* Not to be interrupted in the middle. */
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);
+    /* Before the target holds anything: whatever is killed in between, nobody reads of two owners. */
+    say_all(&transfer->source, LOCK_INACTIVE);
     int failed = pass_all(transfer);
     int error = errno;
     if (failed >= 0 && error == EBADF)
         return go_back(transfer, STATUS_FAILED, "the lock file is read-only for the destination's user", 0);
     if (failed >= 0 && error == EAGAIN) return conflict(transfer, (size_t)failed);
     if (failed >= 0) return go_back(transfer, STATUS_FAILED, "the kernel refused a step", error);
-    write_records(&transfer->target, LOCK_EXCLUSIVE);
-    write_records(&transfer->source, LOCK_INACTIVE);
+    say_all(&transfer->target, LOCK_EXCLUSIVE);
     if (descendants_stay(transfer)) {
         if (!from_source) return conflict(transfer, 0);
         return go_back(transfer, EXIT_FAILURE, descendant_is_there, 0);
     }
     if (!keeps_all(transfer, &transfer->target))
         return go_back(transfer, EXIT_FAILURE, "the destination has ended or closed the image meanwhile", 0);
-    stale_records(transfer, true);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return 0;
 }
@@ -840,8 +836,8 @@ int transfer_give_up(struct transfer *transfer)
                                    "a hand-over was cut short and has to be completed: imglock handoff");
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);
-    /* The record first: a process that opens the image anew goes by it, and does not take the lock again. */
-    write_records(source, LOCK_INACTIVE);
+    transfer->source_was = source->shares[0].holder.mode;
+    say_all(source, LOCK_INACTIVE);
     for (size_t i = 0; i < transfer->count; i++) {
         if (source->shares[i].descriptor < 0 || do_step(transfer, &source->shares[i], F_UNLCK, LOCK_BYTE, LOCK_BYTES))
             continue;

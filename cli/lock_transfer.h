@@ -45,6 +45,7 @@ struct transfer {
     } locks[TRANSFER_LOCKS];
     size_t count;
     struct party source, target;
+    enum lock_mode source_was, target_was; /* in their records, for the way back */
     struct step {
         int descriptor;
         short before; /* how it was locked before, for the way back */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "fdinfo.h"
 #include "holders.h"
 #include "status.h"
 
@@ -107,22 +108,18 @@ struct slots {
     size_t count;
 };
 
-/* One line of fdinfo: "lock:<tab>1: OFDLCK ADVISORY  WRITE -1 fe:00:131 0 1". */
 static void note_lock(const char *line, struct finding *finding, struct slots *slots)
 {
-    char type[8], access[8], end_text[24];
-    unsigned long long start, end;
-    if (sscanf(line, "lock: %*d: %7s %*s %7s %*d %*s %llu %23s", type, access, &start, end_text) != 4) return;
-    if (strcmp(type, "OFDLCK") != 0 && strcmp(type, "POSIX") != 0) return;
-    enum lock_mode mode = strcmp(access, "WRITE") == 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
-    end = strcmp(end_text, "EOF") == 0 ? UINT64_MAX : strtoull(end_text, NULL, 10);
-    if (start < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
-    if (start <= LOCK_BYTE) finding->first_byte = true;
-    if (start < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && end >= FAMILY_BYTE && mode > finding->family)
-        finding->family = mode;
-    if (start == end && start >= SLOT_BYTE && start < SLOT_BYTE + SLOTS)
+    struct fdinfo_lock lock;
+    if (!fdinfo_parse_lock(line, &lock) || lock.owner == FDINFO_OTHER) return;
+    const enum lock_mode mode = lock.exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    if (lock.start < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
+    if (lock.start <= LOCK_BYTE) finding->first_byte = true;
+    if (lock.start < RELATIVES_BYTE + RELATIVES && lock.end >= RELATIVES_BYTE && mode > finding->beside)
+        finding->beside = mode;
+    if (lock.start == lock.end && lock.start >= SLOT_BYTE && lock.start < SLOT_BYTE + SLOTS)
         if (slots->count < sizeof slots->numbers / sizeof *slots->numbers)
-            slots->numbers[slots->count++] = (int)(start - SLOT_BYTE);
+            slots->numbers[slots->count++] = (int)(lock.start - SLOT_BYTE);
 }
 
 /* Which locks the descriptor holds, and whether it is more than a name.  False: it is gone, or O_PATH. */
@@ -337,14 +334,14 @@ bool process_look_up(pid_t pid, struct process *process)
     char name[48], bytes[4096];
     pid_t parent;
     *process = (struct process){.pid = pid, .inner_pid = pid};
-    if (!holders_look_up(pid, &process->start, &parent, process->command)) return false;
+    if (!process_read_stat(pid, &process->start, &parent, process->command)) return false;
     snprintf(name, sizeof name, "/proc/%d/status", pid);
     if (read_text(AT_FDCWD, name, bytes, sizeof bytes) <= 0) return false;
     /* The name of a process, which comes first, has its newlines escaped here. */
     const char *at = strstr(bytes, "\nUid:");
     if (!at || sscanf(at, "\nUid: %*u %u", &process->uid) != 1) return false;
     uint64_t inner;
-    if (holders_space_pids(pid, &inner) > 0) process->inner_pid = (pid_t)inner;
+    if (process_space_pids(pid, &inner) > 0) process->inner_pid = (pid_t)inner;
     struct stat status;
     snprintf(name, sizeof name, "/proc/%d/ns/pid", pid);
     if (stat(name, &status) == 0) process->pid_space = status.st_ino;

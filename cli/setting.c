@@ -6,23 +6,11 @@
 
 #include "cli.h"
 
-const char *const setting_names[] = {"IMGLOCK_MODE",
-                                     "IMGLOCK_RULES",
-                                     "IMGLOCK_WAIT",
-                                     "IMGLOCK_ON_CONFLICT",
-                                     "IMGLOCK_ON_ERROR",
-                                     "IMGLOCK_ERRNO",
-                                     "IMGLOCK_GUARD",
-                                     "IMGLOCK_FAMILY",
-                                     "IMGLOCK_DIR",
-                                     "IMGLOCK_IMAGES",
-                                     "IMGLOCK_KEY",
-                                     "IMGLOCK_MAGIC",
-                                     "IMGLOCK_LOG",
-                                     "IMGLOCK_BLOCK",
-                                     "IMGLOCK_REASON",
-                                     "IMGLOCK_AUDIT",
-                                     NULL};
+const char *const setting_names[] = {
+#define WORD(name, field, words, meaning) "IMGLOCK_" #name,
+#define VALUE(name, parse, takes, values, meaning) "IMGLOCK_" #name,
+#include "settings.def"
+    NULL};
 
 bool setting_give(struct given *given, const char *option, const char *value)
 {

@@ -49,7 +49,7 @@ struct finding {
     int descriptor;        /* -1: mapped, and no descriptor of it is left */
     enum lock_mode own;    /* its lock on bytes 0-1 of a lock file */
     bool first_byte;       /* byte 0 is among them */
-    enum lock_mode family; /* on bytes 4-5 */
+    enum lock_mode beside; /* in the relatives' range */
     int slot;              /* the slot whose byte it has locked, or -1 */
     int loop;              /* the loop device of this number has it open, and no process; or -1 */
 };

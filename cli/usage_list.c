@@ -273,7 +273,7 @@ static void look_at_lock(const struct question *question, const struct lock_name
         return;
     }
     char path[PATH_MAX];
-    const char *told = !image && holders_read_header(descriptor, path) && belongs(name, path) ? path : NULL;
+    const char *told = !image && record_read_header(descriptor, path) && belongs(name, path) ? path : NULL;
     struct file_identity identity;
     if ((image || is_asked_for(question, told)) && identify_file(descriptor, "", &identity)) {
         if (told) lock.image = add_image(list, scan, told);
@@ -330,7 +330,7 @@ struct joining {
     const struct question *question;
     struct usage_list *list;
     const struct process_scan *scan;
-    const struct holder *self;
+    const struct process_identity *self;
     size_t first;      /* the lock's first usage in the list */
     bool last_attempt; /* what changed meanwhile is told as far as it is known */
     bool changed;      /* holders changed between the look at the lock file and that at the processes */
@@ -372,15 +372,15 @@ static void tell_note(struct usage *usage, const struct looked_lock *lock, const
 
 static void tell_record(struct usage *usage, const struct holder *holder)
 {
-    usage->pid = holder->pid;
+    usage->pid = holder->process.pid;
     usage->uid = holder->uid;
     usage->uid_known = true;
-    usage->start = holder->start;
-    usage->boot = holder->boot;
-    usage->pid_space = holder->pid_space;
+    usage->start = holder->process.start;
+    usage->boot = holder->process.boot;
+    usage->pid_space = holder->process.pid_space;
     usage->descriptor = holder->descriptor;
-    memcpy(usage->command, holder->command, sizeof usage->command);
-    memcpy(usage->host, holder->host, sizeof usage->host);
+    memcpy(usage->command, holder->process.command, sizeof usage->command);
+    memcpy(usage->host, holder->process.host, sizeof usage->host);
 }
 
 /* Is the process told already as a user of this lock, by the same descriptor? */
@@ -416,7 +416,7 @@ static bool is_user(const struct joining *joining, pid_t pid)
 
 static enum lock_mode mode_of(const struct finding *finding)
 {
-    return finding->own > finding->family ? finding->own : finding->family;
+    return finding->own > finding->beside ? finding->own : finding->beside;
 }
 
 /* The process that a finding is of holds the slot. */
@@ -426,14 +426,14 @@ static void join_finding(struct joining *joining, const struct looked_lock *lock
     const struct holder *holder = &slot->holder;
     struct process process;
     if (is_in_list(joining, finding) || !process_look_up(finding->pid, &process)) return;
-    bool this_boot = holder->recorded && holder->boot == joining->self->boot;
-    bool recorded = this_boot && holder->start == process.start && holder->pid == process.inner_pid &&
-                    (holder->pid_space == process.pid_space || !process.pid_space);
+    bool this_boot = holder->recorded && holder->process.boot == joining->self->boot;
+    bool recorded = this_boot && holder->process.start == process.start && holder->process.pid == process.inner_pid &&
+                    (holder->process.pid_space == process.pid_space || !process.pid_space);
     enum lock_mode mode = mode_of(finding);
     bool noted = mode == LOCK_NONE && says_unlocked(holder);
     if (noted) mode = holder->mode;
     enum usage_kind kind = mode < LOCK_SHARED ? kind_without_lock(lock, holder, recorded)
-                           : recorded         ? holder->family ? KIND_HELPER : KIND_HOLDER
+                           : recorded         ? holder->beside ? KIND_HELPER : KIND_HOLDER
                            : this_boot        ? KIND_INHERITED
                                               : KIND_UNRECORDED;
     struct usage *usage = add_usage(joining, lock, kind, mode);
@@ -460,7 +460,8 @@ static enum claim look_again(const struct joining *joining, const struct looked_
         const struct holder *before = &slot->holder;
         if (!holders_next(descriptor, before->slot, &now) || now.slot != before->slot)
             claim = CLAIM_GONE;
-        else if (now.recorded != before->recorded || now.pid != before->pid || now.start != before->start)
+        else if (now.recorded != before->recorded || now.process.pid != before->process.pid ||
+                 now.process.start != before->process.start)
             claim = CLAIM_CHANGED;
     }
     close_lock(joining->question, descriptor);
@@ -471,16 +472,16 @@ static enum claim look_again(const struct joining *joining, const struct looked_
 static void join_record(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot)
 {
     const struct holder *holder = &slot->holder;
-    const struct holder *self = joining->self;
+    const struct process_identity *self = joining->self;
     bool noted = says_unlocked(holder);
     enum lock_mode mode = noted || (holder->recorded && holder->mode < lock->mode) ? holder->mode : lock->mode;
-    enum usage_kind kind = noted ? kind_without_lock(lock, holder, true) : holder->family ? KIND_HELPER : KIND_HOLDER;
-    bool local = holder->recorded && holder->boot == self->boot && holder->pid_space == self->pid_space &&
-                 strcmp(holder->host, self->host) == 0;
+    enum usage_kind kind = noted ? kind_without_lock(lock, holder, true) : holder->beside ? KIND_HELPER : KIND_HOLDER;
+    bool local = holder->recorded && holder->process.boot == self->boot &&
+                 holder->process.pid_space == self->pid_space && strcmp(holder->process.host, self->host) == 0;
     struct process process;
     struct usage *usage;
-    if (local && process_look_up(holder->pid, &process) && process.start == holder->start &&
-        !scan_has_seen(joining->scan, holder->pid)) {
+    if (local && process_look_up(holder->process.pid, &process) && process.start == holder->process.start &&
+        !scan_has_seen(joining->scan, holder->process.pid)) {
         usage = add_usage(joining, lock, kind, mode);
         tell_process(joining, usage, &process);
         usage->descriptor = holder->descriptor;
@@ -506,8 +507,9 @@ static bool is_slot_of_another(const struct joining *joining, const struct looke
 {
     const struct holder *holder = &slot->holder;
     struct process process;
-    return holder->recorded && (holder->boot != joining->self->boot || !process_look_up(finding->pid, &process) ||
-                                process.start != holder->start || process.inner_pid != holder->pid);
+    return holder->recorded &&
+           (holder->process.boot != joining->self->boot || !process_look_up(finding->pid, &process) ||
+            process.start != holder->process.start || process.inner_pid != holder->process.pid);
 }
 
 static void join_slot(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot)
@@ -690,7 +692,7 @@ static bool collect(const struct question *question, struct usage_list *list, bo
     look_at_everything(question, list, &scan);
     scan_run(&scan);
     struct joining joining = {
-        .question = question, .list = list, .scan = &scan, .self = holders_self(), .last_attempt = last_attempt};
+        .question = question, .list = list, .scan = &scan, .self = process_self(), .last_attempt = last_attempt};
     for (size_t i = 0; i < list->lock_count; i++) join_lock(&joining, &list->locks[i]);
     for (size_t i = 0; i < list->image_count; i++) join_opens(&joining, &list->images[i]);
     join_keys(list);

@@ -20,9 +20,7 @@ struct line {
 
 int64_t audit_now(void)
 {
-    struct timespec now = {0};
-    sys_clock(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return sys_monotonic();
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------------------- */
@@ -143,7 +141,7 @@ static void append_boot(struct line *line, uint64_t boot)
 static void append_process(struct line *line)
 {
     char bytes[COMMAND_LINE_SIZE > 128 ? COMMAND_LINE_SIZE : 128];
-    const struct holder *self = holders_self();
+    const struct process_identity *self = process_self();
     append_number(line, "pid", self->pid);
     append_number(line, "tid", sys_gettid());
     append_number(line, "ppid", sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0));
@@ -168,7 +166,7 @@ static void append_image(struct line *line, const struct audit_image *image)
 {
     char from_header[PATH_MAX];
     const char *path = image->path;
-    if (!path && image->lock_descriptor >= 0 && holders_read_header(image->lock_descriptor, from_header))
+    if (!path && image->lock_descriptor >= 0 && record_read_header(image->lock_descriptor, from_header))
         path = from_header;
     if (path) append_word(line, "image", path);
     append_word(line, "lock", image->name->hex);
@@ -187,21 +185,21 @@ static void append_image(struct line *line, const struct audit_image *image)
 static void append_holders(struct line *line, int lock_descriptor)
 {
     struct holder holder;
+    struct holders_walk walk = holders_begin(lock_descriptor);
     int named = 0;
     append_key(line, "holders");
     text_append(&line->text, "[");
-    for (int slot = 0; lock_descriptor >= 0 && named < HOLDERS_NAMED && holders_next(lock_descriptor, slot, &holder);
-         slot = holder.slot + 1) {
+    while (named < HOLDERS_NAMED && holders_walk(&walk, &holder)) {
         if (!holder.recorded || holder.mode < LOCK_SHARED) continue;
         if (named++) text_append(&line->text, ",");
         text_append(&line->text, "{");
-        append_number(line, "pid", holder.pid);
-        append_number(line, "start", (long long)holder.start);
-        append_word(line, "comm", holder.command);
-        append_number(line, "uid", holders_user(&holder));
+        append_number(line, "pid", holder.process.pid);
+        append_number(line, "start", (long long)holder.process.start);
+        append_word(line, "comm", holder.process.command);
+        append_number(line, "uid", record_user(&holder));
         append_word(line, "mode", policy_mode_name(holder.mode));
         append_time(line, "since", holder.since_ms / 1000, holder.since_ms % 1000 * 1000);
-        append_word(line, "host", holder.host);
+        append_word(line, "host", holder.process.host);
         text_append(&line->text, "}");
     }
     text_append(&line->text, "]");

@@ -5,18 +5,10 @@
 #include "bytes.h"
 #include "sys.h"
 
-enum { TRIES = 500, PAUSE_NS = 200 * 1000 };
-
 static void unlock_bytes(int descriptor, unsigned operations)
 {
     for (int i = 0; i < OPERATIONS; i++)
         if (operations & 1u << i) bytes_unlock(descriptor, OPERATION_BYTE + i, 1);
-}
-
-static void pause_a_moment(void)
-{
-    const struct timespec moment = {.tv_nsec = PAUSE_NS};
-    sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
 }
 
 /* Locks the bytes one after the other; in one order everywhere, so nobody waits for what a waiting one has.  1 + the
@@ -33,14 +25,12 @@ static int lock_bytes(int descriptor, short type, unsigned operations)
     return 0;
 }
 
-int blocker_set(int lock_descriptor, unsigned operations)
+int blocker_set(int lock_descriptor, unsigned operations, int64_t deadline)
 {
-    int result = lock_bytes(lock_descriptor, F_RDLCK, operations);
-    /* Operations are over in a moment. */
-    for (int tries = 0; result > 0 && tries < TRIES; tries++) {
-        pause_a_moment();
+    int result;
+    do {
         result = lock_bytes(lock_descriptor, F_RDLCK, operations);
-    }
+    } while (result > 0 && sys_pause(deadline));
     return result;
 }
 
@@ -54,21 +44,21 @@ int blocker_find(int lock_descriptor, unsigned operations)
     return 0;
 }
 
-int blocker_begin_operation(int lock_descriptor, unsigned operations)
+int blocker_begin_operation(int lock_descriptor, unsigned operations, int64_t deadline)
 {
-    for (int tries = 0;; tries++) {
+    for (;;) {
         int result = lock_bytes(lock_descriptor, F_WRLCK, operations);
         /* A lock file that this user may only read, a file system without locks: a look has to do. */
         if (result <= 0) return result < 0 ? blocker_find(lock_descriptor, operations) : 0;
         int blocked = blocker_find(lock_descriptor, operations);
-        if (blocked || tries == TRIES) return blocked ? blocked : result;
-        pause_a_moment();
+        if (blocked || !sys_pause(deadline)) return blocked ? blocked : result;
     }
 }
 
 bool blocker_holder(int lock_descriptor, enum operation operation, struct holder *holder)
 {
-    for (int slot = 0; holders_next(lock_descriptor, slot, holder); slot = holder->slot + 1)
+    struct holders_walk walk = holders_begin(lock_descriptor);
+    while (holders_walk(&walk, holder))
         if (holder->recorded && holder->block & 1u << operation) return true;
     return false;
 }

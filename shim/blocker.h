@@ -11,16 +11,17 @@
 
 /* Sets of operations: 1 << enum operation, each. */
 
-/* Forbids operations to others.  0; or 1 + the operation that somebody performs just now, and then none is blocked; or
+/* Forbids operations to others.  One that somebody performs just now is waited for until the deadline (CLOCK_MONOTONIC,
+ * ns).  0; or 1 + the operation that somebody performs just now, and then none is blocked; or
  * -errno. */
-int blocker_set(int lock_descriptor, unsigned operations);
+int blocker_set(int lock_descriptor, unsigned operations, int64_t deadline);
 
 /* Which of these operations do others block?  1 + the first one, 0 none. */
 int blocker_find(int lock_descriptor, unsigned operations);
 
 /* Takes the operations' bytes for the time of one call, on a descriptor opened for that; closing it ends that.  0, or
  * 1 + the operation that is blocked.  Waits a moment for another process that performs the same one. */
-int blocker_begin_operation(int lock_descriptor, unsigned operations);
+int blocker_begin_operation(int lock_descriptor, unsigned operations, int64_t deadline);
 
 /* The record of a holder that blocks this operation. */
 bool blocker_holder(int lock_descriptor, enum operation operation, struct holder *holder);

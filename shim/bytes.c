@@ -26,13 +26,13 @@ int bytes_lock(int descriptor, short type, off_t start, off_t length)
     return control(descriptor, F_OFD_SETLK, &range);
 }
 
-void bytes_unlock(int descriptor, off_t start, off_t length)
+int bytes_unlock(int descriptor, off_t start, off_t length)
 {
-    struct flock range = range_of(F_UNLCK, start, length);
-    control(descriptor, F_OFD_SETLK, &range);
+    return bytes_lock(descriptor, F_UNLCK, start, length);
 }
 
-int bytes_held(int descriptor, short type, off_t start, off_t length, struct bytes_found *found)
+/* With F_UNLCK the kernel answers for this description's own locks, else for those of others. */
+static int ask(int descriptor, short type, off_t start, off_t length, struct bytes_found *found)
 {
     struct flock range = range_of(type, start, length);
     int result = control(descriptor, F_OFD_GETLK, &range);
@@ -42,11 +42,14 @@ int bytes_held(int descriptor, short type, off_t start, off_t length, struct byt
     return 1;
 }
 
-int bytes_own(int descriptor, off_t start, off_t length)
+int bytes_held(int descriptor, short type, off_t start, off_t length, struct bytes_found *found)
 {
-    struct flock range = range_of(F_UNLCK, start, length);
-    int result = control(descriptor, F_OFD_GETLK, &range);
-    return result < 0 ? result : range.l_type;
+    return ask(descriptor, type, start, length, found);
+}
+
+int bytes_own(int descriptor, off_t start, off_t length, struct bytes_found *found)
+{
+    return ask(descriptor, F_UNLCK, start, length, found);
 }
 
 short bytes_type(enum lock_mode mode)

@@ -23,16 +23,17 @@ struct bytes_found {
  * changed; or -errno: -EBADF where the descriptor was not opened for it, -ENOLCK, ... */
 int bytes_lock(int descriptor, short type, off_t start, off_t length);
 
-/* Gives a range back.  Only on a description that no other process can have: it would lose its lock, too. */
-void bytes_unlock(int descriptor, off_t start, off_t length);
+/* Gives a range back.  Only on a description that no other process can have: it would lose its lock, too.  0 or -errno:
+ * a range in the middle of a lock takes memory. */
+int bytes_unlock(int descriptor, off_t start, off_t length);
 
 /* Does anybody else have a lock in this range that excludes one of this type?  1: *found, which may be NULL, is one of
  * them, any one; 0: nobody; or -errno. */
 int bytes_held(int descriptor, short type, off_t start, off_t length, struct bytes_found *found);
 
-/* What lock has this very open file description in the range?  F_RDLCK, F_WRLCK, F_UNLCK: none; of several, any one.
- * -EINVAL before Linux 6.6, or -errno. */
-int bytes_own(int descriptor, off_t start, off_t length);
+/* What lock has this very open file description in the range?  1: *found is one of them; 0: none; -EINVAL before Linux
+ * 6.6, or -errno. */
+int bytes_own(int descriptor, off_t start, off_t length, struct bytes_found *found);
 
 /* The type of lock that a mode takes. */
 short bytes_type(enum lock_mode mode);

@@ -494,15 +494,16 @@ const char *look_match(const char *path, struct probe *probe)
     return name;
 }
 
-const char *image_by_content(const char *path, int descriptor, const struct stat *status, int flags)
+const char *image_by_content(const char *path, int descriptor, const struct stat *status, int flags, int *error)
 {
-    return look_at_content(path, descriptor, status, flags);
+    unsigned char head[HEAD_SIZE];
+    return look_at_content(path, descriptor, status, flags, head, error);
 }
 
-bool image_may_be_read_without_blocks(int descriptor)
+bool image_is_on_storage(int descriptor)
 {
     struct statfs about;
-    if (sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0) return false;
+    if (sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0) return true;
     switch (about.f_type) {
     case PROC_SUPER_MAGIC:
     case SYSFS_MAGIC:

@@ -13,13 +13,14 @@
  * system call, no copy.  Case does not matter. */
 const char *image_by_extension(const char *path);
 
-/* The name of the format that the content shows, or NULL.  status is the descriptor's; path its name, for the
- * few extensions that count only together with a size, or NULL; flags what open(2) was given, for F_SETFL.
+/* The name of the format that the content shows, or NULL; *error then says why it could not be read, or 0.  status is
+ * the descriptor's; path its name, for the few extensions that count only together with a size, or NULL; flags what
+ * open(2) was given, for F_SETFL.
  *
  * Reads once, at most 2 KiB, unless the first 512 bytes are all zero or the size is exactly that of a floppy
- * format.  The descriptor must be readable; where it cannot be read the answer is NULL.  The access time stays
+ * format.  The descriptor must be readable.  The access time stays
  * as it was where the caller owns the file.  Async-signal-safe; 2.2 KiB of stack. */
-const char *image_by_content(const char *path, int descriptor, const struct stat *status, int flags);
+const char *image_by_content(const char *path, int descriptor, const struct stat *status, int flags, int *error);
 
 /* Could a file of this kind be an image at all: a regular file or a block device? */
 static inline bool image_possible(const struct stat *status)
@@ -30,8 +31,9 @@ static inline bool image_possible(const struct stat *status)
 /* The smallest images: a VMDK descriptor is a text of some 350 bytes, a CHD or an MFI of an empty disk has fewer. */
 enum { SMALLEST_IMAGE = 16 };
 
-/* image_may_be_read of a file that has neither a device nor blocks. */
-bool image_may_be_read_without_blocks(int descriptor);
+/* Is the file one that somebody stored, and not one that the kernel makes up when it is read, as in /proc?  A call of
+ * statfs. */
+bool image_is_on_storage(int descriptor);
 
 /* Is the content worth a look?  Says no to what is too small for any format, and to the made-up files of the
  * kernel, whose reading can have effects. */
@@ -42,7 +44,7 @@ static inline bool image_may_be_read(int descriptor, const struct stat *status)
     /* proc, sysfs and their kin have no device and no blocks.  So have sparse files on tmpfs or btrfs; statfs tells
      * them apart, and is rarely needed. */
     if (status->st_blocks != 0 || major(status->st_dev) != 0) return true;
-    return image_may_be_read_without_blocks(descriptor);
+    return image_is_on_storage(descriptor);
 }
 
 #endif

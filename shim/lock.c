@@ -1,278 +1,139 @@
 #include "lock.h"
 
 #include <errno.h>
-#include <openssl/sha.h>
-#include <stdatomic.h>
+#include <fcntl.h>
 #include <string.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "blocker.h"
 #include "bytes.h"
 #include "descriptor.h"
-#include "family.h"
+#include "fdinfo.h"
 #include "holders.h"
 #include "sys.h"
 #include "text.h"
 
-/* ---- names ---------------------------------------------------------------------------------------------- */
-
-static void hash_name(const char *bytes, size_t length, struct lock_name *name)
-{
-    unsigned char digest[SHA_DIGEST_LENGTH];
-    SHA_CTX context;
-    /* The three calls of old: SHA1() goes through OpenSSL's provider machinery, which allocates. */
-    SHA1_Init(&context);
-    SHA1_Update(&context, bytes, length);
-    SHA1_Final(digest, &context);
-    for (unsigned i = 0; i < sizeof digest; i++) {
-        name->hex[2 * i] = "0123456789abcdef"[digest[i] >> 4];
-        name->hex[2 * i + 1] = "0123456789abcdef"[digest[i] & 15];
-    }
-    name->hex[2 * sizeof digest] = '\0';
-}
-
-/* The name that this thread asked for last: programs open one image again and again, and the hash is a tenth of what
- * such an open costs us.  generation is odd while the entry changes, so that a signal handler that comes in between
- * leaves it alone, and who was interrupted while reading finds out. */
-static _Thread_local struct {
-    volatile unsigned generation;
-    size_t length; /* of the path; 0: empty */
-    char path[192];
-    struct lock_name name;
-} last_name;
-
-static bool remembered(const char *path, size_t length, struct lock_name *name)
-{
-    unsigned generation = last_name.generation;
-    atomic_signal_fence(memory_order_seq_cst);
-    if (generation % 2 || last_name.length != length || memcmp(last_name.path, path, length) != 0) return false;
-    *name = last_name.name;
-    atomic_signal_fence(memory_order_seq_cst);
-    return last_name.generation == generation;
-}
-
-static void remember(const char *path, size_t length, const struct lock_name *name)
-{
-    if (length > sizeof last_name.path || last_name.generation % 2) return;
-    last_name.generation++;
-    atomic_signal_fence(memory_order_seq_cst);
-    last_name.length = length;
-    memcpy(last_name.path, path, length);
-    last_name.name = *name;
-    atomic_signal_fence(memory_order_seq_cst);
-    last_name.generation++;
-}
-
-void lock_name_of_path(const char *real_path, struct lock_name *name)
-{
-    size_t length = strlen(real_path);
-    if (length && remembered(real_path, length, name)) return;
-    hash_name(real_path, length, name);
-    if (length) remember(real_path, length, name);
-}
-
-void lock_name_of_inode(const struct stat *status, struct lock_name *name)
-{
-    char identity[80];
-    struct text text = text_in(identity, sizeof identity);
-    const bool block = S_ISBLK(status->st_mode);
-    const dev_t device = block ? status->st_rdev : status->st_dev;
-    text_append(&text, block ? "device:" : "inode:");
-    text_append_number(&text, major(device));
-    text_append(&text, ":");
-    text_append_number(&text, minor(device));
-    if (!block) {
-        text_append(&text, ":");
-        text_append_number(&text, (long long)status->st_ino);
-    }
-    hash_name(text.bytes, text.length, name);
-}
-
-void lock_path(const char *directory, const struct lock_name *name, char *path)
-{
-    size_t length = strlen(directory);
-    while (length > 0 && directory[length - 1] == '/') length--;
-    memcpy(path, directory, length);
-    path[length] = '/';
-    lock_file_name(name, path + length + 1);
-}
-
-/* ---- the lock file -------------------------------------------------------------------------------------- */
-
-static int fail(struct lock_problem *problem, int error, const char *what)
-{
-    *problem = (struct lock_problem){.error = error < 0 ? -error : 0, .what = what, .owner = (uid_t)-1};
-    return LOCK_FAILED;
-}
-
-/* O_NOFOLLOW, O_NONBLOCK, O_NOCTTY: the directory is world-writable, and at the name may lie a symbolic link, a
- * FIFO or a terminal that somebody planted. */
-enum { SAFE_FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
-
-/* Without O_CREAT first: fs.protected_regular answers EACCES, to root as well, when O_CREAT meets another
- * user's file in a sticky directory (may_create_in_sticky() in fs/namei.c). */
-static int open_or_create(const char *path, bool create, struct lock_problem *problem)
-{
-    for (int attempt = 0; attempt < 100; attempt++) {
-        int descriptor = sys_openat(AT_FDCWD, path, O_RDWR | SAFE_FLAGS, 0);
-        if (descriptor == -EACCES || descriptor == -EROFS) {
-            /* A shared lock needs no more than a readable file. */
-            int readable = sys_openat(AT_FDCWD, path, O_RDONLY | SAFE_FLAGS, 0);
-            if (readable >= 0) descriptor = readable;
-        }
-        if (descriptor >= 0) return descriptor;
-        if (descriptor == -EINTR) continue;
-        if (descriptor == -ENOENT && !create) return descriptor;
-        if (descriptor != -ENOENT) {
-            struct stat status;
-            if (descriptor == -ELOOP)
-                fail(problem, 0, "the lock file is a symbolic link");
-            else
-                fail(problem, descriptor, "cannot open the lock file");
-            if (descriptor == -EACCES && sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0)
-                problem->owner = status.st_uid;
-            return descriptor;
-        }
-        /* Sticky: systemd-tmpfiles spares files with that bit, whatever their age. */
-        descriptor = sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | SAFE_FLAGS, 01666);
-        if (descriptor >= 0) {
-            sys_fchmod(descriptor, 01666); /* past the umask */
-            return descriptor;
-        }
-        if (descriptor != -EEXIST && descriptor != -EINTR) {
-            fail(problem, descriptor, "cannot create the lock file");
-            return descriptor;
-        }
-    }
-    fail(problem, -EAGAIN, "the lock file keeps changing");
-    return -EAGAIN;
-}
-
-/* Is the open file what the name stands for, and fit to be a lock file?  1 yes, 0 no longer: open it anew, -1
- * it is not fit.  Without this look a file that was unlinked and made anew between open and lock gives two
- * owners (measured: 5,988 of 6,000 acquisitions). */
-static int check_identity(int descriptor, const char *path, struct stat *status, struct lock_problem *problem)
-{
-    struct stat named;
-    int result = sys_fstat(descriptor, status);
-    if (result < 0) return fail(problem, result, "cannot look at the lock file");
-    if (!S_ISREG(status->st_mode)) return fail(problem, 0, "the lock file is no regular file");
-    result = sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW);
-    if (result < 0 || named.st_dev != status->st_dev || named.st_ino != status->st_ino || status->st_nlink == 0)
-        return 0;
-    if (status->st_nlink != 1) return fail(problem, 0, "the lock file has a second hard link");
-    return 1;
-}
-
 /* ---- bytes ---------------------------------------------------------------------------------------------- */
 
-static int try_lock(int descriptor, enum lock_mode mode, int start)
+static int length_at(int start)
 {
-    return bytes_lock(descriptor, bytes_type(mode), start, LOCK_BYTES);
-}
-
-/* 1: somebody else holds one of these bytes in a way that excludes mode, 0: nobody, -errno. */
-static int held_by_others(int descriptor, enum lock_mode mode, int start, int length)
-{
-    return bytes_held(descriptor, bytes_type(mode), start, length, NULL);
+    return start == LOCK_BYTE ? LOCK_BYTES : 1;
 }
 
 int lock_in_the_way(int lock_descriptor, enum lock_mode mode)
 {
-    int held = held_by_others(lock_descriptor, mode, LOCK_BYTE, LOCK_BYTES);
-    return held ? held : held_by_others(lock_descriptor, mode, FAMILY_BYTE, FAMILY_PAIRS * LOCK_BYTES);
+    int held = bytes_held(lock_descriptor, bytes_type(mode), LOCK_BYTE, LOCK_BYTES, NULL);
+    return held ? held : bytes_held(lock_descriptor, bytes_type(mode), RELATIVES_BYTE, RELATIVES, NULL);
 }
 
-/* Does a writer wait for this lock? */
-static bool gate_is_closed(int descriptor)
+static enum relatives_answer ask_relatives(int descriptor, const struct lock_request *request, int64_t deadline)
 {
-    return bytes_held(descriptor, F_RDLCK, GATE_BYTE, 1, NULL) > 0;
+    const struct relatives_question question = {.lock_descriptor = descriptor,
+                                                .mode = request->mode,
+                                                .ancestors = request->relatives,
+                                                .known = request->known,
+                                                .deadline = deadline};
+    return relatives_in_the_way(&question);
 }
 
-/* Gives bytes back without closing.  Allowed only where no other process can share the open file description:
- * it was opened in this very call. */
-static void unlock_fresh(int descriptor, int start)
+/* Until when one try may last, of a request that may wait for longer. */
+static int64_t end_of_try(const struct lock_request *request)
 {
-    bytes_unlock(descriptor, start, LOCK_BYTES);
+    const int64_t end = sys_monotonic() + LOCK_GRACE_NS;
+    return end < request->deadline ? end : request->deadline;
 }
 
-static int pair_start(int family)
+/* A byte of the relatives' range that nobody has.  Exclusively first, since two who have one byte shared would be taken
+ * for one; a lock file that is read-only for this user gives shared ones alone.  The byte, or -errno. */
+static int take_free_byte(int descriptor, enum lock_mode mode, int64_t deadline)
 {
-    return family ? FAMILY_BYTE + (family - 1) * LOCK_BYTES : LOCK_BYTE;
-}
-
-bool lock_is_elsewhere(int lock_descriptor, int family)
-{
-    return held_by_others(lock_descriptor, LOCK_EXCLUSIVE, pair_start(family), LOCK_BYTES) > 0;
-}
-
-/* Locks bytes 0-1; or, where relatives hold those, the first pair of the descendants' bytes that is free.  Only with
- * that in hand is it certain who else is there: a stranger who comes from now on sees our bytes, one who came before is
- * found by the second look.  -EAGAIN: somebody is in the way, and nothing is locked.  Of *operations those remain that
- * others may block. */
-static int take_bytes(int descriptor, enum lock_mode mode, bool ancestors, int *family, unsigned *operations)
-{
-    /* The bytes of the first operations lie behind the descendants'.  One question for all of them, while nobody has
-     * any: for an exclusive lock alone, since it sees shared ones in the way. */
-    unsigned asked = mode == LOCK_EXCLUSIVE ? *operations : 0;
-    int length = FAMILY_PAIRS * LOCK_BYTES + (asked ? 32 - __builtin_clz(asked) : 0);
-    _Static_assert(FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES == OPERATION_BYTE, "the bytes lie side by side");
-
-    for (*family = 0; *family <= FAMILY_PAIRS; ++*family) {
-        if (*family == 1 && !family_holds(descriptor, mode, ancestors, 0)) return -EAGAIN;
-        int result = try_lock(descriptor, mode, pair_start(*family));
-        if (result == -EAGAIN) continue;
-        if (result < 0) return result;
-        /* With bytes 0-1 in hand, nobody else has them. */
-        int others =
-            *family ? lock_in_the_way(descriptor, mode) : held_by_others(descriptor, mode, FAMILY_BYTE, length);
-        if (others == 0 && *family == 0) *operations &= ~asked;
-        if (others > 0 && *family == 0 && asked)
-            others = held_by_others(descriptor, mode, FAMILY_BYTE, FAMILY_PAIRS * LOCK_BYTES);
-        if (others == 0 || (others > 0 && family_holds(descriptor, mode, ancestors, 1))) return 0;
-        unlock_fresh(descriptor, pair_start(*family));
-        return others > 0 ? -EAGAIN : others;
+    unsigned at = (unsigned)sys_getpid();
+    for (;; at++) {
+        const int byte = RELATIVES_BYTE + (int)(at % RELATIVES);
+        int result = bytes_lock(descriptor, F_WRLCK, byte, 1);
+        if (result == -EBADF && mode != LOCK_EXCLUSIVE)
+            result = bytes_held(descriptor, F_WRLCK, byte, 1, NULL) ? -EAGAIN : 0;
+        if (result == 0 && mode != LOCK_EXCLUSIVE) result = bytes_lock(descriptor, F_RDLCK, byte, 1);
+        if (result != -EAGAIN) return result < 0 ? result : byte;
+        if (sys_monotonic() >= deadline) return -EAGAIN;
     }
-    return -EAGAIN;
+}
+
+/* Takes a byte beside the locks of relatives.  Only with that in hand is it certain who else is there: a stranger who
+ * comes from now on sees our byte, one who came before is found by the second look.  Two who do so at once would each
+ * see the other, so they do it one after the other: CLAIM_BYTE is held meanwhile.  -EAGAIN: a stranger is in the way,
+ * and nothing is locked. */
+static int claim_beside(int descriptor, const struct lock_request *request, int *start)
+{
+    const int64_t deadline = end_of_try(request);
+    const enum relatives_answer answer = ask_relatives(descriptor, request, deadline);
+    if (answer != RELATIVES_ALL) return -EAGAIN;
+    int claimed;
+    while ((claimed = bytes_lock(descriptor, F_WRLCK, CLAIM_BYTE, 1)) == -EAGAIN)
+        if (!sys_pause(deadline)) return -EAGAIN;
+    if (claimed < 0 && claimed != -EBADF) return claimed;
+    int byte = take_free_byte(descriptor, request->mode, deadline);
+    if (byte >= 0 && ask_relatives(descriptor, request, deadline) == RELATIVES_STRANGERS) {
+        bytes_unlock(descriptor, byte, 1);
+        byte = -EAGAIN;
+    }
+    if (claimed == 0) bytes_unlock(descriptor, CLAIM_BYTE, 1);
+    if (byte < 0) return byte;
+    *start = byte;
+    return 0;
+}
+
+/* Locks bytes 0-1; or, where relatives hold those, a byte beside.  -EAGAIN: somebody is in the way, and nothing is
+ * locked.  Of *operations those remain that others may block. */
+static int take_bytes(int descriptor, const struct lock_request *request, int *start, unsigned *operations)
+{
+    const short type = bytes_type(request->mode);
+    int result = bytes_lock(descriptor, type, LOCK_BYTE, LOCK_BYTES);
+    if (result == -EAGAIN) return claim_beside(descriptor, request, start);
+    if (result < 0) return result;
+    *start = LOCK_BYTE;
+    /* With bytes 0-1 in hand, nobody else has them.  One question for all that others may have else, while nobody has
+     * anything: for an exclusive lock alone, since it sees shared ones in the way. */
+    if (request->mode == LOCK_EXCLUSIVE && bytes_held(descriptor, F_WRLCK, CLAIM_BYTE, 0, NULL) == 0) {
+        *operations = 0;
+        return 0;
+    }
+    int others = bytes_held(descriptor, type, RELATIVES_BYTE, RELATIVES, NULL);
+    if (others == 0) return 0;
+    if (others > 0 && ask_relatives(descriptor, request, end_of_try(request)) != RELATIVES_STRANGERS) return 0;
+    bytes_unlock(descriptor, LOCK_BYTE, LOCK_BYTES);
+    return others > 0 ? -EAGAIN : others;
 }
 
 static enum lock_result lock_error(int result, struct lock_problem *problem)
 {
     if (result == -EAGAIN) return LOCK_BUSY;
-    return result == -EBADF
-               ? fail(problem, -EACCES, "cannot lock exclusively: the lock file is read-only for this user")
-               : fail(problem, result, "the lock directory's file system gives no lock");
+    if (result == -EBADF)
+        lock_problem_set(problem, -EACCES, "cannot lock exclusively: the lock file is read-only for this user");
+    else
+        lock_problem_set(problem, result, "the lock directory's file system gives no lock");
+    return LOCK_FAILED;
 }
 
-/* ---- taking, converting, giving back -------------------------------------------------------------------- */
+/* ---- records -------------------------------------------------------------------------------------------- */
 
 static struct holder_note note_of(const struct lock *lock)
 {
     return (struct holder_note){
-        .mode = lock->mode, .family = lock->family, .block = lock->block, .reason = lock->reason};
+        .mode = lock->mode, .beside = lock_is_beside(lock), .block = lock->block, .reason = lock->reason};
 }
 
-/* The bytes that the request asks for, its own blockers among them.  0, or -EAGAIN and nothing is locked, or -errno. */
-static int take_requested(int descriptor, const struct lock_request *request, int *family, struct lock_problem *problem)
+/* Says what the lock has become.  A record is never written twice, which would make its owner nobody to whoever reads
+ * it at that moment: the new one has a slot of its own. */
+static void record_change(struct lock *lock)
 {
-    problem->blocked = 0;
-    *family = 0;
-    unsigned operations = request->operations;
-    int result =
-        request->mode < LOCK_SHARED ? 0 : take_bytes(descriptor, request->mode, request->family, family, &operations);
-    if (result < 0) return result;
-    problem->blocked = blocker_find(descriptor, operations);
-    if (!problem->blocked && request->block) {
-        result = blocker_set(descriptor, request->block);
-        if (result > 0) problem->blocked = result;
-    }
-    if (!problem->blocked && result == 0) return 0;
-    if (request->mode >= LOCK_SHARED) unlock_fresh(descriptor, pair_start(*family));
-    return problem->blocked ? -EAGAIN : result;
+    const struct holder_note note = note_of(lock);
+    const int slot = holders_claim(lock->descriptor, lock->slot, &note);
+    if (slot < 0) return;
+    holders_leave(lock->descriptor, lock->slot);
+    lock->slot = slot;
 }
 
-enum { ATTEMPTS = 100, YIELDS_TO_CLEANER = 100, FRESH_SECONDS = 3600 };
+enum { FRESH_SECONDS = 3600 };
 
 /* The lock file whose header was looked at last.  Programs open one image again and again, and what was a lock file of
  * ours stays one. */
@@ -290,6 +151,47 @@ static void know(const struct stat *status)
     known_inode = status->st_ino;
 }
 
+/* Says in the lock file who holds it. */
+static void record(struct lock *lock, const struct lock_request *request, const struct stat *status)
+{
+    struct holder_note note = note_of(lock);
+    note.section = request->section;
+    note.since_ms = record_now();
+    if (status->st_size == 0) {
+        record_write_header(lock->descriptor, request->image_path);
+    } else if (!is_known(status)) {
+        /* To read it for the first time since it was written to would move its access time, which takes ten times as
+         * long as to read it.  Refused to those who do not own the file. */
+        sys_fcntl(lock->descriptor, F_SETFL, O_NONBLOCK | O_NOATIME);
+        if (!record_has_header(lock->descriptor)) return; /* somebody else's file under this name: not written to */
+    }
+    know(status);
+    lock->slot = holders_claim(lock->descriptor, -1, &note);
+    /* systemd-tmpfiles deletes a file all of whose time stamps are older than 30 days, others go by the time of the
+     * last access alone.  The record has renewed those of change. */
+    if (lock->slot < 0 || note.since_ms / 1000 - status->st_atim.tv_sec > FRESH_SECONDS) sys_touch(lock->descriptor);
+}
+
+/* ---- taking --------------------------------------------------------------------------------------------- */
+
+/* The bytes that the request asks for, its own blockers among them.  0, or -EAGAIN and nothing is locked, or -errno. */
+static int take_requested(int descriptor, const struct lock_request *request, int *start, struct lock_problem *problem)
+{
+    problem->blocked = 0;
+    *start = LOCK_BYTE;
+    unsigned operations = request->operations;
+    int result = request->mode < LOCK_SHARED ? 0 : take_bytes(descriptor, request, start, &operations);
+    if (result < 0) return result;
+    problem->blocked = blocker_find(descriptor, operations);
+    if (!problem->blocked && request->block) {
+        result = blocker_set(descriptor, request->block, end_of_try(request));
+        if (result > 0) problem->blocked = result;
+    }
+    if (!problem->blocked && result == 0) return 0;
+    if (request->mode >= LOCK_SHARED) bytes_unlock(descriptor, *start, length_at(*start));
+    return problem->blocked ? -EAGAIN : result;
+}
+
 /* Does one exclusive lock cover the file from its first byte to its end? */
 static bool is_locked_whole(int descriptor)
 {
@@ -298,77 +200,82 @@ static bool is_locked_whole(int descriptor)
            found.start == 0 && found.length == 0;
 }
 
-/* Says in the lock file who holds it. */
-static void record(struct lock *lock, const struct lock_request *request, const struct stat *status)
+/* Is a writer waiting, behind whom this reader has to queue?  Not the helper of a holder: the writer waits for the
+ * holder, who may wait for its helper. */
+static bool has_to_queue(int descriptor, const struct lock_request *request)
 {
-    struct holder_note note = note_of(lock);
-    note.process = request->process;
-    note.since_ms = holders_now();
-    if (status->st_size == 0) {
-        holders_write_header(lock->descriptor, request->image_path);
-    } else if (!is_known(status)) {
-        /* To read it for the first time since it was written to would move its access time, which takes ten times as
-         * long as to read it.  Refused to those who do not own the file. */
-        sys_fcntl(lock->descriptor, F_SETFL, O_NONBLOCK | O_NOATIME);
-        if (!holders_has_header(lock->descriptor)) return; /* somebody else's file under this name: not written to */
+    if (!request->patient || request->mode != LOCK_SHARED || bytes_held(descriptor, F_RDLCK, GATE_BYTE, 1, NULL) <= 0)
+        return false;
+    const struct relatives_question question = {.lock_descriptor = descriptor,
+                                                .mode = request->mode,
+                                                .ancestors = request->relatives,
+                                                .known = request->known,
+                                                .deadline = end_of_try(request)};
+    return !relatives_hold_any(&question);
+}
+
+enum attempt { ATTEMPT_TAKEN, ATTEMPT_BUSY, ATTEMPT_FAILED, ATTEMPT_AGAIN, ATTEMPT_AGAIN_LATER };
+
+/* One try, with the lock file open. */
+static enum attempt attempt(const struct lock_request *request, const char *path, int *opened, struct stat *status,
+                            int *start, struct lock_problem *problem)
+{
+    const bool queue = has_to_queue(*opened, request);
+    int result = queue ? -EAGAIN : take_requested(*opened, request, start, problem);
+    const int fit = lock_file_check(*opened, path, status, problem);
+    if (fit > 0 && result == 0) return ATTEMPT_TAKEN;
+    if (fit > 0 && result == -EAGAIN) {
+        if (problem->blocked || queue) return ATTEMPT_BUSY;
+        /* Who was in the way may be gone by now: a child that ended, a helper. */
+        if (lock_in_the_way(*opened, request->mode) == 0) return ATTEMPT_AGAIN;
+        problem->given = request->known && request->known->given_count;
+        /* imglock gc locks the whole file for a moment, to see that nobody else does. */
+        return is_locked_whole(*opened) ? ATTEMPT_AGAIN_LATER : ATTEMPT_BUSY;
     }
-    know(status);
-    lock->slot = holders_claim(lock->descriptor, &note);
-    /* systemd-tmpfiles deletes a file all of whose time stamps are older than 30 days, others go by the time of the
-     * last access alone.  The record has renewed those of change. */
-    if (lock->slot < 0 || note.since_ms / 1000 - status->st_atim.tv_sec > FRESH_SECONDS) sys_touch(lock->descriptor);
+    sys_close(*opened);
+    *opened = -1;
+    if (fit == 0) return ATTEMPT_AGAIN;
+    if (fit > 0) lock_error(result, problem);
+    return ATTEMPT_FAILED;
 }
 
 enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
                            struct lock_problem *problem)
 {
     char path[LOCK_PATH_SIZE(request->directory)];
+    struct stat status;
+    int start;
+    int64_t deadline = 0, changing = 0; /* of this try; asked for when they are needed */
+    enum attempt result;
     lock_path(request->directory, request->name, path);
     *lock = (struct lock){.descriptor = -1, .slot = -1};
     problem->blocked = 0;
-    int yields = 0;
-    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        if (*opened < 0) *opened = open_or_create(path, true, problem);
+    problem->given = false;
+    for (;;) {
+        if (*opened < 0) *opened = lock_file_open(path, true, request->deadline, problem);
         if (*opened < 0) return LOCK_FAILED;
-        int family = 0;
-        bool queue = request->patient && request->mode == LOCK_SHARED && gate_is_closed(*opened);
-        int result = queue ? -EAGAIN : take_requested(*opened, request, &family, problem);
-        struct stat status;
-        int fit = check_identity(*opened, path, &status, problem);
-        if (fit > 0 && result == -EAGAIN) {
-            if (problem->blocked) return LOCK_BUSY;
-            /* Who was in the way may be gone by now: a child that ended, a helper. */
-            if (!queue && lock_in_the_way(*opened, request->mode) == 0) continue;
-            problem->own = family_is_self(*opened, request->mode);
-            if (!problem->own && !queue && lock_in_the_way(*opened, request->mode) == 0) continue;
-            /* imglock gc locks the whole file for a moment, to see that nobody else does. */
-            if (!queue && yields < YIELDS_TO_CLEANER && is_locked_whole(*opened)) {
-                yields++;
-                attempt--;
-                sys_yield();
-                continue;
-            }
-            return LOCK_BUSY;
-        }
-        if (fit > 0 && result == 0) {
-            *lock = (struct lock){.descriptor = descriptor_move_high(*opened, request->through_exec),
-                                  .device = status.st_dev,
-                                  .inode = status.st_ino,
-                                  .slot = -1,
-                                  .mode = request->mode,
-                                  .family = family,
-                                  .block = request->block,
-                                  .reason = request->reason};
-            *opened = -1;
-            record(lock, request, &status);
-            return LOCK_TAKEN;
-        }
-        sys_close(*opened);
-        *opened = -1;
-        if (fit < 0) return LOCK_FAILED;
-        if (fit > 0) return lock_error(result, problem);
+        result = attempt(request, path, opened, &status, &start, problem);
+        if (result < ATTEMPT_AGAIN) break;
+        if (!deadline) deadline = end_of_try(request), changing = sys_monotonic() + LOCK_FILE_CHANGING_NS;
+        if (result == ATTEMPT_AGAIN_LATER ? !sys_pause(deadline) : sys_monotonic() >= changing) break;
     }
-    return fail(problem, -EAGAIN, "the lock file keeps changing");
+    if (result == ATTEMPT_FAILED) return LOCK_FAILED;
+    if (*opened < 0) {
+        lock_problem_set(problem, -EAGAIN, "the lock file keeps changing");
+        return LOCK_FAILED;
+    }
+    if (result != ATTEMPT_TAKEN) return LOCK_BUSY;
+    *lock = (struct lock){.descriptor = descriptor_move_high(*opened, request->through_exec),
+                          .device = status.st_dev,
+                          .inode = status.st_ino,
+                          .slot = -1,
+                          .mode = request->mode,
+                          .start = start,
+                          .block = request->block,
+                          .reason = request->reason};
+    *opened = -1;
+    record(lock, request, &status);
+    return LOCK_TAKEN;
 }
 
 void lock_watch(struct lock *lock, const struct lock_request *request, int *opened)
@@ -383,8 +290,10 @@ void lock_watch(struct lock *lock, const struct lock_request *request, int *open
                           .reason = request->reason};
     *opened = -1;
     const struct holder_note note = note_of(lock);
-    lock->slot = holders_claim(lock->descriptor, &note);
+    lock->slot = holders_claim(lock->descriptor, -1, &note);
 }
+
+/* ---- a lock that this process has ----------------------------------------------------------------------- */
 
 bool lock_is_open(const struct lock *lock)
 {
@@ -395,39 +304,54 @@ bool lock_is_open(const struct lock *lock)
     return status.st_dev == lock->device && status.st_ino == lock->inode;
 }
 
-bool lock_confirm(const struct lock *lock)
+/* What a description has locked within a range, before Linux 6.6. */
+struct own_search {
+    off_t start, end;
+    struct bytes_found *found;
+    bool any;
+};
+
+static bool note_own(const struct fdinfo_lock *lock, void *argument)
 {
-    /* A shared lock is not passed on.  And locking shared once more might weaken it: a process that has the open file
-     * description, too, may have raised it meanwhile. */
-    return lock->mode != LOCK_EXCLUSIVE || try_lock(lock->descriptor, lock->mode, pair_start(lock->family)) != -EAGAIN;
+    struct own_search *search = argument;
+    if (lock->owner != FDINFO_DESCRIPTION || lock->start > search->end || lock->end < search->start) return true;
+    *search->found = (struct bytes_found){.type = lock->exclusive ? F_WRLCK : F_RDLCK, .start = lock->start};
+    search->any = true;
+    return false;
 }
 
-bool lock_says_inactive(const struct lock *lock)
+/* What has this very description in the range?  1: *found is one of its locks; 0: nothing; or -errno: not told. */
+static int find_own(int descriptor, off_t start, off_t length, struct bytes_found *found)
 {
-    struct holder holder;
-    return lock->slot >= 0 && holders_read(lock->descriptor, lock->slot, &holder) && holder.mode == LOCK_INACTIVE;
+    int result = bytes_own(descriptor, start, length, found);
+    if (result != -EINVAL) return result;
+    char name[40];
+    struct text text = text_in(name, sizeof name);
+    struct own_search search = {.start = start, .end = start + length - 1, .found = found};
+    text_append(&text, "/proc/self/fdinfo/");
+    text_append_number(&text, descriptor);
+    result = fdinfo_each_lock(AT_FDCWD, name, note_own, &search);
+    return result < 0 ? result : search.any;
+}
+
+bool lock_is_held(const struct lock *lock)
+{
+    struct bytes_found found;
+    return lock->mode < LOCK_SHARED || find_own(lock->descriptor, lock->start, length_at(lock->start), &found) != 0;
 }
 
 /* From a record alone to a lock: nothing is held yet, so it is taken as a new one is. */
 static enum lock_result lock_recorded(struct lock *lock, const struct lock_request *request,
                                       struct lock_problem *problem)
 {
-    int family;
-    int result = take_requested(lock->descriptor, request, &family, problem);
+    int start;
+    int result = take_requested(lock->descriptor, request, &start, problem);
     if (result < 0) return problem->blocked ? LOCK_BUSY : lock_error(result, problem);
-    lock->family = family;
+    lock->start = start;
     lock->block = request->block;
     lock->mode = request->mode;
-    const struct holder_note note = note_of(lock);
-    holders_rewrite(lock->descriptor, lock->slot, &note);
+    record_change(lock);
     return LOCK_TAKEN;
-}
-
-/* Is anybody but relatives in the way of a lock that is held already? */
-static bool is_barred(const struct lock *lock, const struct lock_request *request)
-{
-    return lock_in_the_way(lock->descriptor, request->mode) != 0 &&
-           !family_holds(lock->descriptor, request->mode, request->family, 1);
 }
 
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem)
@@ -435,43 +359,40 @@ enum lock_result lock_convert(struct lock *lock, const struct lock_request *requ
     if (lock->mode < LOCK_SHARED && request->mode >= LOCK_SHARED) return lock_recorded(lock, request, problem);
     problem->blocked = blocker_find(lock->descriptor, request->operations);
     if (problem->blocked) return LOCK_BUSY;
-    /* Up: those on the other pairs of bytes have not seen this mode yet.  To take it back would weaken the lock for
-     * whoever has this description, too, and has raised it: then the question comes first, and what turns up after the
-     * answer leaves the lock stronger than it need be. */
-    bool up = request->mode > lock->mode;
-    if (up && request->shared_description && is_barred(lock, request)) return LOCK_BUSY;
-    int result = try_lock(lock->descriptor, request->mode, pair_start(lock->family));
+    const int length = length_at(lock->start);
+    int result = bytes_lock(lock->descriptor, bytes_type(request->mode), lock->start, length);
     if (result < 0) return lock_error(result, problem);
-    if (up && is_barred(lock, request)) {
-        if (!request->shared_description) try_lock(lock->descriptor, lock->mode, pair_start(lock->family));
+    /* Up: those on other bytes have not seen this mode yet. */
+    if (request->mode > lock->mode && lock_in_the_way(lock->descriptor, request->mode) != 0 &&
+        ask_relatives(lock->descriptor, request, end_of_try(request)) == RELATIVES_STRANGERS) {
+        bytes_lock(lock->descriptor, bytes_type(lock->mode), lock->start, length);
         return LOCK_BUSY;
     }
     lock->mode = request->mode;
-    const struct holder_note note = note_of(lock);
-    holders_rewrite(lock->descriptor, lock->slot, &note);
+    record_change(lock);
     return LOCK_TAKEN;
 }
 
 void lock_adopt(struct lock *lock, int descriptor, const char *reason)
 {
-    struct holder holder;
+    struct bytes_found found;
     struct stat status = {0};
     sys_fstat(descriptor, &status);
     *lock = (struct lock){.descriptor = descriptor,
                           .device = status.st_dev,
                           .inode = status.st_ino,
                           .slot = -1,
-                          .mode = LOCK_SHARED,
+                          .mode = LOCK_NONE,
                           .reason = reason};
-    if (!holders_find_own(descriptor, &holder)) return;
-    lock->slot = holder.slot;
-    lock->mode = holder.mode;
-    lock->family = holder.family;
-    lock->block = holder.block;
-    const struct holder *self = holders_self();
-    const struct holder_note note = note_of(lock);
-    /* From before the exec: the command is another now. */
-    if (holder.pid == self->pid && holder.start == self->start) holders_rewrite(descriptor, lock->slot, &note);
+    if (find_own(descriptor, LOCK_BYTE, LOCK_BYTES, &found) > 0)
+        lock->mode = found.type == F_WRLCK ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    else if (find_own(descriptor, RELATIVES_BYTE, RELATIVES, &found) > 0) {
+        lock->mode = found.type == F_WRLCK ? LOCK_EXCLUSIVE : LOCK_SHARED;
+        lock->start = (int)found.start;
+    }
+    for (int i = 0; i < OPERATIONS; i++)
+        if (find_own(descriptor, OPERATION_BYTE + i, 1, &found) > 0) lock->block |= 1u << i;
+    if (find_own(descriptor, SLOT_BYTE, SLOTS, &found) > 0) lock->slot = (int)found.start - SLOT_BYTE;
 }
 
 void lock_end_guard(int lock_descriptor)
@@ -491,9 +412,9 @@ int lock_open_existing(const char *directory, const struct lock_name *name, stru
     char path[LOCK_PATH_SIZE(directory)];
     struct stat status;
     lock_path(directory, name, path);
-    int descriptor = open_or_create(path, false, problem);
+    int descriptor = lock_file_open(path, false, sys_monotonic() + LOCK_GRACE_NS, problem);
     if (descriptor < 0) return descriptor;
-    int fit = check_identity(descriptor, path, &status, problem);
+    int fit = lock_file_check(descriptor, path, &status, problem);
     if (fit > 0) return descriptor;
     sys_close(descriptor);
     if (fit < 0) return problem->error ? -problem->error : -EIO;

@@ -1,8 +1,10 @@
-/* lock.h: the sidecar lock: its name, taking it, converting it, waiting, giving it back.
+/* lock.h: the lock beside an image: taking it, converting it, waiting, giving it back.
  *
- * A lock is an open file description lock on bytes 0 and 1 of $IMGLOCK_DIR/.qemu-<sha1>.lock.  It belongs to
- * the open file description, so it lives until the last descriptor of it is closed, in whatever process, and
- * it is given back by closing, never by F_UNLCK: an unlock in a fork child would free the parent's lock.
+ * A lock is an open file description lock on bytes 0 and 1 of $IMGLOCK_DIR/.qemu-<sha1>.lock; of whoever is let past
+ * the lock of a relative, on one byte of the relatives' range.  It belongs to the open file description, so it lives
+ * until the last descriptor of it is closed, in whatever process, and it is given back by closing, never by F_UNLCK: an
+ * unlock in a fork child would free the parent's lock.  Likewise a description that a second process may have is never
+ * converted: who needs more takes a lock of its own, as a relative of itself.
  *
  * Nothing here knows the program's descriptors.  Everything is async-signal-safe and leaves errno alone;
  * lock_wait alone is a cancellation point. */
@@ -12,11 +14,15 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include "lock_file.h"
+#include "lock_name.h"
 #include "policy.h"
 #include "protocol.h"
+#include "relatives.h"
 
 struct lock {
     int descriptor; /* private, at a high number; -1: no lock */
@@ -24,52 +30,43 @@ struct lock {
     ino_t inode;
     int slot; /* the record's, or -1 */
     enum lock_mode mode;
-    int family;         /* 0: on bytes 0-1; n: on the n-th pair of the descendants' bytes, beside an ancestor's lock */
+    int start;          /* LOCK_BYTE, or the byte of the relatives' range */
     unsigned block;     /* the operations that are forbidden to others */
     const char *reason; /* for the record, or NULL */
 };
 
+/* Does the lock lie beside a relative's? */
+static inline bool lock_is_beside(const struct lock *lock)
+{
+    return lock->start != LOCK_BYTE;
+}
+
 enum lock_result { LOCK_FAILED = -1, LOCK_BUSY = 0, LOCK_TAKEN = 1 };
 
-/* Why a lock could not be evaluated. */
-struct lock_problem {
-    int error;        /* errno of the call that failed; 0: the lock file is not fit to be one */
-    const char *what; /* "cannot open the lock file", ... */
-    uid_t owner;      /* of the lock file, where that is the reason; else (uid_t)-1 */
-    bool own;    /* after LOCK_BUSY: only children that this process forked are in the way, with its own old locks */
-    int blocked; /* after LOCK_BUSY: 1 + the operation that a holder blocks; 0: the lock itself is in the way */
-};
-
-/* sha1 of the path's bytes; printf %s PATH | sha1sum gives the same. */
-void lock_name_of_path(const char *real_path, struct lock_name *name);
-
-/* sha1 of "inode:MAJOR:MINOR:INODE", decimal numbers; of "device:MAJOR:MINOR" for a block device, which any number of
- * nodes may stand for. */
-void lock_name_of_inode(const struct stat *status, struct lock_name *name);
-
-/* The lock file's path into path[LOCK_PATH_SIZE(directory)]. */
-#define LOCK_PATH_SIZE(directory) (strlen(directory) + sizeof "/" + LOCK_FILE_LENGTH)
-void lock_path(const char *directory, const struct lock_name *name, char *path);
+/* What passes by itself, such as the moment in which imglock gc looks at a lock file, is waited for that long even
+ * where nothing else is: nanoseconds. */
+enum { LOCK_GRACE_NS = 100 * 1000 * 1000 };
 
 struct lock_request {
     const struct lock_name *name;
     const char *directory;
     const char *image_path; /* for a new lock file's header */
     enum lock_mode mode;
-    bool family;             /* an ancestor's lock lets us past */
-    bool patient;            /* may wait: a reader then queues behind a writer that holds the gate */
-    unsigned operations;     /* 1 << enum operation, each: what is about to be done, which a holder may block */
-    unsigned block;          /* what the lock is to forbid others */
-    const char *reason;      /* for the record, or NULL */
-    bool through_exec;       /* the private descriptor is not to be close-on-exec */
-    bool shared_description; /* lock_convert: another process may have this open file description, too */
-    pid_t process;           /* this process, where the caller knows it and has blocked all signals; else 0 */
+    bool relatives;      /* an ancestor's lock lets us past */
+    bool patient;        /* may wait: a reader then queues behind a writer that holds the gate */
+    unsigned operations; /* 1 << enum operation, each: what is about to be done, which a holder may block */
+    unsigned block;      /* what the lock is to forbid others */
+    const char *reason;  /* for the record, or NULL */
+    bool through_exec;   /* the private descriptor is not to be close-on-exec */
+    const struct relatives_known *known; /* what this process has of this lock file, or NULL */
+    int64_t deadline;                    /* CLOCK_MONOTONIC, ns: no try is made again after it */
+    pid_t section; /* this process, where the caller is in track's section with all signals blocked; else 0 */
 };
 
-/* Takes the lock, without waiting; of a mode below LOCK_SHARED, which excludes nobody, only the record is made.
- * *opened: the lock file's descriptor while its lock is still to be had: -1 at first; after LOCK_BUSY the open lock
- * file, for another try or for the caller to close.  Kept open between tries, since closing it would wake everybody who
- * waits, ourselves first.  LOCK_FAILED fills *problem. */
+/* Takes the lock, waiting for nothing but what passes by itself; of a mode below LOCK_SHARED, which excludes nobody,
+ * only the record is made.  *opened: the lock file's descriptor while its lock is still to be had: -1 at first; after
+ * LOCK_BUSY the open lock file, for another try or for the caller to close.  Kept open between tries, since closing it
+ * would wake everybody who waits, ourselves first.  LOCK_FAILED fills *problem. */
 enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
                            struct lock_problem *problem);
 
@@ -80,21 +77,15 @@ void lock_watch(struct lock *lock, const struct lock_request *request, int *open
 /* Is the descriptor still open on the lock file that the lock was taken on? */
 bool lock_is_open(const struct lock *lock);
 
-/* Is an exclusive lock still held?  Asked by locking once more what is held, which changes nothing; where it is not,
- * and nobody else holds it, it is held again.  False: the lock was passed on (imglock handoff). */
-bool lock_confirm(const struct lock *lock);
+/* Has the description its bytes still?  The kernel's word; nothing is changed.  False: the lock was given up or passed
+ * on, by imglock inactivate or imglock handoff, which reach the description from outside. */
+bool lock_is_held(const struct lock *lock);
 
-/* Does the record say that the lock was given up on purpose (imglock inactivate, imglock handoff)? */
-bool lock_says_inactive(const struct lock *lock);
-
-/* Raises or lowers the mode of a lock that is held; atomically, the old mode stays when the new one is not to
- * be had.  A description that another process may have, too, is never weakened: it may have raised it.  problem as
- * above. */
+/* Raises or lowers the mode of a lock whose description this process alone has; atomically, the old mode stays when the
+ * new one is not to be had.  problem as above. */
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem);
 
-/* Fills *lock for a descriptor that came through exec with its lock, from the record that goes with it; without one the
- * mode is taken to be shared, which it is at least.  Where the record is this process's from before the exec, it is
- * written anew. */
+/* Fills *lock for a descriptor that came through exec with its lock: what the kernel says that its description has. */
 void lock_adopt(struct lock *lock, int descriptor, const char *reason);
 
 /* Gives the lock back: closes the descriptor. */
@@ -116,10 +107,6 @@ int lock_open_existing(const char *directory, const struct lock_name *name, stru
  * open file description are not seen. */
 int lock_in_the_way(int lock_descriptor, enum lock_mode mode);
 
-/* Do others hold bytes 0-1, or the family's pair?  Never while this open file description has them exclusively: then
- * they were passed on. */
-bool lock_is_elsewhere(int lock_descriptor, int family);
-
 /* ---- waiting (lock_wait.c) -------------------------------------------------------------------------------- */
 
 struct lock_waiter {
@@ -132,9 +119,9 @@ struct lock_waiter {
     int64_t deadline; /* CLOCK_MONOTONIC, ns; WAIT_FOREVER */
 };
 
-/* Starts waiting for at most wait_ns from now.  inotify: an instance that an earlier wait has left, unwatched, or -1.
- */
-void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns,
+/* Starts waiting, until the deadline at the most.  inotify: an instance that an earlier wait has left, unwatched, or
+ * -1. */
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t deadline,
                      int inotify);
 
 /* Waits until the lock is worth another try.  True: try again.  False: the time is over, or a signal handler

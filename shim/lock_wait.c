@@ -14,15 +14,8 @@
 enum {
     /* A downgrade through another program, or a kernel without inotify instances left, sends no event. */
     SAFETY_POLL_NS = 250 * 1000 * 1000,
-    LOOKS_AFTER_EVENT = 200
+    LOOK_NS = 2 * 1000 * 1000 /* after an event */
 };
-
-static int64_t monotonic_now(void)
-{
-    struct timespec now;
-    sys_clock(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* Watches what lies at the lock's name now.  True when that is another file than before: the old one was deleted. */
 static bool watch_lock_file(struct lock_waiter *waiter)
@@ -45,7 +38,7 @@ static bool drain(int inotify)
     return any;
 }
 
-void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t wait_ns,
+void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t deadline,
                      int inotify)
 {
     *waiter = (struct lock_waiter){
@@ -53,7 +46,7 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
         .name = name,
         /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
         .untried = true,
-        .deadline = wait_ns == WAIT_FOREVER ? WAIT_FOREVER : monotonic_now() + wait_ns,
+        .deadline = deadline,
         .watch = -1,
         .inotify = inotify >= 0 ? inotify : (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
     };
@@ -86,12 +79,12 @@ static bool handlers_interrupt(void)
 
 /* The event of a close is queued before the lock is dropped, __fput() in fs/file_table.c.  A try that comes too early
  * looks for relatives in /proc, which takes longer than the drop does: so a few cheap looks first. */
-static void look_until_free(int lock_descriptor, enum lock_mode mode)
+static void look_until_free(const struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode)
 {
-    for (int look = 0; look < LOOKS_AFTER_EVENT; look++) {
-        if (lock_descriptor < 0 || lock_in_the_way(lock_descriptor, mode) <= 0) return;
-        sys_yield();
-    }
+    if (lock_descriptor < 0) return;
+    int64_t end = sys_monotonic() + LOOK_NS;
+    if (waiter->deadline < end) end = waiter->deadline;
+    while (lock_in_the_way(lock_descriptor, mode) > 0 && sys_monotonic() < end) sys_yield();
 }
 
 bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted)
@@ -105,15 +98,13 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
     if (!event && !waiter->untried) event = watch_lock_file(waiter);
     if (event || waiter->untried) {
         waiter->untried = false;
-        if (event) look_until_free(lock_descriptor, mode);
-        return waiter->deadline == WAIT_FOREVER || monotonic_now() < waiter->deadline;
+        if (event) look_until_free(waiter, lock_descriptor, mode);
+        return sys_monotonic() < waiter->deadline;
     }
     int64_t left = SAFETY_POLL_NS;
-    if (waiter->deadline != WAIT_FOREVER) {
-        int64_t rest = waiter->deadline - monotonic_now();
-        if (rest <= 0) return false;
-        if (rest < left) left = rest;
-    }
+    const int64_t rest = waiter->deadline - sys_monotonic();
+    if (rest <= 0) return false;
+    if (rest < left) left = rest;
     struct timespec timeout = {.tv_sec = 0, .tv_nsec = left};
     struct pollfd poll = {.fd = waiter->inotify, .events = POLLIN};
     /* libc's own: a cancellation point, as a blocking open is. */
@@ -125,7 +116,7 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
         *interrupted = true;
         return false;
     }
-    if (result > 0) look_until_free(lock_descriptor, mode);
+    if (result > 0) look_until_free(waiter, lock_descriptor, mode);
     return true;
 }
 

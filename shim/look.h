@@ -21,8 +21,9 @@ enum { HEAD_SIZE = 2048, SECTOR = 512 };
 
 /* What the checks look at: the first bytes, with zeros behind the end of a small file, and the size. */
 struct probe {
-    _Alignas(64) unsigned char head[HEAD_SIZE]; /* the kernel fills whole lines of the cache faster: 5 ns an open */
-    size_t length;                              /* of what was read */
+    unsigned char *head;
+    size_t length; /* of what was read */
+    int error;     /* of a read that failed; 0: none has */
     int descriptor;
     int flags; /* the descriptor's status flags, as they are now */
     off_t size;
@@ -100,18 +101,22 @@ static inline __attribute__((always_inline)) void look_read(struct probe *probe,
     }
     probe->window = offset;
     probe->length = got > 0 ? (size_t)got : 0;
+    if (__builtin_expect(got < 0, 0)) probe->error = (int)-got;
 }
 
-/* As image_by_content. */
-static inline __attribute__((always_inline)) const char *look_at_content(const char *path, int descriptor,
-                                                                         const struct stat *status, int flags)
+/* As image_by_content.  head: room for HEAD_SIZE bytes. */
+static inline __attribute__((always_inline)) const char *
+look_at_content(const char *path, int descriptor, const struct stat *status, int flags, unsigned char *head, int *error)
 {
     struct probe probe;
     const int flags_before = flags & ~O_ACCMODE;
+    probe.head = head;
     probe.descriptor = descriptor;
     probe.flags = flags_before;
     probe.size = status->st_size;
     probe.block_device = S_ISBLK(status->st_mode);
+    probe.error = 0;
+    *error = 0;
     if (probe.block_device && !look_at_block_device(&probe)) return NULL;
     /* A refused open must not move a time stamp, and this look comes before the refusal.  O_NOATIME is for
      * the owner and for root; for others the read counts as what it is. */
@@ -119,6 +124,8 @@ static inline __attribute__((always_inline)) const char *look_at_content(const c
     look_read(&probe, 0);
     const char *name = look_shows_nothing(&probe) ? NULL : look_match(path, &probe);
     if (probe.flags != flags_before) look_set_flags(&probe, flags_before);
+    /* A drive without a medium, or one that is broken, has no image; a file that cannot be read may be one. */
+    *error = name || probe.block_device ? 0 : probe.error;
     return name;
 }
 

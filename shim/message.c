@@ -149,9 +149,8 @@ static void append_user(struct text *line, uid_t uid)
     if (!found) text_append(line, wanted);
 }
 
-static void append_process(struct text *line, const char *command, pid_t pid)
+static void append_pid(struct text *line, pid_t pid)
 {
-    text_append_escaped(line, command);
     text_append(line, " (pid ");
     text_append_number(line, pid);
 }
@@ -166,30 +165,39 @@ static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_
     bool known =
         lock_descriptor >= 0 && bytes_held(lock_descriptor, bytes_type(wanted), LOCK_BYTE, LOCK_BYTES, &found) > 0;
     text_append(line, !known ? "locked by " : found.type == F_WRLCK ? "locked exclusively by " : "locked shared by ");
-    if (known && found.pid > 0 && holders_is_process(found.pid, found.pid) &&
-        holders_look_up(found.pid, &start, &parent, command)) {
-        append_process(line, command, found.pid);
+    if (known && found.pid > 0 && process_is(found.pid, found.pid) &&
+        process_read_stat(found.pid, &start, &parent, command)) {
+        text_append_untrusted(line, command, strlen(command));
+        append_pid(line, found.pid);
         text_append(line, ")");
     } else {
         text_append(line, "a program that left no record of itself");
     }
 }
 
-/* "COMMAND (pid N, user U) and 2 others for T: REASON" */
-static void append_holder(struct text *line, const struct holder *holder, int others)
+/* "COMMAND (pid N, user U) and 2 others for T: REASON"; unfinished: of others not all were looked at. */
+static void append_holder(struct text *line, const struct holder *holder, int others, bool unfinished)
 {
     struct timespec now = {0};
-    const char *host = holders_self()->host;
+    const struct process_identity *self = process_self(), *process = &holder->process;
+    char command[17];
+    uid_t user = holder->uid;
+    /* A program that was started by another keeps its record, which has the other's name. */
+    const bool seen = process_look_at(process, &user, command);
     sys_clock(CLOCK_REALTIME, &now);
-    append_process(line, holder->command, holder->pid);
+    if (seen)
+        text_append_untrusted(line, command, strlen(command));
+    else
+        text_append_escaped(line, process->command);
+    append_pid(line, process->pid);
     text_append(line, ", user ");
-    append_user(line, holders_user(holder));
-    const uint64_t space = holders_self()->pid_space;
-    if (space && holder->pid_space && holder->pid_space != space) text_append(line, ", in another PID namespace");
+    append_user(line, user);
+    if (self->pid_space && process->pid_space && process->pid_space != self->pid_space)
+        text_append(line, ", in another PID namespace");
     /* Beside a reason, a record has room for the host's first letters alone. */
-    if (strncmp(holder->host, host, strlen(holder->host)) != 0) {
+    if (strncmp(process->host, self->host, strlen(process->host)) != 0) {
         text_append(line, ", host ");
-        text_append_escaped(line, holder->host);
+        text_append_escaped(line, process->host);
     }
     text_append(line, ")");
     if (others) {
@@ -197,6 +205,7 @@ static void append_holder(struct text *line, const struct holder *holder, int ot
         text_append_number(line, others);
         text_append(line, others == 1 ? " other" : " others");
     }
+    if (unfinished) text_append(line, " and more");
     text_append(line, " for ");
     text_append_duration(line, now.tv_sec - holder->since_ms / 1000);
     if (*holder->reason) {
@@ -205,47 +214,52 @@ static void append_holder(struct text *line, const struct holder *holder, int ot
     }
 }
 
-enum { RECORD_TRIES = 50, RECORD_PAUSE_NS = 200 * 1000 };
+enum { RECORD_NS = 10 * 1000 * 1000 };
 
-/* Is a slot claimed, and no record there yet at all? */
-static bool record_is_coming(int lock_descriptor)
+/* The holders that the records tell of, and are in the way. */
+struct named {
+    struct holder first;
+    int others;
+    bool coming;     /* a slot is claimed, and has no record yet */
+    bool unfinished; /* there are more slots than there was time for */
+};
+
+static void name_holders(int lock_descriptor, enum lock_mode wanted, struct named *named)
 {
     struct holder holder;
-    bool coming = false;
-    if (lock_descriptor < 0) return false;
-    for (int slot = 0; holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
-        if (holder.recorded && holder.mode >= LOCK_SHARED) return false;
-        coming |= !holder.recorded;
+    struct holders_walk walk = holders_begin(lock_descriptor);
+    *named = (struct named){.others = 0};
+    while (holders_walk(&walk, &holder)) {
+        named->coming |= !holder.recorded;
+        if (!holder.recorded || holder.mode < LOCK_SHARED) continue;
+        /* Shared holders are no obstacle to a reader. */
+        if (wanted == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
+        if (named->first.recorded)
+            named->others++;
+        else
+            named->first = holder;
     }
-    return coming || lock_in_the_way(lock_descriptor, LOCK_EXCLUSIVE) == 1;
+    named->unfinished = walk.unfinished;
 }
 
 /* Returns the pid of the holder that it names; 0: none. */
 static pid_t append_holders(struct text *line, int lock_descriptor, enum lock_mode wanted)
 {
-    struct holder holder, first = {.recorded = false};
-    int others = 0;
+    struct named named;
+    const int64_t deadline = sys_monotonic() + RECORD_NS;
     /* A holder that has only just got the lock is about to write its record. */
-    for (int tries = 0; tries < RECORD_TRIES && record_is_coming(lock_descriptor); tries++) {
-        const struct timespec moment = {.tv_nsec = RECORD_PAUSE_NS};
-        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
-    }
-    for (int slot = 0; lock_descriptor >= 0 && holders_next(lock_descriptor, slot, &holder); slot = holder.slot + 1) {
-        if (!holder.recorded || holder.mode < LOCK_SHARED) continue;
-        /* Shared holders are no obstacle to a reader. */
-        if (wanted == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
-        if (first.recorded)
-            others++;
-        else
-            first = holder;
-    }
-    if (!first.recorded) {
+    do {
+        name_holders(lock_descriptor, wanted, &named);
+    } while (!named.first.recorded && lock_descriptor >= 0 &&
+             (named.coming || lock_in_the_way(lock_descriptor, LOCK_EXCLUSIVE) == 1) && sys_pause(deadline));
+    if (!named.first.recorded) {
         append_unrecorded(line, lock_descriptor, wanted);
+        if (named.unfinished) text_append(line, " and more");
         return 0;
     }
-    text_append(line, first.mode == LOCK_EXCLUSIVE ? "locked exclusively by " : "locked shared by ");
-    append_holder(line, &first, others);
-    return first.pid;
+    text_append(line, named.first.mode == LOCK_EXCLUSIVE ? "locked exclusively by " : "locked shared by ");
+    append_holder(line, &named.first, named.others, named.unfinished);
+    return named.first.process.pid;
 }
 
 /* Who blocks what was tried, where that is another than the one who is named already. */
@@ -253,10 +267,11 @@ static void append_blocker(struct text *line, int lock_descriptor, unsigned oper
 {
     struct holder holder;
     int blocked = lock_descriptor >= 0 ? blocker_find(lock_descriptor, operations) : 0;
-    if (!blocked || !blocker_holder(lock_descriptor, (enum operation)(blocked - 1), &holder) || holder.pid == named)
+    if (!blocked || !blocker_holder(lock_descriptor, (enum operation)(blocked - 1), &holder) ||
+        holder.process.pid == named)
         return;
     text_append(line, "; blocked by ");
-    append_holder(line, &holder, 0);
+    append_holder(line, &holder, 0, false);
 }
 
 static uint64_t hash_text(uint64_t hash, const char *text)
@@ -303,7 +318,7 @@ void message_blocked(const struct settings *settings, const char *path, const ch
     text_append(&line, action);
     if (lock_descriptor >= 0 && blocker_holder(lock_descriptor, operation, &holder)) {
         text_append(&line, ": blocked by ");
-        append_holder(&line, &holder, 0);
+        append_holder(&line, &holder, 0, false);
     } else {
         text_append(&line, ": another program performs it just now, or blocks it and left no record of itself");
     }
@@ -339,7 +354,7 @@ void message_lost(const struct settings *settings, int lock_descriptor, enum loc
 {
     struct text line;
     char path[PATH_MAX];
-    if (lock_descriptor < 0 || !holders_read_header(lock_descriptor, path)) strcpy(path, "an image");
+    if (lock_descriptor < 0 || !record_read_header(lock_descriptor, path)) strcpy(path, "an image");
     if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, "its lock is lost, the program closed the lock's descriptor; now ");
     append_holders(&line, lock_descriptor, mode);
@@ -380,14 +395,12 @@ void message_problem(const struct settings *settings, const char *path, const ch
     if (problem->owner != (uid_t)-1) {
         text_append(&line, "; it belongs to user ");
         append_user(&line, problem->owner);
-    } else if (!name && problem->error == ENOENT) {
-        text_append(&line, "; is /proc mounted, for this PID namespace?");
+    } else if (!name) {
+        if (problem->error == ENOENT) text_append(&line, "; is /proc mounted, for this PID namespace?");
     } else if (problem->error == ENOENT || problem->error == ENOTDIR) {
-        text_append(&line, "; the lock directory has to exist, IMGLOCK_DIR names another");
+        text_append(&line, "; the lock directory has to exist");
     } else if (!problem->error || problem->error == EISDIR || problem->error == ENXIO || problem->error == ENODEV) {
         text_append(&line, "; somebody put it there, have its owner remove it");
-    } else if (name && problem->error != EMFILE && problem->error != ENFILE && problem->error != ENOMEM) {
-        text_append(&line, "; IMGLOCK_DIR names another lock directory");
     }
     end_line(settings, &line);
 }

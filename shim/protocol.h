@@ -27,13 +27,16 @@ enum operation {
 enum {
     LOCK_BYTE = 0, /* bytes 0 and 1: the lock */
     LOCK_BYTES = 2,
-    GATE_BYTE = 2,     /* a waiting writer holds it; readers that may wait queue behind */
-    TRANSFER_BYTE = 3, /* held by the command while it passes the lock on */
-    FAMILY_BYTE = 4,   /* bytes 4 to 15: six pairs for a holder's descendants, a generation each */
-    FAMILY_PAIRS = 6,
+    GATE_BYTE = 2,       /* a waiting writer holds it; readers that may wait queue behind */
+    TRANSFER_BYTE = 3,   /* held by the command while it passes the lock on */
+    CLAIM_BYTE = 4,      /* held while a relative of the holders chooses a byte below and looks who else is there */
     OPERATION_BYTE = 16, /* the byte of OPERATION_WRITE; the others follow */
     SLOT_BYTE = 1024,    /* the byte of slot 0: whoever holds it has written the record of that slot */
-    SLOTS = 4096
+    SLOTS = 4096,
+    /* One byte for each who was let past the lock of a relative: F_RDLCK or F_WRLCK says its mode.  As many as Linux
+     * has pids. */
+    RELATIVES_BYTE = 1 << 20,
+    RELATIVES = 1 << 22
 };
 
 /* ---- the lock file's text ------------------------------------------------------------------------------- */

@@ -24,15 +24,15 @@ void realpath_descriptor_link(int descriptor, char link[32])
     *end = (char)('0' + number);
 }
 
-ssize_t realpath_of_descriptor(int descriptor, char *path, bool *deleted)
+ssize_t realpath_of_descriptor_in(int descriptor, char *path, size_t size, bool *deleted)
 {
     static const char suffix[] = " (deleted)"; /* d_path() in fs/d_path.c */
     char link[32];
     realpath_descriptor_link(descriptor, link);
     *deleted = false;
-    ssize_t length = sys_readlinkat(AT_FDCWD, link, path, PATH_MAX);
+    ssize_t length = sys_readlinkat(AT_FDCWD, link, path, size);
     if (length < 0) return length;
-    if (length >= PATH_MAX) return -ENAMETOOLONG;
+    if ((size_t)length >= size) return -ENAMETOOLONG;
     path[length] = '\0';
     ssize_t bare = length - (ssize_t)(sizeof suffix - 1);
     struct stat status;
@@ -46,20 +46,25 @@ ssize_t realpath_of_descriptor(int descriptor, char *path, bool *deleted)
     return length;
 }
 
+/* What a walk needs beside the path.  Mapped: on a signal handler's stack there may be no room for it. */
+struct walk_space {
+    char pending[PATH_MAX]; /* what is still to be walked; a symbolic link's target is put in front of it */
+    char target[PATH_MAX];
+};
+
 /* Without /proc: names from the root or the current directory are resolved component by component, and the path of an
  * open directory is found by climbing from it to the root. */
-static ssize_t resolve_by_walking(const char *name, char *path)
+static ssize_t walk(const char *name, char *path, size_t size, struct walk_space *space)
 {
-    /* pending holds what is still to be walked; a symbolic link's target is put in front of it. */
-    char pending[PATH_MAX];
+    char *const pending = space->pending;
     size_t pending_length = strlen(name);
     size_t length = 0;
-    if (pending_length >= sizeof pending) return -ENAMETOOLONG;
+    if (pending_length >= sizeof space->pending) return -ENAMETOOLONG;
     memcpy(pending, name, pending_length + 1);
     if (name[0] != '/') {
-        long size = sys_call(SYS_getcwd, (long)path, PATH_MAX, 0, 0, 0, 0);
-        if (size < 0) return size;
-        length = (size_t)size - 1;
+        long taken = sys_call(SYS_getcwd, (long)path, (long)size, 0, 0, 0, 0);
+        if (taken < 0) return taken == -ERANGE ? -ENAMETOOLONG : taken;
+        length = (size_t)taken - 1;
         if (length == 1) length = 0;
     }
     int links = 0;
@@ -76,28 +81,36 @@ static ssize_t resolve_by_walking(const char *name, char *path)
             at += step;
             continue;
         }
-        if (length + 1 + step >= PATH_MAX) return -ENAMETOOLONG;
+        if (length + 1 + step >= size) return -ENAMETOOLONG;
         size_t before = length;
         path[length++] = '/';
         memcpy(path + length, at, step);
         length += step;
         path[length] = '\0';
-        char target[PATH_MAX];
-        ssize_t target_length = sys_readlinkat(AT_FDCWD, path, target, sizeof target);
+        ssize_t target_length = sys_readlinkat(AT_FDCWD, path, space->target, sizeof space->target);
         at += step;
         if (target_length == -EINVAL) continue; /* no symbolic link */
         if (target_length < 0) return target_length;
         if (++links > LINKS_MAX) return -ELOOP;
         size_t rest = strlen(at);
-        if ((size_t)target_length + rest >= sizeof pending) return -ENAMETOOLONG;
+        if ((size_t)target_length + rest >= sizeof space->pending) return -ENAMETOOLONG;
         memmove(pending + target_length, at, rest + 1);
-        memcpy(pending, target, (size_t)target_length);
-        length = target[0] == '/' ? 0 : before;
+        memcpy(pending, space->target, (size_t)target_length);
+        length = space->target[0] == '/' ? 0 : before;
         at = pending;
     }
     if (length == 0) path[length++] = '/';
     path[length] = '\0';
     return (ssize_t)length;
+}
+
+static ssize_t resolve_by_walking(const char *name, char *path, size_t size)
+{
+    struct walk_space *space = sys_mmap(sizeof *space);
+    if (!space) return -ENOMEM;
+    ssize_t result = walk(name, path, size, space);
+    sys_munmap(space, sizeof *space);
+    return result;
 }
 
 static bool is_same(const struct stat *a, const struct stat *b)
@@ -109,7 +122,7 @@ static bool is_same(const struct stat *a, const struct stat *b)
  * or -errno. */
 static ssize_t name_in_parent(int parent, const struct stat *child, char name[NAME_MAX + 1])
 {
-    char bytes[2048] __attribute__((aligned(8)));
+    char bytes[1024] __attribute__((aligned(8)));
     for (int pass = 0; pass < 2; pass++) {
         sys_call(SYS_lseek, parent, 0, SEEK_SET, 0, 0, 0);
         for (long size; (size = sys_getdents(parent, bytes, sizeof bytes)) != 0;) {
@@ -131,10 +144,10 @@ static ssize_t name_in_parent(int parent, const struct stat *child, char name[NA
     return -ENOENT;
 }
 
-static ssize_t resolve_by_climbing(int directory, char *path)
+static ssize_t resolve_by_climbing(int directory, char *path, size_t size)
 {
     struct stat root, here, above;
-    size_t at = PATH_MAX - 1; /* the path grows from the end */
+    size_t at = size - 1; /* the path grows from the end */
     ssize_t result = sys_fstatat(AT_FDCWD, "/", &root, 0);
     int child = sys_openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (child < 0) return child;
@@ -163,7 +176,7 @@ static ssize_t resolve_by_climbing(int directory, char *path)
     sys_close(child);
     if (result < 0) return result;
     if (!path[at]) path[--at] = '/';
-    size_t length = PATH_MAX - 1 - at;
+    size_t length = size - 1 - at;
     memmove(path, path + at, length + 1);
     return (ssize_t)length;
 }
@@ -190,19 +203,19 @@ void realpath_forget(void)
     atomic_fetch_add(&renames, 1);
 }
 
-static ssize_t read_directory_link(int directory, char *path)
+static ssize_t read_directory_link(int directory, char *path, size_t size)
 {
     char link[32];
     realpath_descriptor_link(directory, link);
-    return sys_readlinkat(AT_FDCWD, link, path, PATH_MAX);
+    return sys_readlinkat(AT_FDCWD, link, path, size);
 }
 
-static ssize_t path_of_open_directory(int directory, char *path)
+static ssize_t path_of_open_directory(int directory, char *path, size_t size)
 {
     struct stat status;
     struct timespec tick;
     if (sys_fstat(directory, &status) < 0 || clock_gettime(CLOCK_MONOTONIC_COARSE, &tick) < 0)
-        return read_directory_link(directory, path);
+        return read_directory_link(directory, path, size);
     const unsigned renamed = atomic_load(&renames);
     unsigned generation = last_directory.generation;
     atomic_signal_fence(memory_order_seq_cst);
@@ -215,7 +228,7 @@ static ssize_t path_of_open_directory(int directory, char *path)
         atomic_signal_fence(memory_order_seq_cst);
         if (last_directory.generation == generation) return length;
     }
-    ssize_t length = read_directory_link(directory, path);
+    ssize_t length = read_directory_link(directory, path, size);
     if (length <= 0 || (size_t)length > sizeof last_directory.path || last_directory.generation % 2) return length;
     last_directory.generation++;
     atomic_signal_fence(memory_order_seq_cst);
@@ -231,36 +244,49 @@ static ssize_t path_of_open_directory(int directory, char *path)
     return length;
 }
 
-/* The real path of the directory that name[0..length) denotes, seen from directory; length 0 is directory
- * itself. */
-static ssize_t real_directory(int directory, const char *name, size_t length, char *path)
+/* The real path of directory itself. */
+static ssize_t real_start(int directory, char *path, size_t size)
+{
+    /* The common case of rm -r and rsync: a plain name below an open directory. */
+    ssize_t result = directory == AT_FDCWD ? sys_readlinkat(AT_FDCWD, "/proc/self/cwd", path, size)
+                                           : path_of_open_directory(directory, path, size);
+    if (result == (ssize_t)size) return -ENAMETOOLONG;
+    if (result > 0) path[result] = '\0';
+    if (result != -ENOENT) return result;
+    return directory == AT_FDCWD ? resolve_by_walking(".", path, size) : resolve_by_climbing(directory, path, size);
+}
+
+/* The real path of the directory parent, seen from directory. */
+static ssize_t real_parent(int directory, const char *parent, char *path, size_t size)
 {
     bool deleted = false;
-    ssize_t result;
-    if (length == 0) {
-        /* The common case of rm -r and rsync: a plain name below an open directory. */
-        result = directory == AT_FDCWD ? sys_readlinkat(AT_FDCWD, "/proc/self/cwd", path, PATH_MAX)
-                                       : path_of_open_directory(directory, path);
-        if (result == PATH_MAX) return -ENAMETOOLONG;
-        if (result > 0) path[result] = '\0';
-        if (result != -ENOENT) return result;
-        return directory == AT_FDCWD ? resolve_by_walking(".", path) : resolve_by_climbing(directory, path);
-    }
-    char parent[PATH_MAX];
-    memcpy(parent, name, length);
-    parent[length] = '\0';
     int opened = sys_openat(directory, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (opened < 0) return opened;
-    result = realpath_of_descriptor(opened, path, &deleted);
+    ssize_t result = realpath_of_descriptor_in(opened, path, size, &deleted);
     const bool climb = result == -ENOENT && directory != AT_FDCWD && *parent != '/';
-    if (climb) result = resolve_by_climbing(opened, path);
+    if (climb) result = resolve_by_climbing(opened, path, size);
     sys_close(opened);
-    if (result == -ENOENT && !climb) return resolve_by_walking(parent, path);
+    if (result == -ENOENT && !climb) return resolve_by_walking(parent, path, size);
     return deleted ? -ENOENT : result;
 }
 
+/* The real path of the directory that name[0..length) denotes, seen from directory; length 0 is directory
+ * itself. */
+static ssize_t real_directory(int directory, const char *name, size_t length, char *path, size_t size)
+{
+    char near[256];
+    if (length == 0) return real_start(directory, path, size);
+    char *parent = length < sizeof near ? near : sys_mmap(PATH_MAX);
+    if (!parent) return -ENOMEM;
+    memcpy(parent, name, length);
+    parent[length] = '\0';
+    ssize_t result = real_parent(directory, parent, path, size);
+    if (parent != near) sys_munmap(parent, PATH_MAX);
+    return result;
+}
+
 /* The real path of name itself, a symbolic link at its end not followed. */
-static ssize_t real_name(int directory, const char *name, char *path)
+static ssize_t real_name(int directory, const char *name, char *path, size_t size)
 {
     size_t length = strlen(name);
     if (length >= PATH_MAX) return -ENAMETOOLONG;
@@ -270,20 +296,20 @@ static ssize_t real_name(int directory, const char *name, char *path)
     if (!*last || strcmp(last, ".") == 0 || strcmp(last, "..") == 0) return -EISDIR;
     /* "/disk.img" lies in "/"; "disk.img" in directory. */
     size_t parent_length = slash ? (size_t)(slash - name) + (slash == name) : 0;
-    ssize_t result = real_directory(directory, name, parent_length, path);
+    ssize_t result = real_directory(directory, name, parent_length, path, size);
     if (result < 0) return result;
     size_t at = (size_t)result;
-    if (at + 1 + last_length >= PATH_MAX) return -ENAMETOOLONG;
+    if (at + 1 + last_length >= size) return -ENAMETOOLONG;
     if (at > 1) path[at++] = '/';
     memcpy(path + at, last, last_length + 1);
     return (ssize_t)(at + last_length);
 }
 
-static ssize_t follow_links(char *path, ssize_t length)
+/* The path is a symbolic link; where it leads. */
+static ssize_t follow_links(char *path, ssize_t length, size_t size, char target[PATH_MAX])
 {
-    char target[PATH_MAX];
     for (int links = 0;; links++) {
-        ssize_t target_length = sys_readlinkat(AT_FDCWD, path, target, sizeof target);
+        ssize_t target_length = sys_readlinkat(AT_FDCWD, path, target, PATH_MAX);
         if (target_length < 0) return length; /* no link: a file, or a name to be created */
         if (links >= LINKS_MAX) return -ELOOP;
         if (target_length >= PATH_MAX) return -ENAMETOOLONG;
@@ -295,7 +321,7 @@ static ssize_t follow_links(char *path, ssize_t length)
             memmove(target + base, target, (size_t)target_length + 1);
             memcpy(target, path, base);
         }
-        length = real_name(AT_FDCWD, target, path);
+        length = real_name(AT_FDCWD, target, path, size);
         if (length < 0) return length;
     }
 }
@@ -320,8 +346,14 @@ ssize_t realpath_of_nameless(const char *path, const struct stat *status, char *
     return (ssize_t)(length + text.length);
 }
 
-ssize_t realpath_of_name(int directory, const char *name, bool follow, char *path)
+ssize_t realpath_of_name_in(int directory, const char *name, bool follow, char *path, size_t size)
 {
-    ssize_t length = real_name(directory, name, path);
-    return length < 0 || !follow ? length : follow_links(path, length);
+    char byte;
+    ssize_t length = real_name(directory, name, path, size);
+    if (length < 0 || !follow || sys_readlinkat(AT_FDCWD, path, &byte, 1) < 0) return length;
+    char *target = sys_mmap(PATH_MAX);
+    if (!target) return -ENOMEM;
+    length = follow_links(path, length, size, target);
+    sys_munmap(target, PATH_MAX);
+    return length;
 }

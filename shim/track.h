@@ -11,19 +11,19 @@
  * closes, and drops it; a dup copies the hold and attaches the copy.  So a lock is given back only after the last
  * descriptor is really gone, and a wrapper that is cancelled in the middle drops what it has, or takes its mark back.
  *
- * Processes: after fork the child has the table, the locks are shared with the parent, and neither may weaken
- * them any more.  In a vfork child the table is the parent's memory but the descriptors are the child's: there
+ * Processes: after fork the child has the table, the locks are shared with the parent, and neither may change them any
+ * more.  In a vfork child the table is the parent's memory but the descriptors are the child's: there
  * nothing is changed. */
 #ifndef IMGLOCK_TRACK_H
 #define IMGLOCK_TRACK_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "lock.h"
 #include "sys.h"
+#include "table.h"
 
 struct track_hold {
     uint32_t image; /* 0: none */
@@ -50,27 +50,28 @@ struct track_request {
     ino_t inode;
 };
 
-/* ---- the descriptor table ------------------------------------------------------------------------------- */
-
-/* The numbers that have their entries here: the program's, and those of private descriptors, which begin at 448 at the
- * most.  Untouched pages cost nothing. */
-enum { TRACK_NEAR = 4096 };
-extern _Atomic uint64_t track_near[TRACK_NEAR];
-uint64_t track_far_entry(unsigned descriptor);
+/* ---- the descriptor table, as the wrappers see it ------------------------------------------------------- */
 
 /* What the table says of a descriptor; 0: nothing.  Any number may be asked for, negative ones too. */
 static inline uint64_t track_entry(int descriptor)
 {
-    unsigned number = (unsigned)descriptor;
-    return __builtin_expect(number < TRACK_NEAR, 1) ? atomic_load_explicit(&track_near[number], memory_order_relaxed)
-                                                    : track_far_entry(number);
+    return table_entry(descriptor);
 }
 
 /* Is this descriptor one of imglock's own? */
-bool track_is_private(int descriptor);
+static inline bool track_is_private(int descriptor)
+{
+    return table_is_private(descriptor);
+}
 
-/* Was it one until lately, and is nothing now?  A listing that was read before still has it. */
+/* May it have been one until lately, and is nothing now?  A listing that was read before still has it. */
 bool track_was_private(int descriptor);
+
+/* The lowest tracked or private descriptor in [first, last], or -1. */
+static inline int64_t track_next(unsigned first, unsigned last)
+{
+    return table_next(first, last);
+}
 
 /* ---- holds ---------------------------------------------------------------------------------------------- */
 
@@ -149,21 +150,27 @@ void track_thaw(const sys_signals *before);
 enum { TRACK_PRIVATES = 8 };
 int track_privates(int descriptor, int privates[TRACK_PRIVATES]);
 
-/* The lowest tracked or private descriptor in [first, last], or -1. */
-int64_t track_next(unsigned first, unsigned last);
+/* What a call makes that is no thread. */
+enum track_child {
+    TRACK_PROGRAM, /* another program: posix_spawn, system, popen */
+    TRACK_COPY,   /* a copy of this process, or who shares its memory for a time, without fork handlers: _Fork, clone */
+    TRACK_SHARER, /* a task that shares our memory and our descriptors, or may do so */
+};
 
-/* A child may have got our locks: fork, clone, a spawn of a program. */
-void track_note_fork(void);
+/* Around such a call: the child may get every lock that is there or comes meanwhile.  track_end_child in the parent
+ * alone. Safe in signal handlers and vfork children. */
+void track_begin_child(enum track_child child);
+void track_end_child(void);
 
-/* The same, for a call that runs no fork handlers: its child has to be told from one that is in our memory. */
-void track_before_raw_fork(void);
+/* Before vfork, and in its child before exec: the child keeps what it has got. */
+void track_note_child(void);
 
 /* What this process has of an image's lock. */
 struct track_own {
     struct lock_name name;
     int descriptor; /* private */
     enum lock_mode mode;
-    int family;     /* which pair of the descendants' bytes has it, or 0 */
+    int start;      /* of its bytes: struct lock */
     unsigned block; /* operations that it forbids others */
 };
 

@@ -211,6 +211,7 @@ small_disk() {
 }
 
 @test "a disk that fills up in the middle of a line costs that line and the next" {
+    needs_root
     small_disk size=8k
     head -c 8000 /dev/zero | tr '\0' ' ' >"$LOG"
     echo >>"$LOG"
@@ -232,6 +233,7 @@ unwritten() {
 }
 
 @test "a log that cannot be written: no directory, a directory, read-only, no descriptor left" {
+    needs_root
     LOG=$PWD/none/log.jsonl unwritten "$HELPERS/input_call" open rw disk.img
     [ ! -e none ]
     LOG=$PWD unwritten "$HELPERS/input_call" open rw disk.img
@@ -272,10 +274,10 @@ unwritten() {
 @test "a log that is a pipe: without a reader, with one that does not read, and with one that leaves" {
     LOG=$PWD/pipe
     mkfifo "$LOG"
-    unwritten timeout 10 "$HELPERS/input_call" open rw disk.img
+    unwritten timeout 300 "$HELPERS/input_call" open rw disk.img
     # Full: 64 KiB.
     exec 8<>"$LOG"
-    run audited timeout 20 "$HELPERS/audit_crowd" 1 300 disk.img 8>&-
+    run audited timeout 300 "$HELPERS/audit_crowd" 1 300 disk.img 8>&-
     assert_success
     refute_output
     exec 8>&-
@@ -498,6 +500,7 @@ plant_file() { install -o nobody -m 666 victim open/log; }
 plant_dangling() { ln -s "$PWD/absent" open/log; }
 
 @test "no log follows a link, or is written to another user's file, where everybody may write" {
+    needs_root
     planted log plant_link
     planted log plant_hard_link
     planted log plant_file
@@ -507,6 +510,7 @@ plant_dangling() { ln -s "$PWD/absent" open/log; }
 }
 
 @test "links of those who alone may write a directory are followed, and so is /dev/stdout" {
+    needs_root
     mkdir -m 755 own
     ln -s "$PWD/there.jsonl" own/log
     IMGLOCK_AUDIT=$PWD/own/log wrapped cat disk.img >/dev/null
@@ -531,6 +535,7 @@ plant_dangling() { ln -s "$PWD/absent" open/log; }
 # ---- what is not watched --------------------------------------------------------------------------------------------------------
 
 @test "a program into which the library does not get has one line for its file, however often it is started" {
+    needs_root
     cp "$HELPERS/cli_open" changes_user
     chown nobody changes_user
     chmod 4755 changes_user

@@ -452,6 +452,7 @@ const next = () => new Promise(done => lines.once("line", done));
 # ---- the kernel's own ---------------------------------------------------------------------------------------
 
 @test "losetup and mount -o loop give up, and do not try for ever" {
+    needs_root
     [ -c /dev/loop-control ] || skip "needs loop devices"
     prepare() { truncate -s 8M disk.img; "${ext4[@]}" disk.img; mkdir mnt; }
     while_held disk.img losetup -f disk.img

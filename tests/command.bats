@@ -8,8 +8,6 @@ load common
 
 setup() {
     common_setup
-    chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" 2>/dev/null || true
-    NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
     truncate -s 1M disk.img
 }
 
@@ -53,16 +51,6 @@ is_free() {
     assert_output opened
 }
 
-# eventually COMMAND...: waits until the command succeeds, for ten seconds at most.
-eventually() {
-    local try
-    for ((try = 0; try < 500; try++)); do
-        "$@" && return
-        read -rt 0.02 <> <(:) || true
-    done
-    fail "this did not happen in time: $*"
-}
-
 # gate_is_held IMAGE: does a writer wait for its lock, that is, hold byte 2 of the lock file?
 gate_is_held() {
     grep -q "OFDLCK.*WRITE.*:$(stat -c %i "$(lock_file "$1")") 2 2$" /proc/locks
@@ -94,6 +82,7 @@ gone() {
 }
 
 @test "no process is made on the way: a limit of none for the user does not matter" {
+    needs_root
     run setpriv --reuid=4294901 --regid=4294901 --clear-groups bash -c 'ulimit -u 1; exec "$0" "$1"' "$IMGLOCK" "$HELPERS/cli_open"
     assert_success
     assert_output ran
@@ -371,6 +360,7 @@ not_run_with() {
 }
 
 @test "no run without locks: a library that is not there, or not readable, or none" {
+    needs_root
     not_run_with "$PWD/no.so" "no.so: the library cannot be preloaded: cannot read it: No such file or directory"
     cp "$SHIM" secret.so
     chmod 600 secret.so
@@ -428,7 +418,7 @@ not_run_with() {
 }
 
 @test "an image that arrives by inheritance is locked, through imglock" {
-    background bash -c 'exec 9<>disk.img; exec "$0" sh -c "echo ready; exec sleep 60"' "$IMGLOCK"
+    background bash -c 'exec 9<>disk.img; exec "$0" sh -c "echo ready; exec sleep 1000"' "$IMGLOCK"
     is_locked disk.img
     kill "$BACKGROUND"
     wait "$BACKGROUND" || true
@@ -440,18 +430,6 @@ not_run_with() {
 }
 
 # ---- subcommands -----------------------------------------------------------------------------------------------------
-
-@test "subcommands of later versions are not programs: 125" {
-    mkdir bin
-    while read -r name; do
-        printf '#!/bin/sh\necho ran\n' >"bin/$name"
-        chmod 755 "bin/$name"
-        PATH=$PWD/bin:$PATH failed_125 "this version has no subcommand '$name'" "$name"
-        PATH=$PWD/bin:$PATH run "$IMGLOCK" -- "$name"
-        assert_output ran
-        PATH=$PWD/bin:$PATH failed_125 "'$name' after options is neither the subcommand" -s "$name"
-    done < <(grep -oE '\{"[a-z]+", NULL\}' "$TOP/cli/main.c" | grep -oE '[a-z]+')
-}
 
 @test "a program called hold is run after --" {
     mkdir bin
@@ -466,7 +444,7 @@ not_run_with() {
 # ---- hold ------------------------------------------------------------------------------------------------------------
 
 @test "hold: an exclusive lock around a command, and free afterwards" {
-    background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 60'
+    background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 1000'
     run wrapped "$HELPERS/cli_open" disk.img
     assert_failure
     assert_output --partial "locked exclusively by hold:sh (pid $BACKGROUND, user "
@@ -478,7 +456,7 @@ not_run_with() {
 }
 
 @test "hold -s: readers go together, writers stay out" {
-    background "$IMGLOCK" hold -s disk.img -- sh -c 'echo ready; exec sleep 60'
+    background "$IMGLOCK" hold -s disk.img -- sh -c 'echo ready; exec sleep 1000'
     run wrapped sh -c 'cat disk.img | wc -c'
     assert_output 1048576
     is_locked disk.img
@@ -513,8 +491,8 @@ not_run_with() {
     took=$((${EPOCHREALTIME/./} - before))
     assert_equal "$status" 1
     [ "$took" -ge 300000 ]
-    [ "$took" -lt 2000000 ]
-    "$IMGLOCK" hold -w 30 disk.img -- echo ran >result 2>&1 3>&- &
+    [ "$took" -lt $((2000000 + 1000 * $(late))) ]
+    "$IMGLOCK" hold -w 200 disk.img -- echo ran >result 2>&1 3>&- &
     waiter=$!
     HOLDERS+=("$waiter")
     eventually gate_is_held disk.img
@@ -559,7 +537,7 @@ SCRIPT
 }
 
 @test "hold: records, messages and status name it by the command" {
-    background "$IMGLOCK" hold disk.img -- /bin/sh -c 'echo "$$"; cat /proc/$$/comm >comm; exec sleep 60'
+    background "$IMGLOCK" hold disk.img -- /bin/sh -c 'echo "$$"; cat /proc/$$/comm >comm; exec sleep 1000'
     eventually [ -s comm ]
     assert_equal "$(cat "/proc/$BACKGROUND/comm") $(cat comm)" "hold:sh sh"
     grep -aq "pid=$BACKGROUND .* cmd=hold:sh " "$(lock_file disk.img)"
@@ -567,7 +545,7 @@ SCRIPT
     run "$IMGLOCK" hold disk.img -- true
     assert_output --partial "locked exclusively by hold:sh (pid $BACKGROUND, user "
     # A name that is too long is cut.
-    printf '#!/bin/sh\necho ready\nexec sleep 60\n' >nightly-backup.sh
+    printf '#!/bin/sh\necho ready\nexec sleep 1000\n' >nightly-backup.sh
     chmod +x nightly-backup.sh
     background "$IMGLOCK" hold other.img -- ./nightly-backup.sh
     assert_equal "$(cat "/proc/$BACKGROUND/comm")" "hold:nightly-ba"
@@ -577,8 +555,10 @@ SCRIPT
     hold disk.img
     before=${EPOCHREALTIME/./}
     IMGLOCK_WAIT=0.3 run "$IMGLOCK" hold disk.img -- echo ran
+    assert_equal "$status" 1
+    assert_output --partial "locked exclusively by holder"
     [ $((${EPOCHREALTIME/./} - before)) -ge 300000 ]
-    IMGLOCK_WAIT=forever run timeout 5 "$IMGLOCK" hold -n disk.img -- echo ran
+    IMGLOCK_WAIT=forever run timeout 300 "$IMGLOCK" hold -n disk.img -- echo ran
     assert_equal "$status" 1
     release
     run "$IMGLOCK" hold -s -w 5 disk.img -- sh -c 'env | grep -E "^(IMGLOCK_(WAIT|MODE)|LD_PRELOAD)="'
@@ -587,7 +567,7 @@ SCRIPT
 
 @test "hold: several images, and on a conflict all are given back" {
     truncate -s 1M a.img b.img c.img
-    background "$IMGLOCK" hold a.img b.img c.img -- sh -c 'echo ready; exec sleep 60'
+    background "$IMGLOCK" hold a.img b.img c.img -- sh -c 'echo ready; exec sleep 1000'
     for image in a b c; do is_locked $image.img; done
     kill "$BACKGROUND"
     wait "$BACKGROUND" || true
@@ -626,12 +606,12 @@ SCRIPT
 @test "hold: IMGLOCK_KEY=inode locks a hard link, too" {
     ln disk.img hard.img
     export IMGLOCK_KEY=inode
-    background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 60'
+    background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 1000'
     is_locked hard.img
 }
 
 @test "hold: the image need not exist, and is not made" {
-    background "$IMGLOCK" hold new.img -- sh -c 'echo ready; exec sleep 60'
+    background "$IMGLOCK" hold new.img -- sh -c 'echo ready; exec sleep 1000'
     assert [ ! -e new.img ]
     run wrapped sh -c ': >new.img'
     assert_failure
@@ -664,7 +644,7 @@ SCRIPT
 }
 
 @test "hold: killed, it leaves the lock to its command" {
-    background "$IMGLOCK" hold disk.img -- sh -c 'echo $$; exec sleep 60'
+    background "$IMGLOCK" hold disk.img -- sh -c 'echo $$; exec sleep 1000'
     command=$READY
     kill -9 "$BACKGROUND"
     wait "$BACKGROUND" || true
@@ -675,7 +655,7 @@ SCRIPT
 }
 
 @test "hold: killed, it leaves the lock to a wrapped command, too" {
-    background "$IMGLOCK" hold disk.img -- "$IMGLOCK" sh -c 'echo $$; exec sleep 60'
+    background "$IMGLOCK" hold disk.img -- "$IMGLOCK" sh -c 'echo $$; exec sleep 1000'
     command=$READY
     kill -9 "$BACKGROUND"
     wait "$BACKGROUND" || true
@@ -846,8 +826,8 @@ SCRIPT
 }
 
 @test "doctor: the settings it knows are the library's" {
-    names=$(grep -oE '\{"IMGLOCK_[A-Z_]+"' "$TOP/shim/policy.c" | tr -d '{"' | sort)
-    assert_equal "$(grep -oE '"IMGLOCK_[A-Z_]+"' "$TOP/cli/setting.c" | tr -d '"' | grep -v 'IMGLOCK_"' | sort)" "$names"
+    names=$("$HELPERS/settings" | cut -f1)
+    [ "$(wc -l <<<"$names")" -gt 15 ]
     for name in $names; do
         run env "$name=" "$IMGLOCK" doctor
         refute_output --partial "nothing reads"
@@ -855,6 +835,7 @@ SCRIPT
 }
 
 @test "doctor: lock directories that are not fit" {
+    needs_root
     IMGLOCK_DIR=$PWD/none run "$IMGLOCK" doctor
     assert_equal "$status" 1
     assert_line --partial "problem  directory $PWD/none: No such file or directory; create it"
@@ -1014,10 +995,4 @@ SCRIPT
         assert_success
         assert_output ""
     done
-}
-
-@test "the man page of the library has every setting that takes a value" {
-    while read -r name; do
-        grep -q "^.It Ev $name Ns" "$TOP/man/libimglock.7" || fail "$name is not in libimglock(7)"
-    done < <(grep -E '\{"IMGLOCK_[A-Z_]+",' "$TOP/shim/policy.c" | grep -v '"no value' | grep -oE 'IMGLOCK_[A-Z_]+')
 }

@@ -8,12 +8,34 @@ bats_load_library bats-assert
 
 TOP=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 export TOP
-export SHIM=$TOP/build/libimglock.so
-export IMGLOCK=$TOP/build/imglock
-export HELPERS=$TOP/build/tests
 export LC_ALL=C.UTF-8
 
+# What the tests run is a copy, made once a run, where every user may read it and whose path has no blank: some tests
+# become another user, who gets into no clone in root's home (mode 0700), and LD_PRELOAD takes a blank for the end of a
+# name.
+PUBLIC=$BATS_RUN_TMPDIR/public
+if [ ! -d "$PUBLIC" ]; then
+    mkdir -p "$PUBLIC/build"
+    cp -r "$TOP/config" "$PUBLIC"
+    cp -r "$TOP/build/libimglock.so" "$TOP/build/imglock" "$TOP/build/tests" "$PUBLIC/build"
+    chmod -R a+rX "$PUBLIC"
+    chmod a+x "$BATS_RUN_TMPDIR"
+fi
+export SHIM=$PUBLIC/build/libimglock.so
+export IMGLOCK=$PUBLIC/build/imglock
+export HELPERS=$PUBLIC/build/tests
+
+# What makes a command another user's, who has no privileges.
+# shellcheck disable=SC2034 # for the tests
+NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+
+# needs_root: the first line of a test that becomes another user, mounts, or makes what only root may make.
+needs_root() {
+    [ "$(id -u)" = 0 ] || skip "needs root"
+}
+
 common_setup() {
+    chmod a+rx "$BATS_TEST_TMPDIR" "${BATS_TEST_TMPDIR%/*}"
     cd "$BATS_TEST_TMPDIR" || return
     export IMGLOCK_DIR=$BATS_TEST_TMPDIR/locks
     mkdir -m 1777 "$IMGLOCK_DIR"
@@ -45,6 +67,19 @@ background() {
     [ "$line" = ready ] || fail "not ready: $(cat "$BATS_TEST_TMPDIR/background.err")"
 }
 
+# eventually COMMAND...: waits until it succeeds.  The limit is for what never comes, not for what is slow.
+eventually() {
+    local end=$((SECONDS + 120))
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || fail "this did not happen: $*"
+        read -rt 0.02 <> <(:) || true
+    done
+}
+
+# late: by how many milliseconds a bare sleep ends too late on this machine just now, ten times over: what a limit on time
+# has to allow for where other programs have the processor.
+late() { echo $((10 * $("$HELPERS/lateness"))); }
+
 # wrapped COMMAND...: runs a command with the library, as "LD_PRELOAD=libimglock.so COMMAND" does for a user.
 wrapped() {
     LD_PRELOAD=$SHIM "$@"
@@ -53,6 +88,15 @@ wrapped() {
 # lock_file IMAGE: the path of its lock file, made by hand and not by imglock.
 lock_file() {
     printf '%s/.qemu-%s.lock' "$IMGLOCK_DIR" "$(printf %s "$(realpath "$1")" | sha1sum | cut -d' ' -f1)"
+}
+
+# records IMAGE: the records that count: those whose slots are claimed.
+records() {
+    local file byte
+    file=$(lock_file "$1")
+    "$TOP/build/tests/lock_query" "$file" | sed -n 's/^read \([0-9]*\)-\1$/\1/p' | while read -r byte; do
+        ((byte < 1024 || byte >= 5120)) || tail -c +$((4097 + 256 * (byte - 1024))) "$file" | head -n 1
+    done
 }
 
 # hold IMAGE [read|write]: another process, wrapped, opens the image and keeps it open until release or the test's end.

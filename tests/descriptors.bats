@@ -10,7 +10,7 @@ setup() {
 
 # descriptors CASE, private CASE: that case of the program, wrapped; it looks at the lock itself.
 descriptors() {
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 20 "$HELPERS/descriptors" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/descriptors" "$1" disk.img
     assert_success
     assert_output ""
 }
@@ -18,16 +18,16 @@ descriptors() {
 # bare_and_wrapped CASE: what the program prints is the same without the library and with it.
 bare_and_wrapped() {
     local bare
-    bare=$(timeout 20 "$HELPERS/private" "$1" disk.img)
+    bare=$(timeout 300 "$HELPERS/private" "$1" disk.img)
     [ "${#bare}" -gt 10 ] || fail "the bare run says nothing"
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 20 "$HELPERS/private" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/private" "$1" disk.img
     assert_success
     assert_output "$bare"
 }
 
 # private CASE: a case that is about imglock's descriptor alone.
 private() {
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 20 "$HELPERS/private" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/private" "$1" disk.img
     assert_success
 }
 
@@ -63,8 +63,24 @@ private() {
     descriptors reuse
 }
 
-@test "mkstemps of an image's name is locked while it is open" {
-    descriptors temporary
+@test "what mkstemp and its kind make is locked while it is open" {
+    IMGLOCK_IMAGES="+$PWD/new*" descriptors temporary
+}
+
+@test "every opener with every closer, with what a later libc brings" {
+    export NEWER=1 SHIM=$SHIM:$HELPERS/newer
+    descriptors openers
+}
+
+@test "every function of the families that open, copy and close is among those that are tried" {
+    local name
+    "$HELPERS/descriptors" list >tried
+    while read -r name; do
+        case $name in
+        pclose) continue ;; # a pipe's end
+        esac
+        grep -qx "$name" tried || fail "$name is not among them"
+    done < <("$HELPERS/symbols" | awk '$3 ~ /^(OPEN|TEMPORARY|COPY|CLOSE)$/ { print $2 }')
 }
 
 @test "close of 3 to 4096" {

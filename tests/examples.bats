@@ -4,7 +4,7 @@
 load common
 
 example() {
-    run timeout 100 "$TOP/examples/$1.sh" "${@:2}"
+    run timeout 600 "$TOP/examples/$1.sh" "${@:2}"
 }
 
 @test "two-writers: stock QEMU lets two writers in, imglock does not" {

@@ -127,11 +127,11 @@ refused_beside() {
 @test "qemu-img's arguments are found, too, when its environment or its name has moved before it is asked" {
     hold disk.qcow2 write
     for setting in A=b MOVE=name; do
-        run timeout 20 env "$setting" "LD_PRELOAD=$HELPERS/first_variable:$SHIM" qemu-img info -U disk.qcow2
+        run timeout 300 env "$setting" "LD_PRELOAD=$HELPERS/first_variable:$SHIM" qemu-img info -U disk.qcow2
         assert_success
         assert_line moved
         refute_output --partial imglock:
-        run timeout 20 env "$setting" "LD_PRELOAD=$HELPERS/first_variable:$SHIM" qemu-img info disk.qcow2
+        run timeout 300 env "$setting" "LD_PRELOAD=$HELPERS/first_variable:$SHIM" qemu-img info disk.qcow2
         assert_failure
         assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for reading: locked exclusively by holder"
     done
@@ -227,7 +227,7 @@ refused_beside() {
 @test "qemu-nbd" {
     local file=driver=qcow2,file.driver=file,file.filename=disk.qcow2
     hold disk.qcow2 write
-    run wrapped timeout -k 1 5 qemu-nbd -r -k "$PWD/socket" --image-opts "$file"
+    run wrapped timeout -k 1 300 qemu-nbd -r -k "$PWD/socket" --image-opts "$file"
     assert_failure 1
     assert_output --partial "cannot open for reading: locked exclusively by holder"
     begins qemu-nbd -r -k "$PWD/socket" --image-opts "$file,force-share=on"
@@ -241,7 +241,7 @@ refused_beside() {
 # storage_daemon BLOCKDEV: starts it, and has it quit.
 storage_daemon() {
     printf '%s\n' '{"execute": "qmp_capabilities"}' '{"execute": "quit"}' |
-        LD_PRELOAD=$SHIM timeout -k 1 10 qemu-storage-daemon --chardev stdio,id=monitor --monitor chardev=monitor \
+        LD_PRELOAD=$SHIM timeout -k 1 300 qemu-storage-daemon --chardev stdio,id=monitor --monitor chardev=monitor \
             --blockdev "$1"
 }
 
@@ -312,7 +312,7 @@ storage_daemon() {
     refused_beside bash -c 'exec -a /usr/bin/qemu-img.real qemu-img info -U disk.qcow2'
     reads_beside bash -c 'exec -a /opt/qemu/bin/qemu-img qemu-img info -U disk.qcow2'
     refused_beside /usr/bin/python3 -c 'open("disk.qcow2")' -U --force-share force-share=on
-    run wrapped timeout -k 1 10 qemu-system-x86_64 -S -nodefaults -display none -drive \
+    run wrapped timeout -k 1 300 qemu-system-x86_64 -S -nodefaults -display none -drive \
         if=none,read-only=on,force-share=on,file=disk.qcow2
     assert_failure 1
     assert_output --partial "cannot open for reading: locked exclusively by holder"

@@ -17,7 +17,7 @@ refused() {
     release
     assert_failure
     assert_line "${1%% *}: EBUSY"
-    assert_one_line "imglock: $PWD/$IMAGE: cannot $2: locked " "by holder (pid $HOLDER, user root)"
+    assert_one_line "imglock: $PWD/$IMAGE: cannot $2: locked " "by holder (pid $HOLDER, user $(id -un))"
     assert_equal "$(fingerprint "$IMAGE")" "$before"
 }
 
@@ -236,6 +236,7 @@ unlink: 0'
 }
 
 @test "directories, missing files and files of other users: the kernel's errno" {
+    needs_root
     mkdir directory directory.qcow2
     touch directory.qcow2/file
     local bare
@@ -245,6 +246,7 @@ unlink: 0'
         rename directory.qcow2 directory.qcow2/below , unlink directory.qcow2/file/x , remove directory ,
         unlinkat none x , unlink '' , renameat2 directory.qcow2 directory.qcow2)
     bare=$(bare_calls "${script[@]}" || true)
+    assert_equal "$(grep -c ': E[A-Z]*$' <<<"$bare")" 12
     mkdir directory
     assert_equal "$(calls "${script[@]}" 2>&1 || true)" "$bare"
     new_image
@@ -334,4 +336,55 @@ for i in range(200):
         pass'
     refute_line deleted
     [ -e here/disk.qcow2 ]
+}
+
+# ---- closed by default -----------------------------------------------------------------------------------------------
+
+# doubted PART...: whoever deletes, renames or truncates disk.qcow2 as nobody is refused with ENOLCK and one line that has the parts;
+# IMGLOCK_ON_ERROR=allow lets it go, with the same line.
+doubted() {
+    local how
+    for how in 'unlink disk.qcow2' 'rename disk.qcow2 moved' 'rename other disk.qcow2' 'truncate disk.qcow2 0'; do
+        # shellcheck disable=SC2086 # the words of the operation
+        run nobody_calls $how
+        assert_line "${how%% *}: ENOLCK"
+        assert_one_line "imglock: $PWD/disk.qcow2: cannot " "$@"
+        refute_output --partial 'names another'
+        [ -s disk.qcow2 ]
+    done
+    IMGLOCK_ON_ERROR=allow run nobody_calls truncate disk.qcow2 200000
+    assert_success
+    assert_one_line "imglock: $PWD/disk.qcow2: cannot truncate: " "$@"
+}
+
+@test "a lock file that cannot be opened refuses the operation, as it does an open" {
+    new_image
+    chmod 777 .
+    chmod 666 disk.qcow2
+    : >other
+    chown nobody disk.qcow2 other
+    (umask 077 && : >"$(lock_file disk.qcow2)")
+    chmod 600 "$(lock_file disk.qcow2)"
+    doubted "cannot open the lock file $(lock_file disk.qcow2): Permission denied; it belongs to user root"
+    # One that may be read and not be locked exclusively says nothing of who comes next.
+    chmod 644 "$(lock_file disk.qcow2)"
+    doubted "cannot lock exclusively" "$(lock_file disk.qcow2)"
+    rm "$(lock_file disk.qcow2)"
+    ln -s elsewhere "$(lock_file disk.qcow2)"
+    doubted "the lock file is a symbolic link"
+}
+
+@test "a lock directory that may not be searched leaves alone what is no image, and refuses what is one" {
+    new_image disk.qcow2 content
+    chmod 777 .
+    echo text >notes
+    : >other
+    chown nobody disk.qcow2 content notes other
+    chmod 700 "$IMGLOCK_DIR"
+    doubted "cannot open the lock file $(lock_file disk.qcow2): Permission denied"
+    run nobody_calls unlink content
+    assert_output --partial 'unlink: ENOLCK'
+    run nobody_calls rename notes text , truncate text 2 , unlink text
+    assert_success
+    assert_silent
 }

@@ -8,8 +8,6 @@ load common
 
 setup() {
     common_setup
-    chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" 2>/dev/null || true
-    NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
     truncate -s 1M disk.img
     IMAGE=$PWD/disk.img
 }
@@ -38,16 +36,6 @@ fresh_ends() {
     ends
 }
 
-# eventually COMMAND...: waits until it succeeds, for ten seconds at most.
-eventually() {
-    local try
-    for ((try = 0; try < 500; try++)); do
-        "$@" && return
-        read -rt 0.02 <> <(:) || true
-    done
-    fail "this did not happen in time: $*"
-}
-
 # owned_bytes PID [LOCK_FILE]: which of the bytes 0 and 1 the process holds exclusively, by the kernel's word: "01", "0", "1"
 # or nothing.
 owned_bytes() {
@@ -64,7 +52,7 @@ owned_bytes() {
 }
 
 # record_mode PID: what its record says.
-record_mode() { strings -n 60 "$(lock_file disk.img)" | sed -n "s/.* pid=$1 .* mode=\([a-z-]*\) .*/\1/p"; }
+record_mode() { records disk.img | sed -n "s/.* pid=$1 .* mode=\([a-z-]*\) .*/\1/p"; }
 
 # status_owner: the pids that imglock status calls exclusive.
 status_owner() {
@@ -155,13 +143,13 @@ fails() {
 
 @test "activate is refused while anybody else has the image" {
     ends
-    fails 1 "cannot give the lock to holder (pid $TARGET): locked exclusively by holder (pid $SOURCE, user root) for" \
+    fails 1 "cannot give the lock to holder (pid $TARGET): locked exclusively by holder (pid $SOURCE, user $(id -un)) for" \
         activate disk.img --to "$TARGET"
     owner_is "$SOURCE"
     run "$IMGLOCK" inactivate disk.img
     assert_success
     hold disk.img read
-    fails 1 "locked shared by holder (pid $HOLDER, user root) for" activate disk.img --to "$TARGET"
+    fails 1 "locked shared by holder (pid $HOLDER, user $(id -un)) for" activate disk.img --to "$TARGET"
     assert_equal "$(owned_bytes "$TARGET")$(record_mode "$TARGET")" inactive
     release
     run "$IMGLOCK" activate disk.img --to "$TARGET"
@@ -173,8 +161,8 @@ fails() {
     ends
     run "$IMGLOCK" inactivate disk.img
     assert_success
-    # The descendants' bytes, as a helper holds them whose ancestor has gone.
-    "$HELPERS/status_lock" "$(lock_file disk.img)" x:4:2 >ready 3>&- &
+    # The byte of a relative, as a helper holds them whose ancestor has gone.
+    "$HELPERS/status_lock" "$(lock_file disk.img)" x:1048580:1 >ready 3>&- &
     HOLDERS+=("$!")
     eventually [ -s ready ]
     fails 1 "cannot give the lock to holder (pid $TARGET): locked " activate disk.img --to "$TARGET"
@@ -338,7 +326,7 @@ time.sleep(100)' >thread 3>&- &
     TARGET=$HOLDER
     hold disk.img read
     fails 1 "several programs hold it shared; holder (pid $SOURCE) holds the lock shared" handoff disk.img --to "$TARGET"
-    fails 1 "cannot hand over to holder (pid $TARGET): locked shared by holder (pid $SOURCE, user root) and 1 other for" \
+    fails 1 "cannot hand over to holder (pid $TARGET): locked shared by holder (pid $SOURCE, user $(id -un)) and 1 other for" \
         handoff disk.img --from "$SOURCE" --to "$TARGET"
     run "$HELPERS/lock_query" "$(lock_file disk.img)"
     assert_line "read 0-1"
@@ -353,6 +341,7 @@ time.sleep(100)' >thread 3>&- &
 }
 
 @test "shared holders of another user: one is out of reach, two are several" {
+    needs_root
     chmod 666 disk.img
     hold disk.img read
     SOURCE=$HOLDER
@@ -416,6 +405,7 @@ time.sleep(100)' >thread 3>&- &
 }
 
 @test "a record with a pid that is another process's by now" {
+    needs_root
     ends
     # Of a process that is there, and was started at another time.
     change_record "$SOURCE" "s/^pid=[0-9]* start=[0-9]* /pid=$$ start=1 /"
@@ -448,6 +438,7 @@ time.sleep(100)' >thread 3>&- &
 }
 
 @test "a holder from before the last boot" {
+    needs_root
     ends
     change_record "$SOURCE" 's/ boot=[0-9a-f]* / boot=0123456789abcdef /'
     run "${NOBODY[@]}" "$IMGLOCK" inactivate disk.img
@@ -491,6 +482,7 @@ in it; give it one: unshare --mount sh -c 'mount -t proc proc /proc && imglock .
 }
 
 @test "a process of another user is out of reach, and the line says what is needed" {
+    needs_root
     ends
     run "${NOBODY[@]}" env IMGLOCK_DIR="$IMGLOCK_DIR" "$IMGLOCK" handoff disk.img --to "$TARGET"
     assert_equal "$status" 125
@@ -511,6 +503,7 @@ user_holds() {
 }
 
 @test "an ordinary user passes on what is the user's own, and root what is anybody's" {
+    needs_root
     chmod 666 disk.img
     user_holds "$HELPERS/holder" auto
     SOURCE=$!
@@ -547,9 +540,10 @@ user_holds() {
 
 # ---- killed, or failing, at each step ----------------------------------------------------------------------------------
 
-# The locks that a hand-over sets: 1 keeps others of its kind out; 2 to 5 are the four steps; 6 and 7 lie around the
-# writing of the destination's record, 8 and 9 around the source's.
-STEPS="2 3 4 5 6 7 8 9"
+# The locks that a hand-over sets: 1 keeps others of its kind out; 2 and 3 lie around the writing of the source's record,
+# which says inactive from then on, 4 gives its former slot back; 5 to 8 are the four steps; 9 to 11 are the destination's
+# record.
+STEPS="2 3 4 5 6 7 8 9 10 11"
 
 # between STEP ACTION ARGUMENT...: imglock, and the action just before that step.
 between() {
@@ -573,11 +567,11 @@ owner_by_rule() {
 
 @test "imglock killed at each step: one owner, whom status tells; the same command again completes it" {
     for step in $STEPS; do
-        fresh_ends
+        countable_ends
         # shellcheck disable=SC2016 # for the action's shell
         between "$step" 'kill -9 $(pgrep -P $PPID -x imglock)' handoff disk.img --to "$TARGET"
         assert_failure
-        if ((step <= 4)); then owner=$SOURCE; else owner=$TARGET; fi
+        if ((step <= 7)); then owner=$SOURCE; else owner=$TARGET; fi
         assert_equal "$step: $(owner_by_rule)" "$step: $owner"
         assert_equal "$step: $(status_owner)" "$step: $owner"
         # A record that was not written anew is no user without a pid.
@@ -588,14 +582,14 @@ owner_by_rule() {
         assert_output --partial "cannot open for writing: locked"
         run "$IMGLOCK" handoff disk.img --to "$TARGET"
         # Nothing is left to do once the last record is written.
-        if ((step < 9)); then assert_success; else assert_failure 1; fi
+        if ((step < 11)); then assert_success; else assert_failure 1; fi
         owner_is "$TARGET"
     done
 }
 
 @test "imglock killed at each step: the way back is open as well" {
     for step in $STEPS; do
-        fresh_ends
+        countable_ends
         # shellcheck disable=SC2016 # for the action's shell
         between "$step" 'kill -9 $(pgrep -P $PPID -x imglock)' handoff disk.img --to "$TARGET"
         run "$IMGLOCK" handoff disk.img --to "$SOURCE"
@@ -607,7 +601,7 @@ owner_by_rule() {
 
 @test "imglock killed at each step, and the owner after it: nobody's; the other one: the owner's still" {
     for step in $STEPS; do
-        fresh_ends
+        countable_ends
         # shellcheck disable=SC2016 # for the action's shell
         between "$step" 'kill -9 $(pgrep -P $PPID -x imglock)' handoff disk.img --to "$TARGET"
         owner=$(owner_by_rule)
@@ -628,7 +622,7 @@ owner_by_rule() {
 
 @test "the source killed at each step: the destination has the lock" {
     for step in $STEPS; do
-        fresh_ends
+        countable_ends
         between "$step" "$(killing "$SOURCE")" handoff disk.img --to "$TARGET"
         assert_equal "$step: $status $output" \
             "$step: 0 $IMAGE: handed over from holder (pid $SOURCE) to holder (pid $TARGET)"
@@ -641,7 +635,7 @@ owner_by_rule() {
 
 @test "the destination killed at each step: the source has the lock again" {
     for step in $STEPS; do
-        fresh_ends
+        countable_ends
         between "$step" "$(killing "$TARGET")" handoff disk.img --to "$TARGET"
         assert_equal "$step: $status $output" "$step: 1 imglock: $IMAGE: cannot hand over: the destination has ended or \
 closed the image meanwhile; holder (pid $SOURCE) holds the lock"
@@ -655,7 +649,7 @@ closed the image meanwhile; holder (pid $SOURCE) holds the lock"
 
 @test "both killed at each step: nobody has the lock, and the line says so" {
     for step in $STEPS; do
-        fresh_ends
+        countable_ends
         between "$step" "$(killing "$SOURCE"); $(killing "$TARGET")" handoff disk.img --to "$TARGET"
         assert_equal "$step: $status" "$step: 1"
         assert_output --partial "the destination has ended or closed the image meanwhile; nobody holds the lock"
@@ -670,10 +664,10 @@ locking_calls() {
     grep -n F_OFD_SETLK calls | cut -d: -f1
 }
 
-# As fresh_ends, and how often the command asks does not depend on the slot of the target's record.
+# As fresh_ends, and how often the command locks does not depend on the slots of the records.
 countable_ends() {
     fresh_ends
-    until ((TARGET % 8 > 1)); do fresh_ends; done
+    until ((SOURCE % 8 > 1 && TARGET % 8 > 1 && SOURCE % 8 != TARGET % 8)); do fresh_ends; done
 }
 
 # failing NUMBER ARGUMENT...: imglock; its call of fcntl of this number, "7+": and all after it, fails, and sets a lock.
@@ -687,8 +681,8 @@ failing() {
 @test "each step that fails is rolled back, and the source has the lock still" {
     countable_ends
     mapfile -t calls < <(locking_calls handoff disk.img --to "$TARGET")
-    assert_equal "${#calls[@]}" 9
-    for index in 1 2 3 4; do
+    assert_equal "${#calls[@]}" 11
+    for index in 4 5 6 7; do
         countable_ends
         failing "${calls[index]}" handoff disk.img --to "$TARGET"
         assert_equal "$index: $status $output" "$index: 125 imglock: $IMAGE: cannot hand over: the kernel refused a step: \
@@ -704,12 +698,12 @@ No locks available; holder (pid $SOURCE) holds the lock"
 @test "where the way back fails as well, the line tells of the half, and the same command completes it" {
     countable_ends
     mapfile -t calls < <(locking_calls handoff disk.img --to "$TARGET")
-    for index in 2 3 4; do
+    for index in 5 6 7; do
         countable_ends
         failing "${calls[index]}+" handoff disk.img --to "$TARGET"
         assert_equal "$status" 125
         owner=$(owner_by_rule)
-        if ((index < 4)); then assert_equal "$owner" "$SOURCE"; else assert_equal "$owner" "$TARGET"; fi
+        if ((index < 7)); then assert_equal "$owner" "$SOURCE"; else assert_equal "$owner" "$TARGET"; fi
         run third_party
         assert_failure
         run "$IMGLOCK" handoff disk.img --to "$TARGET"
@@ -719,9 +713,9 @@ No locks available; holder (pid $SOURCE) holds the lock"
 }
 
 @test "inactivate and activate killed, or failing, at each step" {
-    # 2 and 3 lie around the record of inactivate, 4 gives the lock up; 2 of activate takes it.
-    for step in 2 3 4; do
-        fresh_ends
+    # 2 to 4 are the record of inactivate, 5 gives the lock up; 2 of activate takes it.
+    for step in 2 3 4 5; do
+        countable_ends
         # shellcheck disable=SC2016 # for the action's shell
         between "$step" 'kill -9 $(pgrep -P $PPID -x imglock)' inactivate disk.img
         assert_equal "$step: $(owner_by_rule)" "$step: $SOURCE"
@@ -748,7 +742,7 @@ No locks available; holder (pid $SOURCE) holds the lock"
     countable_ends
     mapfile -t calls < <(locking_calls inactivate disk.img)
     countable_ends
-    failing "${calls[3]}" inactivate disk.img
+    failing "${calls[4]}" inactivate disk.img
     assert_equal "$status" 125
     assert_output --partial "the kernel refused a step: No locks available; holder (pid $SOURCE) holds the lock"
     owner_is "$SOURCE"

@@ -225,6 +225,7 @@ read: 5'
 # ---- permissions and flags -------------------------------------------------------------------------------------------
 
 @test "an image that a user may not open is EACCES, with no line and no lock, held or not" {
+    needs_root
     new_image
     chmod 600 disk.qcow2
     local how
@@ -242,6 +243,7 @@ fopen: EACCES'
 }
 
 @test "an image that a user may only write to is refused and locked as any other" {
+    needs_root
     new_image
     chmod 622 disk.qcow2
     hold disk.qcow2 write

@@ -33,6 +33,7 @@ refused_for() {
         assert_failure 1
         assert_output --partial ': ENOLCK'
         assert_one_line "imglock: $PWD/disk.qcow2: cannot " "$@"
+        refute_output --partial 'names another'
     done
     assert_equal "$(fingerprint disk.qcow2)" "$BEFORE"
 }
@@ -50,22 +51,23 @@ tmpfs() {
 @test "a lock directory that does not exist" {
     export IMGLOCK_DIR=$PWD/none
     refused_for "cannot create the lock file $(lock_file disk.qcow2): No such file or directory" \
-        'the lock directory has to exist, IMGLOCK_DIR names another'
+        'the lock directory has to exist'
     [ ! -e none ]
 }
 
 @test "a lock directory that is a file" {
     touch file
     export IMGLOCK_DIR=$PWD/file
-    refused_for "$(lock_file disk.qcow2): Not a directory" 'the lock directory has to exist, IMGLOCK_DIR names another'
+    refused_for "$(lock_file disk.qcow2): Not a directory" 'the lock directory has to exist'
 }
 
 @test "a lock directory on a file system that is read-only" {
     tmpfs size=64k,ro
-    refused_for "cannot create the lock file $LOCK: Read-only file system" 'IMGLOCK_DIR names another'
+    refused_for "cannot create the lock file $LOCK: Read-only file system"
 }
 
 @test "a lock file on a file system that has become read-only: shared locks still work, exclusive ones do not" {
+    needs_root
     tmpfs size=64k
     calls open rw disk.qcow2 >out
     mount -o remount,ro small
@@ -75,7 +77,7 @@ tmpfs() {
     next_step
     run calls open rw disk.qcow2
     assert_line 'open: ENOLCK'
-    assert_one_line "$PWD/disk.qcow2: cannot open for writing: " "$LOCK" 'IMGLOCK_DIR names another'
+    assert_one_line "$PWD/disk.qcow2: cannot open for writing: " "$LOCK"
     assert_equal "$(fingerprint disk.qcow2)" "$BEFORE"
 }
 
@@ -84,7 +86,7 @@ tmpfs() {
     touch small/last 2>/dev/null || true
     run touch small/none
     assert_failure
-    refused_for "cannot create the lock file $LOCK: No space left on device" 'IMGLOCK_DIR names another'
+    refused_for "cannot create the lock file $LOCK: No space left on device"
 }
 
 @test "a lock directory without a byte left: the lock holds, without its record" {
@@ -101,18 +103,19 @@ tmpfs() {
 }
 
 @test "a lock directory that a user may not write to, or not even enter" {
+    needs_root
     chmod 666 disk.qcow2
     BEFORE=$(fingerprint disk.qcow2)
     chmod 755 "$IMGLOCK_DIR"
-    CALLS=nobody_calls refused_for "cannot create the lock file $LOCK: Permission denied" 'IMGLOCK_DIR names another'
+    CALLS=nobody_calls refused_for "cannot create the lock file $LOCK: Permission denied"
     chmod 700 "$IMGLOCK_DIR"
-    CALLS=nobody_calls refused_for "cannot open the lock file $LOCK: Permission denied" 'IMGLOCK_DIR names another'
+    CALLS=nobody_calls refused_for "cannot open the lock file $LOCK: Permission denied"
 }
 
 @test "a file system that gives no locks" {
     local error
     for error in ENOLCK EINVAL ENOSYS EOPNOTSUPP EIO; do
-        CALLS="calls fail lock $error ," refused_for "gives no lock" "$LOCK" 'IMGLOCK_DIR names another'
+        CALLS="calls fail lock $error ," refused_for "gives no lock" "$LOCK"
     done
 }
 
@@ -184,6 +187,7 @@ tmpfs() {
 }
 
 @test "a FIFO at the lock's name makes nobody wait" {
+    needs_root
     mkfifo "$LOCK"
     refused_for "the lock file is no regular file $LOCK" 'have its owner remove it'
     # With somebody at its other end neither.
@@ -212,6 +216,7 @@ socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "${LOCK##*/}")
 }
 
 @test "another user's private file at the lock's name" {
+    needs_root
     touch "$LOCK"
     chmod 600 "$LOCK"
     chmod 666 disk.qcow2
@@ -235,7 +240,7 @@ socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "${LOCK##*/}")
         hold disk.qcow2 write
         run nobody_calls open r disk.qcow2
         assert_line 'open: ETXTBSY'
-        assert_one_line "locked exclusively by holder (pid $HOLDER, user root)"
+        assert_one_line "locked exclusively by holder (pid $HOLDER, user $(id -un))"
         release
         run calls open rw disk.qcow2
         assert_success

@@ -274,7 +274,7 @@ migration() { # FORMAT LOCKING
     new_image qcow2
     mapfile -t disk < <(blockdev qcow2 off)
     machine source IMGLOCK_MODE=auto "${disk[@]}"
-    run timeout 20 "$IMGLOCK" qemu-system-x86_64 -M none -display none -S "${disk[@]:0:4}"
+    run timeout 300 "$IMGLOCK" qemu-system-x86_64 -M none -display none -S "${disk[@]:0:4}"
     assert_failure
     assert_output --partial "$IMAGE: cannot open for writing: locked exclusively by qemu-system-x86 (pid ${MACHINES[source]}"
 }

@@ -111,6 +111,17 @@ def put_between(path, first, last, lines):
     return "\n".join(text[: text.index(first) + 1] + lines + text[text.index(last) :]) + "\n"
 
 
+def write_or_check(made, source, maker):
+    """Writes those files that differ from the text made for them; with --check says which do, and fails."""
+    differing = [path for path, text in made.items() if path.read_text() != text]
+    for path in differing:
+        if sys.argv[1:]:
+            print(f"{path.name} is not what {source} says: run {maker}")
+        else:
+            path.write_text(made[path])
+    sys.exit(bool(differing and sys.argv[1:]))
+
+
 def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit(__doc__)
@@ -122,13 +133,8 @@ def main():
         tests: put_between(tests, "# Made by modes_table.py:", "# The end of what modes_table.py makes.",
                            make_tests(lines)),
     }
-    differing = [path for path, text in made.items() if path.read_text() != text]
-    for path in differing:
-        if sys.argv[1:]:
-            print(f"{path.name} is not what modes.table says: run tests/modes_table.py")
-        else:
-            path.write_text(made[path])
-    sys.exit(bool(differing and sys.argv[1:]))
+    write_or_check(made, "modes.table", "tests/modes_table.py")
 
 
-main()
+if __name__ == "__main__":
+    main()

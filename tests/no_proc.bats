@@ -93,6 +93,7 @@ one ../one/./two/disk.qcow2'
 }
 
 @test "a directory at a mount point, and one that lies outside of a chroot: named as /proc would name them" {
+    needs_root
     mkdir -p one/two root
     local program='
 import os, sys

@@ -13,7 +13,7 @@ setup() {
 processes() {
     local name=$1
     shift
-    run wrapped timeout 20 "$HELPERS/processes" "$name" disk.img "$@"
+    run wrapped timeout 300 "$HELPERS/processes" "$name" disk.img "$@"
 }
 
 silently() {
@@ -26,6 +26,8 @@ lock_is() {
     run "$HELPERS/probe" "$LOCK_FILE"
     assert_output "$1"
 }
+
+byte_is_free() { [ "$("$HELPERS/probe" "$LOCK_FILE" "$1")" = free ]; }
 
 # after_exec CASE STATE: the program that it becomes, not wrapped any more, finds the lock in that state.
 after_exec() {
@@ -61,6 +63,47 @@ same_after_exec() {
     silently child-opens
 }
 
+@test "fork: what a child raises ends with the child" {
+    silently child-raises
+}
+
+@test "fork: what a parent raises beside a child ends with its last writer" {
+    silently parent-raises
+}
+
+@test "fork: a child that writes for a moment is not in its parent's way" {
+    silently child-for-a-moment
+}
+
+@test "a process that wants more beside a child and a stranger is told of the stranger alone" {
+    hold disk.img read
+    # shellcheck disable=SC2016
+    run wrapped bash -c 'exec 3<disk.img; : | read -r _; exec 4<>disk.img'
+    assert_failure
+    assert_line --index 0 --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked shared by holder \(pid $HOLDER, user [^ ]*\) for [0-9]+ s$"
+}
+
+@test "children are counted from before they are made, and what they may keep is remembered" {
+    run "$HELPERS/children"
+    assert_success
+    assert_output ""
+}
+
+@test "a shell that reads an image and writes to it by a child is a reader again" {
+    local shell
+    for shell in bash dash; do
+        # shellcheck disable=SC2016
+        run wrapped "$shell" -c '
+            exec 3>&- 4>&-
+            exec 3<disk.img
+            echo x | dd of=disk.img conv=notrunc status=none
+            env -u LD_PRELOAD "$HELPERS/probe" "$LOCK_FILE"
+            exec 3<&-
+            env -u LD_PRELOAD "$HELPERS/probe" "$LOCK_FILE"'
+        assert_output "$(printf '%s\n' shared free)"
+    done
+}
+
 @test "fork: five generations, of which the last has it" {
     silently generations
 }
@@ -91,6 +134,26 @@ same_after_exec() {
 
 @test "clone with and without shared memory" {
     silently clone
+}
+
+@test "clone of a task that shares memory and descriptors: its opens and closes are the process's" {
+    silently sharing-tasks
+}
+
+@test "an image that is opened while a child is being made counts as the child's" {
+    local way
+    for way in posix_spawn posix_spawnp system popen _Fork clone syscall; do
+        LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 20 "$HELPERS/child_made" "$way" disk.img
+        assert_success
+        assert_output ""
+        lock_is free
+    done
+}
+
+@test "an image that another thread closes before a vfork child runs its program stays locked for the child" {
+    LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 20 "$HELPERS/child_made" vfork disk.img
+    assert_success
+    assert_output ""
 }
 
 @test "exec: an image that stays open keeps its lock" {
@@ -193,11 +256,7 @@ same_after_exec() {
     wrapped bash -c 'exec 9<>disk.img; env -u LD_PRELOAD cat gate >/dev/null 3>&- 4>&- & exit' 3>&-
     lock_is exclusive
     : >gate
-    for _ in $(seq 200); do
-        [ "$("$HELPERS/probe" "$LOCK_FILE")" = exclusive ] || break
-        read -rt 0.01 <> <(:) || true
-    done
-    lock_is free
+    eventually byte_is_free 0
 }
 
 @test "python: subprocess and os.fork while the image is open" {
@@ -245,7 +304,7 @@ END
 }
 
 @test "node: closes every file by syscall(2)" {
-    run wrapped timeout 20 node -e '
+    run wrapped timeout 300 node -e '
         const fs = require("fs")
         const { execFileSync } = require("child_process")
         const { LD_PRELOAD, ...bare } = process.env
@@ -305,7 +364,7 @@ in_pid_space() {
     unshare --pid --fork --mount-proc true 2>/dev/null || skip "no PID namespaces here"
     local proc
     for proc in --mount-proc ''; do
-        run in_pid_space $proc -- timeout 20 "$HELPERS/processes" family disk.img
+        run in_pid_space $proc -- timeout 300 "$HELPERS/processes" family disk.img
         assert_success
         refute_output --partial wrong
         run in_pid_space $proc -- "$HELPERS/processes" family disk.img
@@ -327,12 +386,16 @@ in_pid_space() {
     assert_failure 1
     assert_equal "$(grep -c "locked exclusively by holder (pid 2, user $(id -un))" <<<"$output")" 12
     # Nor is a program that left no record named by its pid there.
-    run unshare --pid --fork --kill-child python3 - <<'PYTHON'
-import fcntl, os, subprocess
-file = open(os.environ["LOCK_FILE"], "r+b")
+    # shellcheck disable=SC2016
+    run unshare --pid --fork --kill-child bash -c '
+        exec 3< <(exec python3 -c "
+import fcntl, os, signal
+file = open(os.environ[\"LOCK_FILE\"], \"r+b\")
 fcntl.lockf(file, fcntl.LOCK_EX, 2)
-subprocess.run(["dd", "if=/dev/zero", "of=disk.img", "count=1"], env=dict(os.environ, LD_PRELOAD=os.environ["SHIM"]))
-PYTHON
+os.write(1, b\"ready\\n\")
+signal.pause()")
+        read -r _ <&3
+        LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img count=1'
     assert_output --partial "disk.img: cannot truncate: locked exclusively by a program that left no record of itself"
 }
 
@@ -380,16 +443,13 @@ time.sleep(1000)' &
         echo $! >helper
         until [ -s ready ]; do read -rt 0.01 <> <(:) || :; done' 3>&-
     HOLDERS+=("$(cat helper)")
-    run "$HELPERS/probe" "$LOCK_FILE" 4
+    run "$HELPERS/probe" "$LOCK_FILE" beside
     assert_output exclusive
     run wrapped "$HELPERS/holder" write disk.img
     assert_failure 1
     assert_output --partial "locked exclusively by holder (pid $(cat helper)"
     kill -9 "$(cat helper)"
-    for _ in $(seq 200); do
-        [ "$("$HELPERS/probe" "$LOCK_FILE" 4)" = exclusive ] || break
-        read -rt 0.01 <> <(:) || true
-    done
+    eventually byte_is_free beside
     hold disk.img write
 }
 

@@ -24,7 +24,7 @@ held() {
 }
 SCRIPT
     printf '%s\n' "$1" >>script.sh
-    timeout 30 "$IMGLOCK" audit -o log.jsonl -- bash script.sh 3>&-
+    timeout 300 "$IMGLOCK" audit -o log.jsonl -- bash script.sh 3>&-
 }
 
 # logged [FILE]: makes a log of the lines on standard input, see report_log.py.
@@ -69,14 +69,14 @@ traced() {
         kill $holder; wait'
     report log.jsonl
     assert_equal "$status" 1
-    assert_line --index 0 --regexp "^Two writers at once: mkfs.ext4 -q -F disk.img \(pid [0-9]+, root\) opened $PWD/disk.img for writing at [0-9:]+, while holder write disk.img \(pid [0-9]+, root\) had it open for writing since [0-9:]+\.$"
+    assert_line --index 0 --regexp "^Two writers at once: mkfs.ext4 -q -F disk.img \(pid [0-9]+, $(id -un)\) opened $PWD/disk.img for writing at [0-9:]+, while holder write disk.img \(pid [0-9]+, $(id -un)\) had it open for writing since [0-9:]+\.$"
     assert_line --index 2 "$PWD/disk.img"
     assert_line --index 3 "  Overlaps that corrupt (two writers at once): 1"
-    assert_line --regexp "^    write, let through .* root +mkfs.ext4 -q -F disk.img$"
+    assert_line --regexp "^    write, let through .* $(id -un) +mkfs.ext4 -q -F disk.img$"
     assert_line "  Readers beside a writer (may have read a mixture): 1"
     assert_line --regexp "^ +holder write disk.img +\| qemu-img convert -f raw -O qcow2 disk.img$"
     assert_line --regexp "^ +holder write disk.img +\| mkfs.ext4 -q -F disk.img$"
-    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, root\) for writing, O_RDWR.*; locked exclusively by holder \(pid [0-9]+, root\)"
+    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, $(id -un)\) for writing, O_RDWR.*; locked exclusively by holder \(pid [0-9]+, $(id -un)\)"
     assert_line "$PWD/backup.qcow2"
     assert_line --regexp "^Total: 2 images, 3 processes, .* 1 overlap that corrupts, 1 reader that may have read a mixture, 0 refused, [0-9]+ let through, "
     assert_equal "$(asked '[s["comm"] for s in spans if s["overlaps"] and s["mode"] == "exclusive"]')" \
@@ -151,7 +151,7 @@ traced() {
     assert_equal "$status" 1
     refute_output --partial "Overlaps"
     assert_line --regexp "^  Refused: [0-9]+$"
-    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, root\) for .*: ETXTBSY; locked exclusively by holder \(pid $HOLDER, root\)"
+    assert_line --regexp "mkfs.ext4 \(pid [0-9]+, $(id -un)\) for .*: ETXTBSY; locked exclusively by holder \(pid $HOLDER, $(id -un)\)"
     picture log.jsonl
     [ "$(count_of tick)" -ge 1 ]
     refute [ "$(count_of band)" ]
@@ -164,7 +164,7 @@ traced() {
     local reader=$!
     HOLDERS+=("$reader")
     # The lines that follow end the tail.
-    grep -qm 1 '"event":"wait"' <(timeout 10 tail -n +1 -f log.jsonl)
+    grep -qm 1 '"event":"wait"' <(timeout 300 tail -n +1 -f log.jsonl)
     release
     wait "$reader"
     report log.jsonl
@@ -564,7 +564,7 @@ open("damaged.jsonl", "wb").write(damaged)
 DAMAGE
     local form
     for form in "" --json --svg --trace; do
-        run timeout 10 "$IMGLOCK" report $form damaged.jsonl
+        run timeout 300 "$IMGLOCK" report $form damaged.jsonl
         [ "$status" -le 2 ]
     done
     picture damaged.jsonl

@@ -13,7 +13,7 @@ results=$(mktemp -d)
 # shellcheck disable=SC2016 # for the inner shell
 printf '%s\0' "$@" | xargs -0 -P "$jobs" -I{} sh -c '
     name=$(basename "$2" .bats)
-    timeout -k 10 900 bats --tap "$2" >"$1/$name.tap" 2>&1 </dev/null || echo "# exit status $?" >>"$1/$name.tap"
+    timeout -k 10 $((3600 + 4 * ${TORTURE_SECONDS:-0})) bats --tap "$2" >"$1/$name.tap" 2>&1 </dev/null || echo "# exit status $?" >>"$1/$name.tap"
     grep -E "^not ok" "$1/$name.tap" >/dev/null && state=FAILED || state=ok
     printf "%-28s %s, %s tests\n" "$name" "$state" "$(grep -cE "^(not )?ok" "$1/$name.tap")"
 ' sh "$results" {}

@@ -21,12 +21,13 @@ sanitized() {
 assert_every_lock_free() {
     local file
     for file in "$IMGLOCK_DIR"/.qemu-*.lock; do
+        assert [ -e "$file" ] # one at least
         assert_equal "$("$HELPERS/probe" "$file")" free
     done
 }
 
 @test "AddressSanitizer and UndefinedBehaviorSanitizer: threads that open, dup, fork and close" {
-    run sanitized timeout -k 5 60 "$HELPERS/hammer" 1000 fork
+    run sanitized timeout -k 5 300 "$HELPERS/hammer" 1000 fork
     assert_success
     assert_output done
     assert_every_lock_free
@@ -51,7 +52,7 @@ assert_every_lock_free() {
 }
 
 @test "AddressSanitizer and UndefinedBehaviorSanitizer: the torture run" {
-    IMGLOCK_LOG=quiet ASAN_OPTIONS=detect_leaks=0 run timeout -k 5 60 "$HELPERS/torture" 4 7 \
+    IMGLOCK_LOG=quiet ASAN_OPTIONS=detect_leaks=0 run timeout -k 5 300 "$HELPERS/torture" 4 7 \
         "$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so) $TOP/build/asan/libimglock.so" "$BATS_TEST_TMPDIR"
     assert_success
     refute_output --partial Sanitizer
@@ -59,13 +60,13 @@ assert_every_lock_free() {
 
 # Without forks: ThreadSanitizer hangs in the child of a process with threads.
 @test "ThreadSanitizer: threads that open, dup and close" {
-    LD_PRELOAD=$TOP/build/tsan/libimglock.so run timeout -k 5 60 "$TOP/build/tsan/hammer" 300
+    LD_PRELOAD=$TOP/build/tsan/libimglock.so run timeout -k 5 300 "$TOP/build/tsan/hammer" 300
     assert_success
     refute_output --partial "WARNING: ThreadSanitizer"
 }
 
 @test "valgrind: threads that open, dup and close" {
-    LD_PRELOAD=$SHIM run timeout -k 5 120 valgrind -q --error-exitcode=9 --trace-children=no "$HELPERS/hammer" 100 fork
+    LD_PRELOAD=$SHIM run timeout -k 5 600 valgrind -q --error-exitcode=9 --trace-children=no "$HELPERS/hammer" 100 fork
     assert_success
     refute_output --partial "=="
 }

@@ -24,7 +24,7 @@ garbage() {
     shift 2
     before=$(fingerprint disk.qcow2)
     for value in "$@"; do
-        run env "$variable=$value" timeout -s KILL 10 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw \
+        run env "$variable=$value" timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw \
             disk.qcow2 , \
             creat disk.qcow2 , fopen w new.qcow2 , open w+creat notes.txt
         assert_line 'open: ENOLCK'
@@ -41,64 +41,138 @@ garbage() {
     assert_success
     assert_silent
     # The way out.
-    run env IMGLOCK_ON_ERROR=allow "$variable=${!#}" LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
+    [ "$variable" != IMGLOCK_ON_ERROR ] || return 0
+    run env IMGLOCK_ON_ERROR=allow "$variable=$1" LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
     assert_success
 }
 
 LONG=$(printf 'x%.0s' {1..5000})
 
-@test "garbage: IMGLOCK_MODE" {
-    garbage IMGLOCK_MODE 'auto, shared, exclusive' Auto 'auto ' ' auto' read 0 exclusiv exclusivee auto,shared \
-        $'auto\n' "$LONG"
+# settings [words]: the names of all settings, or a line for each that takes a word: its name and the words.
+settings() {
+    if [ "${1-}" = words ]; then
+        "$HELPERS/settings" | awk -F '\t' '$2 { print $1, $2 }'
+    else
+        "$HELPERS/settings" | cut -f1
+    fi
 }
 
-@test "garbage: IMGLOCK_RULES" {
-    garbage IMGLOCK_RULES 'GLOB=MODE' '*' '*=' '=shared' '*=Shared' '*=shared:' ':*=shared' '*=shared::*=auto' \
-        '*=shared ' \
-        '*=auto,*=Shared' '*=shared:x' "$LONG"
+# accepted VARIABLE VALUE: image opens go through with it.
+accepted() {
+    run env "$1=$2" IMGLOCK_LOG=quiet LD_PRELOAD="$SHIM" "$HELPERS/input_call" open r disk.qcow2
+    assert_output --regexp '^open: [0-9]+$'
 }
 
-@test "garbage: IMGLOCK_WAIT" {
-    garbage IMGLOCK_WAIT 'seconds' -1 +1 1s 0x10 1e3 ' 1' '1 ' . 1. 1.. 1.2.3 Forever 'forever ' never 1,5 \
-        99999999999999999999 10000000000 0.0000000001 "$LONG"
+@test "every setting that takes a word takes its words and no others, and says which" {
+    local name words word takes
+    [ "$(settings words | wc -l)" -gt 5 ]
+    while read -r name words; do
+        read -ra words <<<"$words"
+        takes=$(printf ', %s' "${words[@]:0:${#words[@]}-1}")
+        takes="${takes:2} or ${words[-1]}"
+        for word in "${words[@]}"; do accepted "$name" "$word"; done
+        word=${words[0]}
+        garbage "$name" "$takes" "${word~}" "$word " " $word" "${word%?}" "$word$word" "$word,${words[1]}" 1 yes \
+            "$word"$'\n' "$LONG"
+    done < <(settings words)
 }
 
-@test "garbage: IMGLOCK_ON_CONFLICT, IMGLOCK_ON_ERROR" {
-    garbage IMGLOCK_ON_CONFLICT deny Deny 'deny ' allow 1 "$LONG"
-    run env IMGLOCK_ON_ERROR=Allow LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
-    assert_line 'open: ENOLCK'
-    assert_one_line 'IMGLOCK_ON_ERROR=Allow makes no sense; it takes deny or allow'
-    run env 'IMGLOCK_ON_ERROR=deny,allow' LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2
-    assert_line 'open: ENOLCK'
+# Of the settings that take more than a word: a value that makes sense, what the message says, and values that make none.
+@test "every other setting takes what makes sense and nothing else, and says what that is" {
+    local name
+    while read -r name; do
+        case $name in
+        IMGLOCK_RULES)
+            accepted "$name" '*/a*=shared:*=exclusive'
+            garbage "$name" 'GLOB=MODE' '*' '*=' '=shared' '*=Shared' '*=shared:' ':*=shared' '*=shared::*=auto' \
+                '*=shared ' '*=auto,*=Shared' '*=shared:x' '*=auto:*=shared' "$LONG"
+            ;;
+        IMGLOCK_WAIT)
+            accepted "$name" 0.25
+            accepted "$name" forever
+            garbage "$name" 'seconds' -1 +1 1s 0x10 1e3 ' 1' '1 ' . 1. 1.. 1.2.3 Forever 'forever ' never 1,5 \
+                99999999999999999999 10000000000 0.0000000001 "$LONG"
+            ;;
+        IMGLOCK_GUARD)
+            accepted "$name" unlink,rename
+            accepted "$name" none
+            garbage "$name" 'none, or any of truncate,unlink,rename' Truncate truncate, ,truncate , 'truncate, unlink' \
+                all none,unlink unlink,none open "$LONG"
+            ;;
+        IMGLOCK_DIR)
+            accepted "$name" "$PWD"
+            garbage "$name" 'an absolute path' relative . ./locks ' /tmp' "/$LONG" "$LONG"
+            ;;
+        IMGLOCK_IMAGES)
+            accepted "$name" '+*/a\:'
+            accepted "$name" '-*.txt:+*.disk'
+            garbage "$name" '+GLOB and -GLOB' '*' + - '+*:' ':+*' '+*::-*' ' +*' '+*:x' '+:-' '+*:-' "$LONG"
+            ;;
+        IMGLOCK_BLOCK)
+            accepted "$name" resize,write
+            garbage "$name" 'any of write,truncate,resize,rename,unlink' Write write, ,write , 'write, resize' all none \
+                open "$LONG"
+            ;;
+        IMGLOCK_LOG)
+            accepted "$name" debug,/dev/null
+            garbage "$name" 'conflicts, quiet or debug' Quiet 'quiet ' relative.log conflicts, , stderr,quiet,debug \
+                stdout "$LONG"
+            ;;
+        IMGLOCK_AUDIT)
+            accepted "$name" "$PWD/audit"
+            # It lets everything through, but not with a value that makes no sense.
+            garbage "$name" "a file's absolute path" audit ./audit ' /tmp/audit' "$LONG"
+            ;;
+        IMGLOCK_REASON)
+            accepted "$name" "$LONG"
+            ;;
+        *) fail "no values are known here that $name takes" ;;
+        esac
+    done < <(comm -23 <(settings | sort) <(settings words | cut -d' ' -f1 | sort))
 }
 
-@test "garbage: IMGLOCK_ERRNO" {
-    garbage IMGLOCK_ERRNO 'ETXTBSY, EBUSY' ebusy 16 0 -1 EBUSY, 'EBUSY ' EUNKNOWN ENOENT "$LONG"
+# parsed VARIABLE=VALUE...: what the settings of one word mean then, "NAME word" a line.
+parsed() { env "$@" "$HELPERS/parsed"; }
+
+@test "the first word is the default, each word means itself, and an audit has defaults of its own" {
+    local name words word
+    parsed >defaults
+    while read -r name words; do
+        name=${name#IMGLOCK_}
+        assert_equal "$(grep "^$name " defaults)" "$name ${words%% *}"
+        for word in $words; do
+            assert_equal "$(parsed "IMGLOCK_$name=$word" | diff defaults - | sed -n 's/^> //p')" \
+                "$([ "$word" = "${words%% *}" ] || echo "$name $word")"
+        done
+    done < <(settings words)
+    run diff defaults <(parsed IMGLOCK_AUDIT=/tmp/log)
+    assert_equal "$(sed -n 's/^> //p' <<<"$output")" $'ON_CONFLICT warn\nOUTSIDERS warn\nON_ERROR allow'
+    run diff defaults <(parsed IMGLOCK_AUDIT=/tmp/log IMGLOCK_OUTSIDERS=deny IMGLOCK_ON_CONFLICT=deny IMGLOCK_ON_ERROR=deny)
+    assert_output ""
 }
 
-@test "garbage: IMGLOCK_GUARD" {
-    garbage IMGLOCK_GUARD 'none, or any of truncate,unlink,rename' Truncate truncate, ,truncate , \
-        'truncate, unlink' all \
-        none,unlink unlink,none open "$LONG"
+@test "README.md has the table of the settings as they are, and libimglock(7) each of them" {
+    local name words
+    run "$TOP/tests/settings_table.py" --check
+    assert_success
+    while read -r name; do
+        words=$(settings words | sed -n "s/^$name //p" | sed 's/ / | /g')
+        grep -qF ".It Ev $name Ns = Ns ${words:+Cm $words}" "$TOP/man/libimglock.7" ||
+            fail "libimglock(7) has not: .It Ev $name Ns = Ns ${words:+Cm $words}"
+    done < <(settings)
 }
 
-@test "garbage: IMGLOCK_FAMILY, IMGLOCK_KEY, IMGLOCK_MAGIC" {
-    garbage IMGLOCK_FAMILY 'on or off' On 1 yes 'on ' "$LONG"
-    garbage IMGLOCK_KEY 'path or inode' Path inode,path 'inode ' dev "$LONG"
-    garbage IMGLOCK_MAGIC 'on or off' ON 0 no ' off' "$LONG"
-}
-
-@test "garbage: IMGLOCK_DIR" {
-    garbage IMGLOCK_DIR 'an absolute path' relative . ./locks ' /tmp' "/$LONG" "$LONG"
-}
-
-@test "garbage: IMGLOCK_IMAGES" {
-    garbage IMGLOCK_IMAGES '+GLOB and -GLOB' '*' + - '+*:' ':+*' '+*::-*' ' +*' '+*:x' '+:-' "$LONG"
-}
-
-@test "garbage: IMGLOCK_LOG" {
-    garbage IMGLOCK_LOG 'conflicts, quiet or debug' Quiet 'quiet ' relative.log conflicts, , \
-        stderr,quiet,debug stdout "$LONG"
+@test "of two values of one variable the first counts, as for getenv" {
+    hold disk.qcow2 write
+    # exec with a list that has it twice, which a shell cannot make.
+    run /usr/bin/python3 -c 'import ctypes, os, sys
+libc = ctypes.CDLL(None)
+def strings(*texts):
+    return (ctypes.c_char_p * (len(texts) + 1))(*(text.encode() for text in texts), None)
+libc.execve(sys.argv[1].encode(), strings(*sys.argv[1:]),
+            strings("LD_PRELOAD=" + os.environ["SHIM"], "IMGLOCK_DIR=" + os.environ["IMGLOCK_DIR"],
+                    "IMGLOCK_ERRNO=EIO", "IMGLOCK_ERRNO=EBUSY"))' "$HELPERS/input_call" open rw disk.qcow2
+    assert_line 'open: EIO'
 }
 
 @test "of several values that make no sense, one is named" {
@@ -195,7 +269,7 @@ contradict() {
     local line=$1 before setting mode=
     shift
     before=$(fingerprint disk.qcow2)
-    run env "$@" timeout -s KILL 10 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2 , \
+    run env "$@" timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2 , \
         open r disk.qcow2 , creat disk.qcow2 , open w+creat notes.txt
     assert_equal "$(grep -c '^open: ENOLCK$' <<<"$output")" 2
     assert_line 'creat: ENOLCK'

@@ -31,10 +31,10 @@ library() {
 both_orders() {
     local other=$1 first
     shift
-    run timeout 20 env "LD_PRELOAD=$other:$SHIM" "$@"
+    run timeout 300 env "LD_PRELOAD=$other:$SHIM" "$@"
     assert_success
     first=$output
-    run timeout 20 env "LD_PRELOAD=$SHIM:$other" "$@"
+    run timeout 300 env "LD_PRELOAD=$SHIM:$other" "$@"
     assert_success
     assert_output "$first"
 }
@@ -67,7 +67,7 @@ round_beside() {
 
 @test "a library's constructor is refused an image that another process holds" {
     hold disk.img write
-    run timeout 20 env "LD_PRELOAD=$SHIM:$HELPERS/early" bash -c :
+    run timeout 300 env "LD_PRELOAD=$SHIM:$HELPERS/early" bash -c :
     assert_failure 9
     assert_output --partial "cannot open for writing: locked exclusively by holder (pid $HOLDER"
 }
@@ -95,8 +95,10 @@ round_beside() {
     local order
     # shellcheck disable=SC2016
     for order in '$SHIM:$LD_PRELOAD' '$LD_PRELOAD:$SHIM'; do
-        run timeout 20 fakeroot -- bash -c "export LD_PRELOAD=$order; exec setpriv --reuid=nobody --clear-groups true"
-        run timeout 20 fakeroot -- bash -c "export LD_PRELOAD=$order; exec bash -c '$ROUND; chown 1234 disk.img; stat -c %u disk.img'"
+        run timeout 300 fakeroot -- bash -c "export LD_PRELOAD=$order; exec setpriv --reuid=nobody --clear-groups true"
+        assert_success
+        assert_output ""
+        run timeout 300 fakeroot -- bash -c "export LD_PRELOAD=$order; exec bash -c '$ROUND; chown 1234 disk.img; stat -c %u disk.img'"
         assert_output "$ROUND_SAYS"$'\n'1234
     done
 }
@@ -123,10 +125,10 @@ round_beside() {
 @test "a program with AddressSanitizer, imglock first and last" {
     local asan
     asan=$(gcc -print-file-name=libasan.so)
-    ASAN_OPTIONS=verify_asan_link_order=0 run wrapped timeout 20 "$HELPERS/sanitized" disk.img
+    ASAN_OPTIONS=verify_asan_link_order=0 run wrapped timeout 300 "$HELPERS/sanitized" disk.img
     assert_success
     assert_output ""
-    LD_PRELOAD="$(realpath "$asan"):$SHIM" run timeout 20 "$HELPERS/sanitized" disk.img
+    LD_PRELOAD="$(realpath "$asan"):$SHIM" run timeout 300 "$HELPERS/sanitized" disk.img
     assert_success
     assert_output ""
 }
@@ -154,6 +156,7 @@ wrapped_in_root() {
 }
 
 @test "chroot without /proc: the lock is there, and its name is that of the path inside" {
+    needs_root
     local inside
     small_root
     inside=/locks/.qemu-$(printf %s /disk.img | sha1sum | cut -d' ' -f1).lock
@@ -176,6 +179,7 @@ wrapped_in_root() {
 }
 
 @test "chroot without /proc: an image that is handed down cannot be named, and is refused" {
+    needs_root
     small_root
     qemu-img create -q -f qcow2 root/disk.qcow2 1M
     run wrapped_in_root /cat <>root/disk.qcow2
@@ -185,6 +189,7 @@ wrapped_in_root() {
 }
 
 @test "a program that calls chroot itself" {
+    needs_root
     small_root
     mkdir -p "root$IMGLOCK_DIR"
     run wrapped /usr/bin/python3 - <<'END'
@@ -294,43 +299,43 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
             /*) other=:$other ;;
             *) other=:$(library "$other") ;;
             esac
-            run timeout 20 env "LD_PRELOAD=$HELPERS/lookup$other" "$program" --version
+            run timeout 300 env "LD_PRELOAD=$HELPERS/lookup$other" "$program" --version
             assert_line --index 0 'all the same, 0 missing'
         done
     done
 }
 
 @test "symbols are found in a program that the dynamic linker gets as an argument" {
-    run timeout 20 env "LD_PRELOAD=$HELPERS/lookup" /lib64/ld-linux-x86-64.so.2 /usr/bin/true
+    run timeout 300 env "LD_PRELOAD=$HELPERS/lookup" /lib64/ld-linux-x86-64.so.2 /usr/bin/true
     # Older ones leave the program's headers to be guessed, and dlsym is asked.
     assert_output --regexp '^(all the same, 0 missing|the libraries cannot be listed)$'
     hold disk.img write
-    run timeout 20 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/cli_open" disk.img
+    run timeout 300 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/cli_open" disk.img
     assert_failure
     assert_output --partial 'disk.img: cannot open for writing: locked'
     # And in one that does not say where its headers are: dlsym is asked.
-    run timeout 20 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/without_headers"
+    run timeout 300 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/without_headers"
     assert_output --partial 'disk.img: cannot open for writing: locked'
     release
-    run timeout 20 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/without_headers"
+    run timeout 300 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/without_headers"
     assert_success
 }
 
 @test "libraries that could not be mapped as high as they were linked for are searched, too" {
     cp "$HELPERS/linked_high" second.so
-    run timeout 20 env "LD_PRELOAD=$HELPERS/lookup:$HELPERS/linked_high:$PWD/second.so" /usr/bin/true
+    run timeout 300 env "LD_PRELOAD=$HELPERS/lookup:$HELPERS/linked_high:$PWD/second.so" /usr/bin/true
     assert_success
     assert_output 'all the same, 0 missing'
 }
 
 @test "a library with an old symbol table is asked by dlsym" {
-    LD_PRELOAD=$SHIM:$HELPERS/old_hash run --separate-stderr timeout 20 "$HELPERS/cli_open" disk.img
+    LD_PRELOAD=$SHIM:$HELPERS/old_hash run --separate-stderr timeout 300 "$HELPERS/cli_open" disk.img
     assert_success
     assert_output opened
     # shellcheck disable=SC2154 # what bats sets
     assert_equal "$stderr" 'old: disk.img'
     hold disk.img write
-    LD_PRELOAD=$SHIM:$HELPERS/old_hash run timeout 20 "$HELPERS/cli_open" disk.img
+    LD_PRELOAD=$SHIM:$HELPERS/old_hash run timeout 300 "$HELPERS/cli_open" disk.img
     assert_failure
     assert_output --partial 'disk.img: cannot open for writing: locked'
 }

@@ -17,15 +17,18 @@ milliseconds() {
     sed -n 's/.* \([0-9]*\) ms$/\1/p' <<<"$output"
 }
 
-# takes_between FROM TO COMMAND...: the command's timed call took from FROM to TO ms; tried three times, since another
-# program may have the processor.
+# soon MS: the last run's timed call took less than that, and what this machine is late by.
+soon() { [ "$(milliseconds)" -lt $(($1 + $(late))) ]; }
+
+# takes_between FROM TO COMMAND...: the command's timed call took from FROM to TO ms, and what this machine is late by; tried
+# three times.
 takes_between() {
     local from=$1 to=$2 try took
     shift 2
     for try in 1 2 3; do
         run "$@"
         took=$(milliseconds)
-        [ "$took" -lt "$from" ] || [ "$took" -gt "$to" ] || return 0
+        [ "$took" -lt "$from" ] || [ "$took" -gt $((to + $(late))) ] || return 0
         [ "$took" -ge "$from" ] || break
     done
     fail "took $took ms, not $from to $to, in try $try: $output"
@@ -72,18 +75,18 @@ gets_in() {
 }
 
 @test "a waiter gets in as soon as the holder has closed, been killed, or was killed before the waiter slept" {
-    export IMGLOCK_WAIT=10
+    export IMGLOCK_WAIT=200
     local action event
     for action in kill 'kill -9'; do
         # The first poll, and just before the gate is locked: nothing may be missed in between.
         for event in poll:1 lock:2; do
             gets_in write "$action" "$event" open rw disk.qcow2
-            [ "$(milliseconds)" -lt 200 ]
+            soon 200
         done
         gets_in write "$action" poll:1 open r disk.qcow2
-        [ "$(milliseconds)" -lt 200 ]
+        soon 200
         gets_in read "$action" poll:1 creat disk.qcow2
-        [ "$(milliseconds)" -lt 200 ]
+        soon 200
         new_image
     done
 }
@@ -97,7 +100,7 @@ gets_in() {
 }
 
 @test "a waiter that gets in holds the lock, and no gate" {
-    export IMGLOCK_WAIT=10
+    export IMGLOCK_WAIT=200
     hold disk.qcow2 write
     begin_command between poll:1 disk.qcow2 "kill $HOLDER" "$HELPERS/input_call" open rw disk.qcow2 , step
     assert_equal "$(cat "$STEPS")" 'open: 3'
@@ -105,7 +108,7 @@ gets_in() {
 }
 
 @test "a signal whose handler does not restart calls ends the wait with EINTR" {
-    export IMGLOCK_WAIT=5
+    export IMGLOCK_WAIT=200
     hold disk.qcow2 write
     local how
     for how in 'open rw' 'open r' creat 'fopen w'; do
@@ -114,7 +117,7 @@ gets_in() {
         assert_line --regexp ': EINTR [0-9]+ ms$'
         assert_line 'signals: 1'
         assert_silent
-        [ "$(milliseconds)" -lt 1000 ]
+        soon 1000
     done
     release
     assert_locks disk.qcow2 none
@@ -131,20 +134,20 @@ gets_in() {
 
 @test "a writer gets in among readers that come and go without end" {
     mkfifo to from
-    export IMGLOCK_WAIT=10
+    export IMGLOCK_WAIT=200
     LD_PRELOAD=$SHIM "$HELPERS/lock_stream" disk.qcow2 4 <to >from 3>&- &
     HOLDERS+=("$!")
     exec 9>to
-    read -r -t 10 line <from
+    read -r -t 120 line <from
     assert_equal "$line" ready
-    IMGLOCK_WAIT=4 run calls timed open rw disk.qcow2
+    IMGLOCK_WAIT=200 run calls timed open rw disk.qcow2
     exec 9>&-
     assert_success
-    [ "$(milliseconds)" -lt 2000 ]
+    soon 2000
 }
 
 @test "a reader that does not wait is not kept out by a writer that does" {
-    export IMGLOCK_WAIT=10
+    export IMGLOCK_WAIT=200
     hold disk.qcow2 read
     run between poll:1 disk.qcow2 "IMGLOCK_WAIT=0 LD_PRELOAD=$SHIM $HELPERS/input_call open r disk.qcow2 >reader 2>&1
         IMGLOCK_WAIT=0.1 LD_PRELOAD=$SHIM $HELPERS/input_call open r disk.qcow2 >patient 2>&1
@@ -166,14 +169,14 @@ gets_in() {
     assert_line 'open: 3'
     assert_line --regexp '^open: ETXTBSY [0-9]+ ms$'
     assert_line 'close: 0'
-    [ "$(milliseconds)" -lt 600 ]
+    soon 600
     # The first may have got in when the second had given up.
     await_step
     grep -q '^open: [4E]' "$STEPS"
 }
 
 # on_terminal ACTION: another process waits for the image, and its standard error is a terminal.  Prints what comes there
-# and, in a line "MS ms", when the first of it came.  ACTION is run by sh at that time; at the latest after 5 s.
+# and, in a line "MS ms", when the first of it came.  ACTION is run by sh at that time; at the latest after 120 s.
 on_terminal() {
     python3 - "$HELPERS/input_call" "$SHIM" "$1" <<'SCRIPT'
 import os, pty, select, subprocess, sys, time
@@ -183,7 +186,7 @@ waiter = subprocess.Popen([sys.argv[1], "open", "rw", "disk.qcow2"], stdout=subp
                           env={**os.environ, "LD_PRELOAD": sys.argv[2]})
 os.close(slave)
 said = b""
-if select.select([master], [], [], 5)[0]:
+if select.select([master], [], [], 120)[0]:
     took = time.monotonic() - start
     said = os.read(master, 4096)
     print("%d ms" % (1000 * took))
@@ -203,13 +206,13 @@ SCRIPT
 }
 
 @test "on a terminal a waiter says after a second whom it waits for, once" {
-    export IMGLOCK_WAIT=20
+    export IMGLOCK_WAIT=200
     hold disk.qcow2 write
     run on_terminal "kill $HOLDER"
     assert_success
-    assert_one_line "imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder (pid $HOLDER, user root) for "
+    assert_one_line "imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder (pid $HOLDER, user $(id -un)) for "
     [ "$(sed -n 's/ ms$//p' <<<"$output")" -ge 1000 ]
-    [ "$(sed -n 's/ ms$//p' <<<"$output")" -lt 2000 ]
+    [ "$(sed -n 's/ ms$//p' <<<"$output")" -lt $((2000 + $(late))) ]
     # Several readers are in the way of a writer.
     hold disk.qcow2 read
     local first=$HOLDER
@@ -221,7 +224,7 @@ SCRIPT
 
 @test "a waiter says nothing that has the lock within a second, or is told to be quiet" {
     hold disk.qcow2 write
-    IMGLOCK_WAIT=0.7 run on_terminal true
+    IMGLOCK_WAIT=0.3 run on_terminal true
     assert_failure
     refute_output --partial waiting
     IMGLOCK_LOG=quiet IMGLOCK_WAIT=1.3 run on_terminal true
@@ -237,19 +240,19 @@ SCRIPT
     assert_one_line 'cannot open for reading: locked exclusively by holder'
     IMGLOCK_LOG=debug run calls open r disk.qcow2
     assert_failure
-    assert_line --regexp "^imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder \(pid $HOLDER, user root\) for "
+    assert_line --regexp "^imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder \(pid $HOLDER, user $(id -un)\) for "
     IMGLOCK_LOG=debug,$PWD/messages run calls open r disk.qcow2
     assert_silent
     assert_equal "$(grep -c ': waiting; locked exclusively by holder ' messages)" 1
 }
 
 @test "IMGLOCK_KEY=inode: a waiter for the second lock gets in promptly, too" {
-    export IMGLOCK_WAIT=10 IMGLOCK_KEY=inode
+    export IMGLOCK_WAIT=200 IMGLOCK_KEY=inode
     ln disk.qcow2 link.qcow2
     hold disk.qcow2 write
     run between poll:1 link.qcow2 "kill $HOLDER" "$HELPERS/input_call" timed open rw link.qcow2
     assert_success
-    [ "$(milliseconds)" -lt 200 ]
+    soon 200
 }
 
 # calls_while_waiting: how many system calls a second of waiting for disk.qcow2's other name takes.

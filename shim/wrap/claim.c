@@ -10,30 +10,57 @@
 
 /* ---- taking a lock for a path --------------------------------------------------------------------------- */
 
-/* Everything that has to be undone when the program's thread is cancelled or jumps out while we wait. */
+#define NOTE_AFTER_NS (1000 * 1000 * 1000)
+
+void claim_start(struct claim_time *time, const struct settings *settings)
+{
+    if (time->deadline) return;
+    /* Without a system call, unlike sys_monotonic: every open of an image comes by. */
+    struct timespec clock = {0};
+    clock_gettime(CLOCK_MONOTONIC, &clock);
+    const int64_t now = (int64_t)clock.tv_sec * 1000000000 + clock.tv_nsec, wait_ns = settings->wait_ns;
+    time->wait = wait_ns < WAIT_FOREVER - now ? now + wait_ns : WAIT_FOREVER;
+    time->deadline = wait_ns < LOCK_GRACE_NS ? now + LOCK_GRACE_NS : time->wait;
+}
+
+/* One claim under way; what has to be undone when the program's thread is cancelled or jumps out while we wait. */
 struct attempt {
+    struct policy_decision decision;
+    struct lock_name name, inode_name;
+    struct track_request request;
+    struct audit_image about;
+    struct lock_problem problem;
     struct lock_waiter waiter;
     bool waiting;
-    const struct lock_name *name;
     int opened;       /* the lock file */
     int inode_opened; /* the second one, with IMGLOCK_KEY=inode */
     int descriptor;   /* the program's, opened but not yet returned; -1: none */
+    int64_t waited;   /* milliseconds; 0: nobody was in the way */
 };
 
-/* An open lock file to ask about holders; with the lock that this process has, if it has one, it is that one's. */
+/* An open lock file to ask about holders: one that does not show this process's own lock, if it has one. */
 static int descriptor_to_ask(const struct attempt *attempt)
+{
+    struct track_own own;
+    if (attempt->opened >= 0) return track_own_lock(&attempt->name, &own) ? own.descriptor : attempt->opened;
+    if (attempt->inode_opened >= 0) return attempt->inode_opened;
+    return track_own_lock(&attempt->name, &own) ? own.descriptor : -1;
+}
+
+/* The one that the lock is to be taken on, for the gate: it is nobody else's, and becomes the private one. */
+static int descriptor_to_wait_on(const struct attempt *attempt)
 {
     struct track_own own;
     if (attempt->opened >= 0) return attempt->opened;
     if (attempt->inode_opened >= 0) return attempt->inode_opened;
-    return track_own_lock(attempt->name, &own) ? own.descriptor : -1;
+    return track_own_lock(&attempt->name, &own) ? own.descriptor : -1;
 }
 
 /* Gives the gate back, which may have moved, with the lock that it stands beside, to the private descriptor. */
 static void end_waiting(struct attempt *attempt)
 {
     attempt->waiting = false;
-    lock_wait_end(&attempt->waiter, descriptor_to_ask(attempt));
+    lock_wait_end(&attempt->waiter, descriptor_to_wait_on(attempt));
     track_park_watcher(attempt->waiter.inotify, attempt->waiter.watch);
 }
 
@@ -61,40 +88,6 @@ int claim_problem_errno(const struct lock_problem *problem)
     return problem->error == EMFILE || problem->error == ENFILE || problem->error == ENOMEM ? problem->error : ENOLCK;
 }
 
-enum { OWN_CHILD_TRIES = 500, OWN_CHILD_PAUSE_NS = 200 * 1000 };
-#define NOTE_AFTER_NS (1000 * 1000 * 1000)
-
-/* Waits as long as IMGLOCK_WAIT says. */
-static enum lock_result wait_for_lock(const struct claim *claim, const struct track_request *request,
-                                      const struct audit_image *about, struct track_hold *hold, struct attempt *attempt,
-                                      struct lock_problem *problem, bool *interrupted)
-{
-    const struct settings *settings = claim->settings;
-    const struct lock_name *name = request->lock.name;
-    struct _pthread_cleanup_buffer cleanup;
-    enum lock_result result = LOCK_BUSY;
-    int64_t start = audit_now();
-    bool noted = false;
-    audit_wait(settings, about, request->lock.mode);
-    /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
-    bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
-    lock_wait_start(&attempt->waiter, settings->directory, by_inode ? request->inode_name : name, settings->wait_ns,
-                    track_take_watcher());
-    attempt->waiting = true;
-    _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
-    do {
-        if (!noted && audit_now() - start > NOTE_AFTER_NS) {
-            message_waiting(settings, claim->path, descriptor_to_ask(attempt), request->lock.mode);
-            noted = true;
-        }
-        if (!lock_wait(&attempt->waiter, descriptor_to_ask(attempt), request->lock.mode, interrupted)) break;
-        result = track_take(request, hold, &attempt->opened, problem);
-    } while (result == LOCK_BUSY);
-    _pthread_cleanup_pop(&cleanup, 0);
-    end_waiting(attempt);
-    return result;
-}
-
 static const char *locked_as(enum lock_mode mode)
 {
     return mode == LOCK_EXCLUSIVE  ? "locked exclusively"
@@ -102,6 +95,8 @@ static const char *locked_as(enum lock_mode mode)
            : mode == LOCK_INACTIVE ? "open as inactive, without a lock"
                                    : "open by force-share, without a lock";
 }
+
+/* ---- acquire --------------------------------------------------------------------------------------------- */
 
 /* What the open does to the image, which a holder may block. */
 static unsigned operations_of(const struct claim *claim)
@@ -119,113 +114,204 @@ static int refuse_by_mode(const struct claim *claim, const char *why)
     return claim->settings->on_conflict == CONFLICT_WARN ? 0 : claim->settings->refusal_errno;
 }
 
-static void tell_conflict(const struct claim *claim, const struct audit_image *about, enum lock_mode wanted,
-                          const struct lock_problem *problem, int error)
+static enum lock_result try_to_take(struct attempt *attempt, struct track_hold *hold)
 {
-    const char *action = claim_action(claim->flags);
-    if (problem->blocked)
-        message_blocked(claim->settings, claim->path, action, about->lock_descriptor,
-                        (enum operation)(problem->blocked - 1));
-    else
-        message_conflict(claim->settings, claim->path, action, about->lock_descriptor, wanted, operations_of(claim));
-    audit_conflict(claim->settings, about, claim->flags, wanted, error);
+    return track_take(&attempt->request, hold, &attempt->opened, &attempt->problem);
 }
 
-/* The errno of an open that met a holder or a blocker. */
-static int conflict_errno(const struct settings *settings, const struct lock_problem *problem)
+/* Waits as long as IMGLOCK_WAIT says. */
+static enum lock_result wait_for_lock(const struct claim *claim, struct attempt *attempt, struct track_hold *hold,
+                                      bool *interrupted)
 {
-    if (settings->on_conflict == CONFLICT_WARN) return 0;
-    return problem->blocked == 1 + OPERATION_TRUNCATE ? EBUSY : settings->refusal_errno;
+    const struct settings *settings = claim->settings;
+    struct _pthread_cleanup_buffer cleanup;
+    enum lock_result result = LOCK_BUSY;
+    const int64_t note = sys_monotonic() + NOTE_AFTER_NS;
+    bool noted = false;
+    audit_wait(settings, &attempt->about, attempt->request.lock.mode);
+    /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
+    bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
+    lock_wait_start(&attempt->waiter, settings->directory, by_inode ? &attempt->inode_name : &attempt->name,
+                    claim->time->wait, track_take_watcher());
+    attempt->waiting = true;
+    _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
+    do {
+        if (!noted && sys_monotonic() > note) {
+            message_waiting(settings, claim->path, descriptor_to_ask(attempt), attempt->request.lock.mode);
+            noted = true;
+        }
+        if (!lock_wait(&attempt->waiter, descriptor_to_wait_on(attempt), attempt->request.lock.mode, interrupted))
+            break;
+        result = try_to_take(attempt, hold);
+    } while (result == LOCK_BUSY);
+    _pthread_cleanup_pop(&cleanup, 0);
+    end_waiting(attempt);
+    return result;
+}
+
+enum outcome {
+    OUTCOME_HELD,
+    OUTCOME_DEGRADED, /* a shared lock instead */
+    OUTCOME_CONFLICT,
+    OUTCOME_INTERRUPTED, /* by a signal handler, while it waited */
+    OUTCOME_PROBLEM,     /* the lock could not be evaluated */
+};
+
+/* The only lock that is to be had is a shared one, and the open would do as one for reading. */
+static bool degrade(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
+{
+    struct lock_problem ignored = attempt->problem;
+    if (!claim->degradable || attempt->decision.insists) return false;
+    attempt->request.lock.mode = LOCK_SHARED;
+    attempt->request.lock.operations = 0;
+    return track_take(&attempt->request, hold, &attempt->opened, &ignored) == LOCK_TAKEN;
+}
+
+static enum outcome acquire(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
+{
+    const struct settings *settings = claim->settings;
+    bool interrupted = false;
+    enum lock_result result = try_to_take(attempt, hold);
+    if (result == LOCK_BUSY && settings->wait_ns) {
+        attempt->about.lock_descriptor = descriptor_to_ask(attempt);
+        const int64_t start = audit_now();
+        result = wait_for_lock(claim, attempt, hold, &interrupted);
+        attempt->waited = audit_now() - start;
+        if (result == LOCK_BUSY && !interrupted && settings->on_conflict == CONFLICT_WARN) {
+            attempt->request.watch = true;
+            result = try_to_take(attempt, hold);
+        }
+    }
+    if (result == LOCK_TAKEN) return OUTCOME_HELD;
+    if (result == LOCK_FAILED) return OUTCOME_PROBLEM;
+    if (interrupted) return OUTCOME_INTERRUPTED;
+    return degrade(claim, attempt, hold) ? OUTCOME_DEGRADED : OUTCOME_CONFLICT;
+}
+
+/* ---- the outcome as an errno ----------------------------------------------------------------------------- */
+
+static int outcome_errno(const struct claim *claim, const struct attempt *attempt, enum outcome outcome)
+{
+    const struct settings *settings = claim->settings;
+    switch (outcome) {
+    case OUTCOME_INTERRUPTED:
+        return EINTR;
+    case OUTCOME_CONFLICT:
+        if (settings->on_conflict == CONFLICT_WARN) return 0;
+        return attempt->problem.blocked == 1 + OPERATION_TRUNCATE ? EBUSY : settings->refusal_errno;
+    case OUTCOME_PROBLEM:
+        /* Below shared it would have locked nothing, and a record is a service. */
+        if (settings->allow_on_error || attempt->decision.mode < LOCK_SHARED) return 0;
+        return claim_problem_errno(&attempt->problem);
+    default:
+        return 0;
+    }
+}
+
+/* ---- telling --------------------------------------------------------------------------------------------- */
+
+static void tell_held(const struct claim *claim, const struct attempt *attempt, const struct track_hold *hold)
+{
+    const enum lock_mode mode = attempt->decision.mode;
+    if (hold->before == LOCK_NONE) {
+        /* Asked here: mostly nobody wants to know, and every open of an image comes by. */
+        if (claim->settings->log_level == LOG_DEBUG) message_debug(claim->settings, claim->path, locked_as(mode));
+        if (claim->settings->audit)
+            audit_acquire(claim->settings, &attempt->about, mode, attempt->waited, hold->family);
+    } else if (hold->before < mode) {
+        audit_convert(claim->settings, &attempt->about, hold->before, mode);
+    }
+}
+
+static void tell_conflict(const struct claim *claim, const struct attempt *attempt, int error)
+{
+    const char *action = claim_action(claim->flags);
+    const enum lock_mode wanted = attempt->decision.mode;
+    const int lock_descriptor = attempt->about.lock_descriptor;
+    if (attempt->problem.blocked)
+        message_blocked(claim->settings, claim->path, action, lock_descriptor,
+                        (enum operation)(attempt->problem.blocked - 1));
+    else
+        message_conflict(claim->settings, claim->path, action, lock_descriptor, wanted, operations_of(claim));
+    audit_conflict(claim->settings, &attempt->about, claim->flags, wanted, error);
+}
+
+static void tell(const struct claim *claim, struct attempt *attempt, enum outcome outcome, int error,
+                 const struct track_hold *hold)
+{
+    const struct settings *settings = claim->settings;
+    struct audit_image *about = &attempt->about;
+    if (outcome != OUTCOME_HELD || settings->audit) about->lock_descriptor = descriptor_to_ask(attempt);
+    switch (outcome) {
+    case OUTCOME_HELD:
+        tell_held(claim, attempt, hold);
+        return;
+    case OUTCOME_DEGRADED:
+        message_degraded(settings, claim->path, about->lock_descriptor, 0);
+        audit_conflict(settings, about, claim->flags, attempt->decision.mode, 0);
+        audit_acquire(settings, about, LOCK_SHARED, 0, hold->family);
+        return;
+    case OUTCOME_CONFLICT:
+        tell_conflict(claim, attempt, error);
+        return;
+    case OUTCOME_PROBLEM:
+        if (attempt->decision.mode < LOCK_SHARED) return;
+        message_problem(settings, claim->path, claim_action(claim->flags), &attempt->name, &attempt->problem);
+        audit_problem(settings, about, attempt->problem.what, attempt->problem.error, error);
+        return;
+    case OUTCOME_INTERRUPTED:
+        return;
+    }
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------- */
+
+static void prepare(const struct claim *claim, struct attempt *attempt)
+{
+    const struct settings *settings = claim->settings;
+    const bool warn = settings->on_conflict == CONFLICT_WARN;
+    const enum lock_mode mode = attempt->decision.mode;
+    lock_name_of_path(claim->path, &attempt->name);
+    attempt->request = (struct track_request){.lock = {.name = &attempt->name,
+                                                       .directory = settings->directory,
+                                                       .image_path = claim->path,
+                                                       .mode = mode,
+                                                       .relatives = settings->family,
+                                                       .patient = settings->wait_ns != 0,
+                                                       .operations = operations_of(claim),
+                                                       .block = mode < LOCK_SHARED ? 0 : settings->block,
+                                                       .reason = settings->reason,
+                                                       .deadline = claim->time->deadline},
+                                              .watch = warn && settings->wait_ns == 0,
+                                              .attach_to = claim->attach && !warn ? claim->descriptor : -1,
+                                              .close_on_exec = claim->flags & O_CLOEXEC};
+    attempt->about = (struct audit_image){.path = claim->path, .name = &attempt->name, .lock_descriptor = -1};
+    if (!claim->status) return;
+    attempt->about.device = attempt->request.device = claim->status->st_dev;
+    attempt->about.inode = attempt->request.inode = claim->status->st_ino;
+    if (!settings->key_inode) return;
+    lock_name_of_inode(claim->status, &attempt->inode_name);
+    attempt->request.inode_name = &attempt->inode_name;
+    attempt->request.inode_opened = &attempt->inode_opened;
 }
 
 int claim_image(struct claim *claim, struct track_hold *hold)
 {
-    const struct settings *settings = claim->settings;
-    const struct policy_decision decision = policy_decide(settings, claim->path, claim->flags, claim->status);
-    bool warn = settings->on_conflict == CONFLICT_WARN;
-    struct lock_name name, inode_name;
+    struct attempt attempt = {.opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
+    attempt.problem.owner = (uid_t)-1;
+    attempt.decision = policy_decide(claim->settings, claim->path, claim->flags, claim->status);
     claim->degraded = false;
-    if (!decision.locked) return 0;
-    if (decision.refusal) return refuse_by_mode(claim, decision.refusal);
-    lock_name_of_path(claim->path, &name);
-    struct track_request request = {.lock = {.name = &name,
-                                             .directory = settings->directory,
-                                             .image_path = claim->path,
-                                             .mode = decision.mode,
-                                             .family = settings->family,
-                                             .patient = settings->wait_ns != 0,
-                                             .operations = operations_of(claim),
-                                             .block = decision.mode < LOCK_SHARED ? 0 : settings->block,
-                                             .reason = settings->reason},
-                                    .watch = warn && settings->wait_ns == 0,
-                                    .attach_to = claim->attach && !warn ? claim->descriptor : -1,
-                                    .close_on_exec = claim->flags & O_CLOEXEC};
-    struct audit_image about = {.path = claim->path, .name = &name, .lock_descriptor = -1};
-    if (claim->status) {
-        about.device = request.device = claim->status->st_dev;
-        about.inode = request.inode = claim->status->st_ino;
-    }
-    struct attempt attempt = {.name = &name, .opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
-    if (settings->key_inode && claim->status) {
-        lock_name_of_inode(claim->status, &inode_name);
-        request.inode_name = &inode_name;
-        request.inode_opened = &attempt.inode_opened;
-    }
-    struct lock_problem problem = {.owner = (uid_t)-1};
-    int64_t waited = 0; /* nobody was in the way */
-    bool interrupted = false;
-    enum lock_result result = track_take(&request, hold, &attempt.opened, &problem);
-    /* The only one in the way is a child that has not yet closed what it inherited: it is given a moment, since bare
-     * libc would let us both in. */
-    for (int tries = 0; result == LOCK_BUSY && problem.own && tries < OWN_CHILD_TRIES; tries++) {
-        struct timespec moment = {.tv_nsec = OWN_CHILD_PAUSE_NS};
-        sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
-        track_drop(hold);
-        result = track_take(&request, hold, &attempt.opened, &problem);
-    }
-    if (result == LOCK_BUSY && settings->wait_ns) {
-        about.lock_descriptor = descriptor_to_ask(&attempt);
-        int64_t start = audit_now();
-        result = wait_for_lock(claim, &request, &about, hold, &attempt, &problem, &interrupted);
-        waited = audit_now() - start;
-        if (result == LOCK_BUSY && !interrupted && warn) {
-            request.watch = true;
-            result = track_take(&request, hold, &attempt.opened, &problem);
-        }
-    }
-    if (result == LOCK_BUSY && !interrupted && claim->degradable && !decision.insists) {
-        struct lock_problem ignored = problem;
-        request.lock.mode = LOCK_SHARED;
-        request.lock.operations = 0;
-        claim->degraded = track_take(&request, hold, &attempt.opened, &ignored) == LOCK_TAKEN;
-    }
-    int error = 0;
-    if (result != LOCK_TAKEN || settings->audit) about.lock_descriptor = descriptor_to_ask(&attempt);
-    if (result == LOCK_BUSY && interrupted) {
-        error = EINTR;
-    } else if (claim->degraded) {
-        message_degraded(settings, claim->path, about.lock_descriptor, 0);
-        audit_conflict(settings, &about, claim->flags, decision.mode, 0);
-        audit_acquire(settings, &about, LOCK_SHARED, 0, hold->family);
-    } else if (result == LOCK_BUSY) {
-        error = conflict_errno(settings, &problem);
-        tell_conflict(claim, &about, decision.mode, &problem, error);
-    } else if (result == LOCK_FAILED && decision.mode >= LOCK_SHARED) {
-        error = settings->allow_on_error ? 0 : claim_problem_errno(&problem);
-        message_problem(settings, claim->path, claim_action(claim->flags), &name, &problem);
-        audit_problem(settings, &about, problem.what, problem.error, error);
-    } else if (result == LOCK_FAILED) {
-        /* It would have locked nothing, and a record is a service. */
-        *hold = (struct track_hold){0};
-    } else if (hold->before == LOCK_NONE) {
-        /* Asked here: mostly nobody wants to know, and every open of an image comes by. */
-        if (settings->log_level == LOG_DEBUG) message_debug(settings, claim->path, locked_as(decision.mode));
-        if (settings->audit) audit_acquire(settings, &about, decision.mode, waited, hold->family);
-    } else if (hold->before < decision.mode) {
-        audit_convert(settings, &about, hold->before, decision.mode);
-    }
+    if (!attempt.decision.locked) return 0;
+    if (attempt.decision.refusal) return refuse_by_mode(claim, attempt.decision.refusal);
+    claim_start(claim->time, claim->settings);
+    prepare(claim, &attempt);
+    const enum outcome outcome = acquire(claim, &attempt, hold);
+    const int error = outcome_errno(claim, &attempt, outcome);
+    tell(claim, &attempt, outcome, error, hold);
+    claim->degraded = outcome == OUTCOME_DEGRADED;
     if (attempt.opened >= 0) sys_close(attempt.opened);
     if (attempt.inode_opened >= 0) sys_close(attempt.inode_opened);
+    if (outcome == OUTCOME_PROBLEM && attempt.decision.mode < LOCK_SHARED) *hold = (struct track_hold){0};
     if (error) track_drop(hold);
     if (claim->status) {
         hold->device = claim->status->st_dev;

@@ -3,10 +3,22 @@
 #define IMGLOCK_CLAIM_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "../policy.h"
 #include "../track.h"
+
+/* Until when one open of the program waits, on CLOCK_MONOTONIC in ns; WAIT_FOREVER.  Set by the first claim and kept by
+ * each further one of the same open: a file that is replaced and opened again starts no new wait.  Zeros: not set yet.
+ */
+struct claim_time {
+    int64_t wait;     /* for whoever has the image: as long as IMGLOCK_WAIT says */
+    int64_t deadline; /* for what passes by itself as well: LOCK_GRACE_NS at the least; 0: not set yet */
+};
+
+/* Sets the time, if it is not set. */
+void claim_start(struct claim_time *time, const struct settings *settings);
 
 struct claim {
     const struct settings *settings;
@@ -17,6 +29,7 @@ struct claim {
     bool attach;               /* the hold goes to the descriptor at once */
     bool degradable;           /* when the lock is not to be had, a shared one and a descriptor for reading will do */
     bool degraded;             /* result: that is what came of it */
+    struct claim_time *time;
 };
 
 /* Takes a hold, waiting as long as IMGLOCK_WAIT says.  0: *hold has it, or is empty where the open goes through

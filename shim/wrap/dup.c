@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include "../track.h"
-#include "admit.h"
 #include "duplicate.h"
 #include "real.h"
+#include "record_locks.h"
 
 extern int __dup2(int old, int new);
 extern int __fcntl(int descriptor, int command, ...);
@@ -194,7 +194,7 @@ static __attribute__((noinline)) int control_slowly(fcntl_function *real, int de
         int result = copy_from(real, seen_by_program(descriptor), command, argument);
         return copy_end(&copy, result, command == F_DUPFD_CLOEXEC);
     }
-    if (command == F_SETLK || command == F_SETLKW) admit_note_posix_lock();
+    if (command == F_SETLK || command == F_SETLKW) record_locks_note(seen_by_program(descriptor));
     if (__builtin_expect(track_entry(descriptor) == 0, 1) || command != F_SETFD || track_is_private(descriptor))
         return real(seen_by_program(descriptor), command, argument);
     /* The lock has to survive exec before the image does, and stop surviving it after. */
@@ -237,12 +237,12 @@ EXPORT int ioctl(int descriptor, unsigned long request, ...)
 /* libc's lockf locks by a call of its own that cannot be seen. */
 EXPORT int lockf(int descriptor, int command, off_t size)
 {
-    admit_note_posix_lock();
+    record_locks_note(descriptor);
     return REAL(lockf)(descriptor, command, size);
 }
 
 EXPORT int lockf64(int descriptor, int command, off64_t size)
 {
-    admit_note_posix_lock();
+    record_locks_note(descriptor);
     return REAL(lockf64)(descriptor, command, size);
 }

@@ -5,11 +5,12 @@
 
 #include "../audit.h"
 #include "../blocker.h"
-#include "../family.h"
 #include "../message.h"
 #include "../realpath.h"
 #include "../sys.h"
 #include "../track.h"
+#include "claim.h"
+#include "recognise.h"
 
 /* ---- refusing ------------------------------------------------------------------------------------------- */
 
@@ -23,7 +24,7 @@ static const char *action_of(enum operation operation)
     return actions[operation];
 }
 
-enum { GO_ON = -1, REFUSED = -2 }; /* beside descriptors */
+enum { GO_ON = -1, REFUSED = -2, IN_DOUBT = -3 }; /* beside descriptors */
 
 /* Tells of a conflict.  GO_ON or REFUSED. */
 static int refuse(const struct settings *settings, enum operation operation, unsigned operations,
@@ -40,6 +41,16 @@ static int refuse(const struct settings *settings, enum operation operation, uns
     return allowed ? GO_ON : REFUSED;
 }
 
+/* Tells that the lock cannot be evaluated, as an open would.  GO_ON or IN_DOUBT. */
+static int doubt(const struct settings *settings, enum operation operation, const struct audit_image *about,
+                 const struct lock_problem *problem)
+{
+    const bool allowed = settings->allow_on_error;
+    message_problem(settings, about->path, action_of(operation), about->name, problem);
+    audit_problem(settings, about, problem->what, problem->error, allowed ? 0 : ENOLCK);
+    return allowed ? GO_ON : IN_DOUBT;
+}
+
 /* ---- one image ------------------------------------------------------------------------------------------ */
 
 /* Holds the operations' bytes.  Through the lock file opened for this call, or, for a process that blocks one of them
@@ -49,8 +60,8 @@ static int begin_operations(const struct settings *settings, enum operation oper
                             const struct track_own *own, int opened, struct audit_image *about)
 {
     bool blocks_itself = own && own->block & operations;
-    int blocked =
-        blocks_itself ? blocker_find(own->descriptor, operations) : blocker_begin_operation(opened, operations);
+    int blocked = blocks_itself ? blocker_find(own->descriptor, operations)
+                                : blocker_begin_operation(opened, operations, sys_monotonic() + LOCK_GRACE_NS);
     int result = opened;
     if (blocked) {
         about->lock_descriptor = blocks_itself ? own->descriptor : opened;
@@ -66,11 +77,14 @@ static enum lock_result lock_for_a_moment(const struct settings *settings, const
                                           const char *path, int *opened, struct lock_problem *problem)
 {
     struct lock lock;
+    struct claim_time time = {0};
+    claim_start(&time, settings);
     const struct lock_request request = {.name = name,
                                          .directory = settings->directory,
                                          .image_path = path,
                                          .mode = LOCK_EXCLUSIVE,
-                                         .family = settings->family};
+                                         .relatives = settings->family,
+                                         .deadline = time.deadline};
     enum lock_result result = lock_take(&request, &lock, opened, problem);
     if (result == LOCK_TAKEN) *opened = lock.descriptor;
     return result;
@@ -86,16 +100,41 @@ static bool is_same_file(int a, int b)
  * its helpers are beside it. */
 static bool is_in_the_way(const struct track_own *own)
 {
-    if (own->mode == LOCK_EXCLUSIVE) return lock_is_elsewhere(own->descriptor, own->family);
-    return lock_in_the_way(own->descriptor, LOCK_EXCLUSIVE) != 0 &&
-           !(own->family && family_holds(own->descriptor, LOCK_EXCLUSIVE, true, 1));
+    const struct lock lock = {.descriptor = own->descriptor, .mode = own->mode, .start = own->start};
+    if (own->mode == LOCK_EXCLUSIVE) return !lock_is_held(&lock);
+    const struct relatives_question question = {.lock_descriptor = own->descriptor,
+                                                .mode = LOCK_EXCLUSIVE,
+                                                .ancestors = policy_settings()->family,
+                                                .reads = !lock_is_beside(&lock),
+                                                .deadline = sys_monotonic() + LOCK_GRACE_NS};
+    return relatives_in_the_way(&question) == RELATIVES_STRANGERS;
+}
+
+/* The lock file of an image cannot be opened.  Whether anybody ever locked the file cannot even be told where the
+ * directory may not be searched: then that counts which an open would go by, or nothing could be deleted any more. */
+static int doubt_existing(const struct settings *settings, enum operation operation, const struct audit_image *about,
+                          const struct lock_problem *problem)
+{
+    struct stat status;
+    int error;
+    bool image = true;
+    char path[LOCK_PATH_SIZE(settings->directory)];
+    lock_path(settings->directory, about->name, path);
+    if (sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) < 0) {
+        const int handle = sys_openat(AT_FDCWD, about->path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+        const struct sight sight = {AT_FDCWD, about->path, O_RDWR, handle, false, &status};
+        image =
+            handle >= 0 && sys_fstat(handle, &status) == 0 && recognise(settings, &sight, &error) != VERDICT_NO_IMAGE;
+        if (handle >= 0) sys_close(handle);
+    }
+    return image ? doubt(settings, operation, about, problem) : GO_ON;
 }
 
 /* The guard on one image by its real path, if anybody ever locked it.  operations: what may be blocked.  guarded: it
- * counts as writing, too.  other: what is kept for the call's other name, or -1.  The descriptor to keep, GO_ON or
- * REFUSED. */
-static int guard_real_path(const struct settings *settings, enum operation operation, unsigned operations, bool guarded,
-                           int other, const char *path)
+ * counts as writing, too.  other: what is kept for the call's other name, or -1.  The descriptor to keep, GO_ON,
+ * REFUSED or IN_DOUBT. */
+static PATH_FRAME int guard_real_path(const struct settings *settings, enum operation operation, unsigned operations,
+                                      bool guarded, int other, const char *path)
 {
     struct lock_name name;
     struct lock_problem problem;
@@ -104,13 +143,14 @@ static int guard_real_path(const struct settings *settings, enum operation opera
     lock_name_of_path(path, &name);
     bool is_own = track_own_lock(&name, &own);
     int opened = lock_open_existing(settings->directory, &name, &problem);
-    if (opened < 0) return GO_ON;
     struct audit_image about = {.path = path, .name = &name, .lock_descriptor = is_own ? own.descriptor : opened};
+    if (opened == -ENOENT) return GO_ON;
+    if (opened < 0) return doubt_existing(settings, operation, &about, &problem);
     if (other >= 0 && is_same_file(other, opened)) {
         /* rename("disk.img", "./disk.img"): the lock is ours since the first name. */
         sys_close(opened);
         about.lock_descriptor = other;
-        int blocked = blocker_begin_operation(other, operations);
+        int blocked = blocker_begin_operation(other, operations, sys_monotonic() + LOCK_GRACE_NS);
         return blocked ? refuse(settings, operation, operations, &about, blocked) : GO_ON;
     }
     enum lock_result result = LOCK_TAKEN;
@@ -120,17 +160,9 @@ static int guard_real_path(const struct settings *settings, enum operation opera
         result = lock_for_a_moment(settings, &name, path, &opened, &problem);
     if (result == LOCK_TAKEN)
         return begin_operations(settings, operation, operations, is_own ? &own : NULL, opened, &about);
-    int refused = GO_ON;
-    if (result == LOCK_BUSY) {
-        if (!is_own) about.lock_descriptor = opened;
-        refused = refuse(settings, operation, operations, &about, 0);
-    } else {
-        /* A lock file that this user may not lock says nothing of a holder: a look has to do. */
-        opened = lock_open_existing(settings->directory, &name, &problem);
-        about.lock_descriptor = opened;
-        if (opened >= 0 && lock_in_the_way(opened, LOCK_EXCLUSIVE) == 1)
-            refused = refuse(settings, operation, operations, &about, 0);
-    }
+    if (!is_own) about.lock_descriptor = opened;
+    const int refused = result == LOCK_BUSY ? refuse(settings, operation, operations, &about, 0)
+                                            : doubt(settings, operation, &about, &problem);
     if (opened >= 0) sys_close(opened);
     return refused;
 }
@@ -145,27 +177,59 @@ static bool is_there(int directory, const char *path, bool may_be_new)
     return link >= 0 || link == -EINVAL || (may_be_new && link == -ENOENT);
 }
 
-/* Apart, for the sake of its 4 KiB.  looked: the name has been found to be there. */
-static __attribute__((noinline)) int guard_name(const struct settings *settings, enum operation operation,
-                                                unsigned operations, bool guarded, int other, int directory,
-                                                const char *path, bool follow, bool looked)
+/* Is there a lock file of that name, or can it not be told? */
+static bool may_be_locked(const char *directory, const struct lock_name *name)
 {
-    char real[PATH_MAX];
-    struct lock_name name;
-    if (realpath_of_name(directory, path, follow, real) < 0) return GO_ON;
-    /* What nobody ever locked, nearly everything, takes no look at the file itself. */
-    lock_name_of_path(real, &name);
-    if (!lock_exists(settings->directory, &name)) return GO_ON;
-    if (!looked && !is_there(directory, path, false)) return GO_ON;
-    return guard_real_path(settings, operation, operations, guarded, other, real);
+    char path[LOCK_PATH_SIZE(directory)];
+    lock_path(directory, name, path);
+    return sys_call(SYS_faccessat2, AT_FDCWD, (long)path, F_OK, AT_SYMLINK_NOFOLLOW, 0, 0) != -ENOENT;
 }
 
+/* One name of a call. */
+struct name {
+    enum operation operation;
+    unsigned operations; /* that may be blocked */
+    bool guarded;        /* it counts as writing */
+    int other;           /* what is kept for the call's other name, or GO_ON */
+    int directory;
+    const char *path;
+    bool follow;
+    bool looked; /* there is something under it */
+};
+
+/* real[size] is room for the real path.  -ENAMETOOLONG: it is not enough. */
+static int guard_name_in(const struct settings *settings, const struct name *name, char *real, size_t size)
+{
+    struct lock_name lock_name;
+    ssize_t length = realpath_of_name_in(name->directory, name->path, name->follow, real, size);
+    if (length < 0) return length == -ENAMETOOLONG ? -ENAMETOOLONG : GO_ON;
+    /* What nobody ever locked, nearly everything, takes no look at the file itself. */
+    lock_name_of_path(real, &lock_name);
+    if (!may_be_locked(settings->directory, &lock_name)) return GO_ON;
+    if (!name->looked && !is_there(name->directory, name->path, false)) return GO_ON;
+    return guard_real_path(settings, name->operation, name->operations, name->guarded, name->other, real);
+}
+
+static int guard_name(const struct settings *settings, const struct name *name)
+{
+    enum { NEAR_PATH = 1024 };
+    char near[NEAR_PATH];
+    int kept = guard_name_in(settings, name, near, sizeof near);
+    if (kept != -ENAMETOOLONG) return kept;
+    char *far = sys_mmap(PATH_MAX);
+    if (!far) return GO_ON;
+    kept = guard_name_in(settings, name, far, PATH_MAX);
+    sys_munmap(far, PATH_MAX);
+    return kept == -ENAMETOOLONG ? GO_ON : kept;
+}
+
+/* 0, or -1 and errno. */
 static int keep(struct guard *guard, int slot, int descriptor)
 {
-    guard->descriptors[slot] = descriptor == REFUSED ? GO_ON : descriptor;
-    if (descriptor != REFUSED) return 0;
+    guard->descriptors[slot] = descriptor < 0 ? GO_ON : descriptor;
+    if (descriptor >= GO_ON) return 0;
     guard_end(guard);
-    errno = EBUSY;
+    errno = descriptor == REFUSED ? EBUSY : ENOLCK;
     return -1;
 }
 
@@ -177,14 +241,15 @@ static int guard_slot(struct guard *guard, int slot, enum operation operation, u
     enum operation counted = operation == OPERATION_RESIZE ? OPERATION_TRUNCATE : operation;
     bool guarded = settings->guard & 1u << counted;
     guard->descriptors[slot] = GO_ON;
+    if (settings->off) return 0;
     /* A name that is not there yet may be locked already, by whoever is about to create it. */
     bool new_target = slot == 1;
     /* The kernel has to read the path first: EFAULT is the program's. */
     bool looked = new_target || !sys_reads_string(path);
     if (looked && !is_there(directory, path, new_target)) return 0;
     int other = slot ? guard->descriptors[0] : GO_ON;
-    return keep(guard, slot,
-                guard_name(settings, counted, operations, guarded, other, directory, path, follow, looked));
+    const struct name name = {counted, operations, guarded, other, directory, path, follow, looked};
+    return keep(guard, slot, guard_name(settings, &name));
 }
 
 int guard_begin(struct guard *guard, enum operation operation, int directory, const char *path, bool follow)
@@ -202,11 +267,14 @@ int guard_also(struct guard *guard, enum operation operation, int directory, con
 int guard_image(struct guard *guard, const struct settings *settings, enum operation operation, const char *path)
 {
     guard->descriptors[0] = guard->descriptors[1] = GO_ON;
-    return keep(guard, 0, guard_real_path(settings, operation, 1u << operation, false, GO_ON, path)) < 0 ? EBUSY : 0;
+    int saved = errno;
+    int kept = keep(guard, 0, guard_real_path(settings, operation, 1u << operation, false, GO_ON, path));
+    int error = kept < 0 ? errno : 0;
+    errno = saved;
+    return error;
 }
 
-/* Apart, for the sake of its 4 KiB. */
-static __attribute__((noinline)) int guard_tracked(enum operation operation, int descriptor)
+static PATH_FRAME int guard_tracked(enum operation operation, int descriptor)
 {
     char path[PATH_MAX];
     bool deleted;
@@ -215,9 +283,10 @@ static __attribute__((noinline)) int guard_tracked(enum operation operation, int
     struct lock_problem problem;
     if (!track_lock_of(descriptor, &own)) return GO_ON;
     int opened = lock_open_existing(settings->directory, &own.name, &problem);
-    if (opened < 0) return GO_ON;
+    if (opened == -ENOENT) return GO_ON;
     if (realpath_of_descriptor(descriptor, path, &deleted) < 0) path[0] = '\0';
     struct audit_image about = {.path = path, .name = &own.name, .lock_descriptor = opened};
+    if (opened < 0) return doubt(settings, operation, &about, &problem);
     return begin_operations(settings, operation, 1u << operation, &own, opened, &about);
 }
 

@@ -13,7 +13,8 @@ struct guard {
     int descriptors[2];
 };
 
-/* Before an operation on a name.  0: go on, and call guard_end; -1: refused, errno is EBUSY. */
+/* Before an operation on a name.  0: go on, and call guard_end; -1: refused, errno is EBUSY, or ENOLCK where the lock
+ * cannot be evaluated (IMGLOCK_ON_ERROR). */
 int guard_begin(struct guard *guard, enum operation operation, int directory, const char *path, bool follow);
 
 /* Adds a second name to a guard that has begun: rename's other end.  On refusal the guard has ended. */
@@ -22,7 +23,7 @@ int guard_also(struct guard *guard, enum operation operation, int directory, con
 /* Before an operation on an image that is open, where holders may block it.  As guard_begin. */
 int guard_descriptor(struct guard *guard, enum operation operation, int descriptor);
 
-/* The same for the image at this real path.  0, or EBUSY. */
+/* The same for the image at this real path.  0, or that errno; errno itself stays. */
 int guard_image(struct guard *guard, const struct settings *settings, enum operation operation, const char *path);
 
 void guard_end(struct guard *guard);

@@ -12,7 +12,7 @@
 #include "../realpath.h"
 #include "../sys.h"
 #include "../text.h"
-#include "admit.h"
+#include "opening.h"
 
 /* Is this one of imglock's own lock descriptors?  By name, and by O_NONBLOCK, which imglock opens lock files with and
  * nobody else has a reason to: a lock file that the user's own flock(1) or script passes down stays theirs. */
@@ -34,7 +34,7 @@ static bool is_lock_descriptor_by_header(int descriptor, struct lock_name *name,
     const char *directory = policy_settings()->directory;
     int flags = sys_fcntl(descriptor, F_GETFL, 0);
     if (flags < 0 || !(flags & O_NONBLOCK) || sys_fstat(descriptor, &status) < 0 || !S_ISREG(status.st_mode) ||
-        !directory || !holders_read_header(descriptor, image))
+        !directory || !record_read_header(descriptor, image))
         return false;
     char path[LOCK_PATH_SIZE(directory)];
     lock_name_of_path(image, name);
@@ -71,7 +71,7 @@ static bool path_from_lock(const struct stat *status, char *path)
 {
     struct stat named;
     for (int descriptor = 3; descriptor < LOOKED_AT; descriptor++)
-        if (track_is_private(descriptor) && holders_read_header(descriptor, path) &&
+        if (track_is_private(descriptor) && record_read_header(descriptor, path) &&
             sys_fstatat(AT_FDCWD, path, &named, 0) == 0 && named.st_dev == status->st_dev &&
             named.st_ino == status->st_ino)
             return true;
@@ -82,9 +82,11 @@ static bool path_from_lock(const struct stat *status, char *path)
  * be refused: the program is. */
 static void adopt_open(int descriptor, int flags, const char *path)
 {
-    const struct open_call call = {
-        .directory = AT_FDCWD, .path = path, .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC)};
-    if (admit_descriptor(&call, descriptor) < 0) sys_exit(125);
+    struct opening opening = {.directory = AT_FDCWD,
+                              .path = path,
+                              .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC),
+                              .purpose = PURPOSE_INHERIT};
+    if (opening_judge(&opening, descriptor) < 0) sys_exit(125);
 }
 
 /* May it be an image of the program's?  Then *flags are its status flags. */

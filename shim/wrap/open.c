@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "admit.h"
+#include "opening.h"
 #include "real.h"
 
 /* <fcntl.h> declares the fortified entry points only to fortified code. */
@@ -18,24 +18,24 @@ typedef int open_2_function(const char *path, int flags);
 typedef int openat_function(int directory, const char *path, int flags, ...);
 typedef int openat_2_function(int directory, const char *path, int flags);
 
-static int invoke_open(const struct open_call *call, int flags)
+static int invoke_open(const struct opening *opening, int flags)
 {
-    return ((open_function *)call->real)(call->path, flags, call->mode);
+    return ((open_function *)opening->real)(opening->path, flags, opening->mode);
 }
 
-static int invoke_open_2(const struct open_call *call, int flags)
+static int invoke_open_2(const struct opening *opening, int flags)
 {
-    return ((open_2_function *)call->real)(call->path, flags);
+    return ((open_2_function *)opening->real)(opening->path, flags);
 }
 
-static int invoke_openat(const struct open_call *call, int flags)
+static int invoke_openat(const struct opening *opening, int flags)
 {
-    return ((openat_function *)call->real)(call->directory, call->path, flags, call->mode);
+    return ((openat_function *)opening->real)(opening->directory, opening->path, flags, opening->mode);
 }
 
-static int invoke_openat_2(const struct open_call *call, int flags)
+static int invoke_openat_2(const struct opening *opening, int flags)
 {
-    return ((openat_2_function *)call->real)(call->directory, call->path, flags);
+    return ((openat_2_function *)opening->real)(opening->directory, opening->path, flags);
 }
 
 /* The third argument is there only if a file may be created: open(2).  O_TMPFILE has O_DIRECTORY's bit in it. */
@@ -47,29 +47,31 @@ static bool has_mode(int flags)
 /* The rest of an open that may be an image's, apart, so that the others save no registers for it. */
 static __attribute__((noinline)) int go_on(const void *real, const char *path, int flags, mode_t mode, int descriptor)
 {
-    const struct open_call call = {invoke_open, AT_FDCWD, path, flags, mode, real, 0};
-    return descriptor >= 0 ? admit_opened(&call, descriptor) : admit_open(&call);
+    struct opening opening = {
+        .invoke = invoke_open, .directory = AT_FDCWD, .path = path, .flags = flags, .mode = mode, .real = real};
+    return descriptor >= 0 ? opening_opened(&opening, descriptor) : opening_run(&opening);
 }
 
 static __attribute__((noinline)) int go_on_at(const void *real, int directory, const char *path, int flags, mode_t mode,
                                               int descriptor)
 {
-    const struct open_call call = {invoke_openat, directory, path, flags, mode, real, 0};
-    return descriptor >= 0 ? admit_opened(&call, descriptor) : admit_open(&call);
+    struct opening opening = {
+        .invoke = invoke_openat, .directory = directory, .path = path, .flags = flags, .mode = mode, .real = real};
+    return descriptor >= 0 ? opening_opened(&opening, descriptor) : opening_run(&opening);
 }
 
 /* A simple open where names decide. */
 static __attribute__((noinline)) int open_by_name(const void *real, const char *path, int flags)
 {
     int descriptor = ((open_function *)real)(path, flags);
-    return admit_is_clear_by_name(path, descriptor) ? descriptor : go_on(real, path, flags, 0, descriptor);
+    return opening_is_clear_by_name(path, flags, descriptor) ? descriptor : go_on(real, path, flags, 0, descriptor);
 }
 
 static __attribute__((noinline)) int openat_by_name(const void *real, int directory, const char *path, int flags)
 {
     int descriptor = ((openat_function *)real)(directory, path, flags);
-    return admit_is_clear_by_name(path, descriptor) ? descriptor
-                                                    : go_on_at(real, directory, path, flags, 0, descriptor);
+    return opening_is_clear_by_name(path, flags, descriptor) ? descriptor
+                                                             : go_on_at(real, directory, path, flags, 0, descriptor);
 }
 
 /* One whose content is looked at.  The bytes take 2 KiB of the stack. */
@@ -77,15 +79,15 @@ static __attribute__((noinline)) int open_and_look(const struct settings *settin
                                                    int flags)
 {
     int descriptor = ((open_function *)real)(path, flags);
-    return admit_is_clear(settings, path, AT_FDCWD, flags, descriptor) ? descriptor
-                                                                       : go_on(real, path, flags, 0, descriptor);
+    return opening_is_clear(settings, path, AT_FDCWD, flags, descriptor) ? descriptor
+                                                                         : go_on(real, path, flags, 0, descriptor);
 }
 
 static __attribute__((noinline)) int openat_and_look(const struct settings *settings, const void *real, int directory,
                                                      const char *path, int flags)
 {
     int descriptor = ((openat_function *)real)(directory, path, flags);
-    return admit_is_clear(settings, path, directory, flags, descriptor)
+    return opening_is_clear(settings, path, directory, flags, descriptor)
                ? descriptor
                : go_on_at(real, directory, path, flags, 0, descriptor);
 }
@@ -95,8 +97,9 @@ static __attribute__((noinline)) int open_otherwise(enum real_symbol symbol, con
 {
     const void *real = real_symbol(symbol);
     const struct settings *settings = policy_settings();
-    if (!admit_is_simple(settings, flags)) return go_on(real, path, flags, has_mode(flags) ? mode : 0, -1);
-    return admit_by_name(settings) ? open_by_name(real, path, flags) : open_and_look(settings, real, path, flags);
+    if (settings->off || !opening_is_simple(settings, flags))
+        return go_on(real, path, flags, has_mode(flags) ? mode : 0, -1);
+    return opening_by_name(settings) ? open_by_name(real, path, flags) : open_and_look(settings, real, path, flags);
 }
 
 static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, int directory, const char *path,
@@ -104,10 +107,10 @@ static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, i
 {
     const void *real = real_symbol(symbol);
     const struct settings *settings = policy_settings();
-    if (!admit_is_simple(settings, flags))
+    if (settings->off || !opening_is_simple(settings, flags))
         return go_on_at(real, directory, path, flags, has_mode(flags) ? mode : 0, -1);
-    return admit_by_name(settings) ? openat_by_name(real, directory, path, flags)
-                                   : openat_and_look(settings, real, directory, path, flags);
+    return opening_by_name(settings) ? openat_by_name(real, directory, path, flags)
+                                     : openat_and_look(settings, real, directory, path, flags);
 }
 
 /* Nothing but a choice of the next function, which takes over the frame: to return through one more costs as much as
@@ -115,7 +118,7 @@ static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, i
  * one that has it keeps its frame; the third argument is where it would be, and is not used where there is none. */
 #define IS_QUICK(real, flags)                                                                              \
     __builtin_expect((real) && atomic_load_explicit(&policy_state, memory_order_acquire) == POLICY_READ && \
-                         admit_is_simple(&policy_process, flags),                                          \
+                         opening_is_simple(&policy_process, flags),                                        \
                      1)
 
 #define WRAP_OPEN(name)                                                                              \
@@ -124,42 +127,54 @@ static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, i
     {                                                                                                \
         const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed); \
         if (!IS_QUICK(real, flags)) return open_otherwise(REAL_##name, path, flags, mode);           \
-        return admit_by_name(&policy_process) ? open_by_name(real, path, flags)                      \
-                                              : open_and_look(&policy_process, real, path, flags);   \
+        return opening_by_name(&policy_process) ? open_by_name(real, path, flags)                    \
+                                                : open_and_look(&policy_process, real, path, flags); \
     }
 
-#define WRAP_OPENAT(name)                                                                                       \
-    EXPORT int exported_##name(int directory, const char *path, int flags, mode_t mode) __asm__(#name);         \
-    int exported_##name(int directory, const char *path, int flags, mode_t mode)                                \
-    {                                                                                                           \
-        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);            \
-        if (!IS_QUICK(real, flags)) return openat_otherwise(REAL_##name, directory, path, flags, mode);         \
-        return admit_by_name(&policy_process) ? openat_by_name(real, directory, path, flags)                    \
-                                              : openat_and_look(&policy_process, real, directory, path, flags); \
+#define WRAP_OPENAT(name)                                                                                         \
+    EXPORT int exported_##name(int directory, const char *path, int flags, mode_t mode) __asm__(#name);           \
+    int exported_##name(int directory, const char *path, int flags, mode_t mode)                                  \
+    {                                                                                                             \
+        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);              \
+        if (!IS_QUICK(real, flags)) return openat_otherwise(REAL_##name, directory, path, flags, mode);           \
+        return opening_by_name(&policy_process) ? openat_by_name(real, directory, path, flags)                    \
+                                                : openat_and_look(&policy_process, real, directory, path, flags); \
     }
 
 /* The fortified ones have no mode, and end the program when flags ask for one: libc is left to do that. */
-#define WRAP_OPEN_2(name)                                                                                     \
-    EXPORT int name(const char *path, int flags)                                                              \
-    {                                                                                                         \
-        const struct open_call call = {invoke_open_2, AT_FDCWD, path, flags, 0, (const void *)REAL(name), 0}; \
-        return has_mode(flags) ? REAL(name)(path, flags) : admit_open(&call);                                 \
+#define WRAP_OPEN_2(name)                                                         \
+    EXPORT int name(const char *path, int flags)                                  \
+    {                                                                             \
+        struct opening opening = {.invoke = invoke_open_2,                        \
+                                  .directory = AT_FDCWD,                          \
+                                  .path = path,                                   \
+                                  .flags = flags,                                 \
+                                  .real = (const void *)REAL(name)};              \
+        return has_mode(flags) ? REAL(name)(path, flags) : opening_run(&opening); \
     }
 
-#define WRAP_OPENAT_2(name)                                                                                      \
-    EXPORT int name(int directory, const char *path, int flags)                                                  \
-    {                                                                                                            \
-        const struct open_call call = {invoke_openat_2, directory, path, flags, 0, (const void *)REAL(name), 0}; \
-        return has_mode(flags) ? REAL(name)(directory, path, flags) : admit_open(&call);                         \
+#define WRAP_OPENAT_2(name)                                                                  \
+    EXPORT int name(int directory, const char *path, int flags)                              \
+    {                                                                                        \
+        struct opening opening = {.invoke = invoke_openat_2,                                 \
+                                  .directory = directory,                                    \
+                                  .path = path,                                              \
+                                  .flags = flags,                                            \
+                                  .real = (const void *)REAL(name)};                         \
+        return has_mode(flags) ? REAL(name)(directory, path, flags) : opening_run(&opening); \
     }
 
-/* creat is open with these flags; only by open can the file be looked at before it is truncated. */
-#define WRAP_CREAT(name, by)                                                                             \
-    EXPORT int name(const char *path, mode_t mode)                                                       \
-    {                                                                                                    \
-        const struct open_call call = {                                                                  \
-            invoke_open, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode, (const void *)REAL(by), 0}; \
-        return admit_open(&call);                                                                        \
+/* creat is open with these flags, and by open it can be made without O_TRUNC. */
+#define WRAP_CREAT(name, by)                                             \
+    EXPORT int name(const char *path, mode_t mode)                       \
+    {                                                                    \
+        struct opening opening = {.invoke = invoke_open,                 \
+                                  .directory = AT_FDCWD,                 \
+                                  .path = path,                          \
+                                  .flags = O_CREAT | O_WRONLY | O_TRUNC, \
+                                  .mode = mode,                          \
+                                  .real = (const void *)REAL(by)};       \
+        return opening_run(&opening);                                    \
     }
 
 WRAP_OPEN(open)
@@ -180,16 +195,26 @@ struct handle_call {
     int (*real)(int mount, struct file_handle *handle, int flags);
 };
 
-static int invoke_by_handle(const struct open_call *call, int flags)
+static int invoke_by_handle(const struct opening *opening, int flags)
 {
-    const struct handle_call *by = call->extra;
-    return by->real(call->directory, by->handle, flags);
+    const struct handle_call *by = opening->extra;
+    return by->real(opening->directory, by->handle, flags);
+}
+
+static int look_by_handle(const struct opening *opening, int flags)
+{
+    const struct handle_call *by = opening->extra;
+    return (int)sys_call(SYS_open_by_handle_at, opening->directory, (long)by->handle, flags, 0, 0, 0);
 }
 
 EXPORT int open_by_handle_at(int mount, struct file_handle *handle, int flags)
 {
     const struct handle_call by = {handle, REAL(open_by_handle_at)};
-    const struct open_call call = {invoke_by_handle, mount, NULL, flags & ~O_CREAT, 0, NULL, &by};
+    struct opening opening = {.invoke = invoke_by_handle,
+                              .directory = mount,
+                              .flags = flags & ~O_CREAT,
+                              .extra = &by,
+                              .look = look_by_handle};
     if (flags & O_PATH) return by.real(mount, handle, flags);
-    return admit_open(&call);
+    return opening_run(&opening);
 }

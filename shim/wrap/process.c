@@ -1,6 +1,5 @@
-/* process.c: calls that make a process which may get our locks.  They are noted, since a lock that another
- * process may share is never weakened.  fork(3) itself is noted by the handler that track.c registers; vfork
- * cannot be wrapped by a function that returns, so its child tells us when it calls exec. */
+/* process.c: calls that make a process which may get our locks.  They are counted, since a lock that another
+ * process may have is never changed.  fork(3) itself is counted by the handler that track.c registers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
@@ -16,30 +15,90 @@
 
 #include "../sys.h"
 #include "../track.h"
-#include "admit.h"
+#include "cleanup.h"
+#include "opening.h"
 #include "real.h"
 #include "unwatched.h"
 
 EXPORT pid_t _Fork(void)
 {
-    track_before_raw_fork();
-    return REAL(_Fork)();
+    track_begin_child(TRACK_COPY);
+    pid_t result = REAL(_Fork)();
+    if (result != 0) track_end_child();
+    return result;
 }
+
+/* A vfork child runs on in its parent's stack frame, so no function of ours may return to it: vfork is counted, and
+ * goes on in libc's with the stack as it found it.  Between the two another thread may open an image that counts as
+ * ours alone and is the child's, too: the child tells once more, when it calls exec. */
+__attribute__((visibility("hidden"))) void *process_before_vfork(void);
+void *process_before_vfork(void)
+{
+    track_note_child();
+    return (void *)REAL(vfork);
+}
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl vfork, __vfork\n"
+        ".type vfork, @function\n"
+        ".set __vfork, vfork\n"
+        "vfork:\n"
+        "    .cfi_startproc\n"
+        "    endbr64\n"
+        "    sub $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    call process_before_vfork\n"
+        "    add $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    jmp *%rax\n"
+        "    .cfi_endproc\n"
+        ".size vfork, . - vfork\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".globl vfork, __vfork\n"
+        ".type vfork, @function\n"
+        ".set __vfork, vfork\n"
+        "vfork:\n"
+        "    .cfi_startproc\n"
+        "    hint #34\n" /* bti c */
+        "    stp x29, x30, [sp, #-16]!\n"
+        "    .cfi_def_cfa_offset 16\n"
+        "    .cfi_offset x29, -16\n"
+        "    .cfi_offset x30, -8\n"
+        "    bl process_before_vfork\n"
+        "    ldp x29, x30, [sp], #16\n"
+        "    .cfi_restore x29\n"
+        "    .cfi_restore x30\n"
+        "    .cfi_def_cfa_offset 0\n"
+        "    mov x16, x0\n"
+        "    br x16\n"
+        "    .cfi_endproc\n"
+        ".size vfork, . - vfork\n");
+#else
+#error "imglock counts vfork in assembler; add this machine's to process.c"
+#endif
 
 typedef int clone_function(int (*function)(void *), void *stack, int flags, void *argument, ...);
 extern clone_function __clone;
 
-#define WRAP_CLONE(name)                                                                  \
-    EXPORT int name(int (*function)(void *), void *stack, int flags, void *argument, ...) \
-    {                                                                                     \
-        va_list list;                                                                     \
-        va_start(list, argument);                                                         \
-        void *parent_tid = va_arg(list, void *);                                          \
-        void *tls = va_arg(list, void *);                                                 \
-        void *child_tid = va_arg(list, void *);                                           \
-        va_end(list);                                                                     \
-        if (!(flags & CLONE_THREAD)) track_before_raw_fork();                             \
-        return REAL(name)(function, stack, flags, argument, parent_tid, tls, child_tid);  \
+enum { SHARES_ALL = CLONE_VM | CLONE_FILES };
+
+#define WRAP_CLONE(name)                                                                                     \
+    EXPORT int name(int (*function)(void *), void *stack, int flags, void *argument, ...)                    \
+    {                                                                                                        \
+        va_list list;                                                                                        \
+        va_start(list, argument);                                                                            \
+        void *parent_tid = va_arg(list, void *);                                                             \
+        void *tls = va_arg(list, void *);                                                                    \
+        void *child_tid = va_arg(list, void *);                                                              \
+        va_end(list);                                                                                        \
+        clone_function *real = REAL(name);                                                                   \
+        if (flags & CLONE_THREAD) return real(function, stack, flags, argument, parent_tid, tls, child_tid); \
+        track_begin_child((flags & SHARES_ALL) == SHARES_ALL ? TRACK_SHARER : TRACK_COPY);                   \
+        int result = real(function, stack, flags, argument, parent_tid, tls, child_tid);                     \
+        track_end_child();                                                                                   \
+        return result;                                                                                       \
     }
 
 WRAP_CLONE(clone)
@@ -102,26 +161,46 @@ static const struct action *action_at(const posix_spawn_file_actions_t *actions,
     return (const struct action *)actions->__actions + index;
 }
 
+/* Would the open of this action be refused?  0 or an errno.  errno stays. */
+static int refuse_open_action(const struct action *action, int directory)
+{
+    struct opening opening = {.directory = directory, .path = action->with.path, .flags = action->with.flags};
+    struct ahead ahead;
+    int saved = errno;
+    int error = opening_begin(&opening, &ahead) < 0 ? errno : 0;
+    track_drop(&ahead.hold);
+    errno = saved;
+    return error;
+}
+
+/* The directory that the child changes to, opened from the one that it is in; or -errno, as its own call will fail. */
+static int directory_of_action(const struct action *action, int directory)
+{
+    enum { FLAGS = O_PATH | O_DIRECTORY | O_CLOEXEC };
+    const char *path;
+    if (action->kind == ACTION_FCHDIR) return sys_openat(action->with.from, ".", FLAGS, 0);
+    memcpy(&path, &action->with, sizeof path); /* chdir_action has nothing else */
+    return sys_openat(directory, path, FLAGS, 0);
+}
+
 /* libc itself opens what an action says, in the child; a refusal has to come before that can truncate or create.  0 or
  * an errno.  The lock is only asked for here: the program that is started takes it for the descriptor that it inherits.
  */
 static int refuse_open_actions(const posix_spawn_file_actions_t *actions)
 {
-    bool elsewhere = false; /* in a directory that only the child will be in */
-    int saved = errno;
-    for (int i = 0; actions && i < actions->__used; i++) {
+    int directory = AT_FDCWD;
+    int refused = 0;
+    for (int i = 0; actions && i < actions->__used && !refused; i++) {
         const struct action *action = action_at(actions, i);
-        if (action->kind == ACTION_CHDIR || action->kind == ACTION_FCHDIR) elsewhere = true;
-        if (action->kind != ACTION_OPEN || (elsewhere && *(const char *)action->with.path != '/')) continue;
-        const struct open_call call = {.directory = AT_FDCWD, .path = action->with.path, .flags = action->with.flags};
-        struct admission admission;
-        int refused = admit_ahead(&call, &admission);
-        int error = errno;
-        track_drop(&admission.hold);
-        errno = saved;
-        if (refused < 0) return error;
+        if (action->kind == ACTION_OPEN) refused = refuse_open_action(action, directory);
+        if (action->kind != ACTION_CHDIR && action->kind != ACTION_FCHDIR) continue;
+        const int next = directory_of_action(action, directory);
+        if (directory >= 0) sys_close(directory);
+        if (next < 0) return 0;
+        directory = next;
     }
-    return 0;
+    if (directory >= 0) sys_close(directory);
+    return refused;
 }
 
 static void spawn_begin(struct spawning *spawning, const posix_spawn_file_actions_t *actions)
@@ -129,7 +208,6 @@ static void spawn_begin(struct spawning *spawning, const posix_spawn_file_action
     int privates[TRACK_PRIVATES];
     int images = 0;
     *spawning = (struct spawning){.actions = actions};
-    track_note_fork();
     for (int i = 0; actions && i < actions->__used; i++)
         if (action_at(actions, i)->kind == ACTION_DUP2) images += track_entry(action_at(actions, i)->with.from) != 0;
     if (images == 0) return;
@@ -157,56 +235,82 @@ static void spawn_end(const struct spawning *spawning)
     if (spawning->size) sys_munmap((void *)spawning->changed.__actions, spawning->size);
 }
 
-#define WRAP_SPAWN(name, unwatched)                                                                          \
-    EXPORT int name(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,                 \
+/* Newer than the headers may be. */
+extern int pidfd_spawn(int *pidfd, const char *path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]);
+extern int pidfd_spawnp(int *pidfd, const char *file, const posix_spawn_file_actions_t *actions,
+                        const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]);
+
+#define WRAP_SPAWN(name, type, unwatched)                                                                    \
+    EXPORT int name(type *child, const char *path, const posix_spawn_file_actions_t *actions,                \
                     const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[]) \
     {                                                                                                        \
         struct spawning spawning;                                                                            \
         int refused = refuse_open_actions(actions);                                                          \
         if (refused) return refused;                                                                         \
+        track_begin_child(TRACK_PROGRAM);                                                                    \
         spawn_begin(&spawning, actions);                                                                     \
         unwatched;                                                                                           \
-        int result = REAL(name)(pid, path, spawning.actions, attributes, arguments, environment);            \
+        int result = REAL(name)(child, path, spawning.actions, attributes, arguments, environment);          \
         spawn_end(&spawning);                                                                                \
+        track_end_child();                                                                                   \
         return result;                                                                                       \
     }
 
-WRAP_SPAWN(posix_spawn, unwatched_path(AT_FDCWD, path, environment))
-WRAP_SPAWN(posix_spawnp, unwatched_command(path, environment))
+WRAP_SPAWN(posix_spawn, pid_t, unwatched_path(AT_FDCWD, path, environment))
+WRAP_SPAWN(posix_spawnp, pid_t, unwatched_command(path, environment))
+WRAP_SPAWN(pidfd_spawn, int, unwatched_path(AT_FDCWD, path, environment))
+WRAP_SPAWN(pidfd_spawnp, int, unwatched_command(path, environment))
 
+static void system_interrupted(void *unused)
+{
+    (void)unused;
+    track_end_child();
+}
+
+/* A cancellation point, while the command runs. */
 EXPORT int system(const char *command)
 {
-    track_note_fork();
+    struct _pthread_cleanup_buffer cleanup;
     unwatched_path(AT_FDCWD, "/bin/sh", environ);
-    return REAL(system)(command);
+    track_begin_child(TRACK_PROGRAM);
+    _pthread_cleanup_push(&cleanup, system_interrupted, NULL);
+    int result = REAL(system)(command);
+    _pthread_cleanup_pop(&cleanup, 0);
+    track_end_child();
+    return result;
 }
 
 extern FILE *_IO_popen(const char *command, const char *mode);
 
 EXPORT FILE *popen(const char *command, const char *mode)
 {
-    track_note_fork();
     unwatched_path(AT_FDCWD, "/bin/sh", environ);
-    return REAL(popen)(command, mode);
+    track_begin_child(TRACK_PROGRAM);
+    FILE *result = REAL(popen)(command, mode);
+    track_end_child();
+    return result;
 }
 
 EXPORT FILE *_IO_popen(const char *command, const char *mode)
 {
-    track_note_fork();
     unwatched_path(AT_FDCWD, "/bin/sh", environ);
-    return REAL(_IO_popen)(command, mode);
+    track_begin_child(TRACK_PROGRAM);
+    FILE *result = REAL(_IO_popen)(command, mode);
+    track_end_child();
+    return result;
 }
 
 EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
-    track_note_fork();
+    track_note_child();
     unwatched_path(AT_FDCWD, path, environment);
     return REAL(execve)(path, arguments, environment);
 }
 
 EXPORT int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
 {
-    track_note_fork();
+    track_note_child();
     /* An empty path and AT_EMPTY_PATH: the descriptor itself. */
     if (flags & AT_EMPTY_PATH)
         unwatched_descriptor(directory, environment);
@@ -217,28 +321,28 @@ EXPORT int execveat(int directory, const char *path, char *const arguments[], ch
 
 EXPORT int fexecve(int descriptor, char *const arguments[], char *const environment[])
 {
-    track_note_fork();
+    track_note_child();
     unwatched_descriptor(descriptor, environment);
     return REAL(fexecve)(descriptor, arguments, environment);
 }
 
 EXPORT int execv(const char *path, char *const arguments[])
 {
-    track_note_fork();
+    track_note_child();
     unwatched_path(AT_FDCWD, path, environ);
     return REAL(execv)(path, arguments);
 }
 
 EXPORT int execvp(const char *file, char *const arguments[])
 {
-    track_note_fork();
+    track_note_child();
     unwatched_command(file, environ);
     return REAL(execvp)(file, arguments);
 }
 
 EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
 {
-    track_note_fork();
+    track_note_child();
     unwatched_command(file, environment);
     return REAL(execvpe)(file, arguments, environment);
 }

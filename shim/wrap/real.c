@@ -7,11 +7,15 @@
 #include "lookup.h"
 
 /* In rows of the same length, since pointers to them would have to be relocated when the library is loaded. */
-enum { LONGEST = sizeof "posix_fallocate64" };
-static const char names[REAL_COUNT][LONGEST] = {
-#define X(name) #name,
-    REAL_SYMBOLS(X)
-#undef X
+union longest {
+#define WRAPPED(name, family, since) char of_##name[sizeof #name];
+#define CALLED(name, since) char of_##name[sizeof #name];
+#include "symbols.def"
+};
+static const char names[REAL_COUNT][sizeof(union longest)] = {
+#define WRAPPED(name, family, since) #name,
+#define CALLED(name, since) #name,
+#include "symbols.def"
 };
 AT_START _Atomic(void *) real_addresses[REAL_COUNT];
 
@@ -23,9 +27,16 @@ static long not_there(void)
     return -1;
 }
 
+/* The same for those that return an error and leave errno alone. */
+static int spawn_not_there(void)
+{
+    return ENOSYS;
+}
+
 void *real_resolve(enum real_symbol symbol)
 {
     void *address = lookup_next(names[symbol]);
+    if (!address && (symbol == REAL_pidfd_spawn || symbol == REAL_pidfd_spawnp)) address = (void *)spawn_not_there;
     if (!address) address = (void *)not_there;
     atomic_store_explicit(&real_addresses[symbol], address, memory_order_relaxed);
     return address;

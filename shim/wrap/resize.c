@@ -63,8 +63,9 @@ WRAP_FALLOCATE(fallocate64, off64_t)
         int saved = errno;                                                                          \
         if (keeps_size(descriptor, 0, start, length)) return REAL(name)(descriptor, start, length); \
         if (guard_descriptor(&guard, OPERATION_RESIZE, descriptor) < 0) {                           \
+            int refused = errno;                                                                    \
             errno = saved;                                                                          \
-            return EBUSY;                                                                           \
+            return refused;                                                                         \
         }                                                                                           \
         _pthread_cleanup_push(&cleanup, guard_abandon, &guard);                                     \
         int result = REAL(name)(descriptor, start, length);                                         \

@@ -5,8 +5,8 @@
 #include <stdio.h>
 
 #include "../realpath.h"
-#include "admit.h"
 #include "cleanup.h"
+#include "opening.h"
 #include "real.h"
 #include "release.h"
 
@@ -50,23 +50,23 @@ static int descriptor_of(FILE *stream)
 }
 
 /* "r+" of an image on read-only storage, where "r" will do.  NULL and errno as it is, where it will not. */
-static FILE *fopen_for_reading(fopen_function *real, const struct open_call *call, const char *mode)
+static FILE *fopen_for_reading(fopen_function *real, const struct opening *opening, const char *mode)
 {
     char reading[64];
     size_t length = 0;
     int why = errno;
-    if (!admit_reads_instead(call)) return NULL;
+    if (!opening_reads_instead(opening)) return NULL;
     for (; *mode; mode++) {
         if (*mode == '+') continue;
         if (length == sizeof reading - 1) return NULL;
         reading[length++] = *mode;
     }
     reading[length] = '\0';
-    struct open_call read = *call;
-    read.flags = (call->flags & ~O_ACCMODE) | O_RDONLY;
-    FILE *stream = real(call->path, reading);
-    if (!stream || admit_descriptor(&read, REAL(fileno_unlocked)(stream)) == 0) {
-        if (stream) admit_tell_degraded(call, REAL(fileno_unlocked)(stream), why);
+    struct opening read = *opening;
+    read.flags = (opening->flags & ~O_ACCMODE) | O_RDONLY;
+    FILE *stream = real(opening->path, reading);
+    if (!stream || opening_judge(&read, REAL(fileno_unlocked)(stream)) == 0) {
+        if (stream) opening_tell_degraded(opening, REAL(fileno_unlocked)(stream), why);
         return stream;
     }
     why = errno;
@@ -75,36 +75,36 @@ static FILE *fopen_for_reading(fopen_function *real, const struct open_call *cal
     return NULL;
 }
 
-static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
+/* Nothing is destroyed by this open, so the look can come after it. */
+static FILE *fopen_and_judge(fopen_function *real, struct opening *opening, const char *mode)
 {
-    const struct open_call call = {.directory = AT_FDCWD, .path = path, .flags = flags_of_mode(mode)};
-    if (call.flags == -1) return real(path, mode);
     int saved = errno;
-    if (!(call.flags & O_CREAT)) {
-        /* Nothing is destroyed by this open, so the look can come after it. */
-        FILE *stream = real(path, mode);
-        if (!stream) {
-            stream = fopen_for_reading(real, &call, mode);
-            if (stream) errno = saved;
-            return stream;
-        }
-        if (admit_descriptor(&call, REAL(fileno_unlocked)(stream)) < 0) {
-            saved = errno;
-            REAL(fclose)(stream);
-            errno = saved;
-            return NULL;
-        }
+    FILE *stream = real(opening->path, mode);
+    if (!stream) {
+        stream = fopen_for_reading(real, opening, mode);
+        if (stream) errno = saved;
         return stream;
     }
-    struct admission admission = {0};
+    if (opening_judge(opening, REAL(fileno_unlocked)(stream)) == 0) return stream;
+    saved = errno;
+    REAL(fclose)(stream);
+    errno = saved;
+    return NULL;
+}
+
+static FILE *fopen_ahead(fopen_function *real, struct opening *opening, const char *mode)
+{
+    struct ahead ahead = {0};
     struct _pthread_cleanup_buffer cleanup;
     FILE *stream = NULL;
-    _pthread_cleanup_push(&cleanup, admit_abandon, &admission);
-    if (admit_ahead(&call, &admission) == 0) {
+    int saved = errno;
+    _pthread_cleanup_push(&cleanup, opening_abandon, &ahead);
+    if (opening_begin(opening, &ahead) == 0) {
         errno = saved;
-        stream = real(path, mode);
+        stream = real(opening->path, mode);
         saved = errno;
-        if (admit_behind(&call, &admission, stream ? REAL(fileno_unlocked)(stream) : -1) < 0) {
+        ahead.truncates = false; /* libc has done it, with the lock */
+        if (opening_end(opening, &ahead, stream ? REAL(fileno_unlocked)(stream) : -1) < 0) {
             saved = errno;
             REAL(fclose)(stream);
             stream = NULL;
@@ -112,6 +112,20 @@ static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
         errno = saved;
     }
     _pthread_cleanup_pop(&cleanup, 0);
+    return stream;
+}
+
+static FILE *fopen_by(fopen_function *real, const char *path, const char *mode)
+{
+    struct opening opening = {.directory = AT_FDCWD, .path = path, .flags = flags_of_mode(mode)};
+    if (opening.flags == -1) return real(path, mode);
+    int saved = errno;
+    enum way way = opening_way(&opening);
+    errno = saved;
+    if (way == WAY_JUDGE_AHEAD) return fopen_ahead(real, &opening, mode);
+    if (way == WAY_JUDGE_AFTER) return fopen_and_judge(real, &opening, mode);
+    FILE *stream = real(path, mode);
+    if (stream) track_opened(REAL(fileno_unlocked)(stream));
     return stream;
 }
 
@@ -135,18 +149,18 @@ static FILE *freopen_by(freopen_function *real, const char *path, const char *mo
     char link[32];
     int flags = flags_of_mode(mode);
     int old = descriptor_of(stream);
-    struct open_call call = {.directory = AT_FDCWD, .path = path, .flags = flags};
-    struct admission admission = {0};
+    struct opening opening = {.directory = AT_FDCWD, .path = path, .flags = flags};
+    struct ahead ahead = {0};
     struct _pthread_cleanup_buffer cleanup;
     struct release release;
     int saved = errno;
     if (!path) {
         /* The same file in another mode; libc opens it by this name. */
         realpath_descriptor_link(old, link);
-        call.path = link;
+        opening.path = link;
     }
-    _pthread_cleanup_push(&cleanup, admit_abandon, &admission);
-    int refused = flags == -1 ? 0 : admit_ahead(&call, &admission);
+    _pthread_cleanup_push(&cleanup, opening_abandon, &ahead);
+    int refused = flags == -1 ? 0 : opening_begin(&opening, &ahead);
     int why = errno;
     errno = saved;
     release_begin(&release, old);
@@ -154,8 +168,8 @@ static FILE *freopen_by(freopen_function *real, const char *path, const char *mo
      * cannot be opened, and the empty path never can. */
     FILE *result = real(refused < 0 ? "" : path, mode, stream);
     saved = refused < 0 ? why : errno;
-    if (flags != -1 && refused == 0 &&
-        admit_behind(&call, &admission, result ? REAL(fileno_unlocked)(result) : -1) < 0) {
+    ahead.truncates = false; /* libc has done it, with the lock */
+    if (flags != -1 && refused == 0 && opening_end(&opening, &ahead, result ? REAL(fileno_unlocked)(result) : -1) < 0) {
         saved = errno;
         REAL(fclose)(result);
         result = NULL;

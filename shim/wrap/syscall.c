@@ -2,58 +2,101 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../realpath.h"
 #include "../sys.h"
-#include "admit.h"
 #include "duplicate.h"
+#include "opening.h"
 #include "real.h"
 #include "release.h"
 
 typedef long syscall_function(long number, ...);
 
-static int invoke_openat(const struct open_call *call, int flags)
+static int invoke_openat(const struct opening *opening, int flags)
 {
-    return (int)REAL(syscall)(SYS_openat, call->directory, call->path, flags, call->mode);
+    return (int)REAL(syscall)(SYS_openat, opening->directory, opening->path, flags, opening->mode);
 }
 
-/* openat2's flags lie in a structure that may be larger than we know; only its first words are changed. */
+/* Newer than the headers may be. */
+typedef int openat2_function(int directory, const char *path, const struct open_how *how, size_t size);
+extern openat2_function openat2;
+
+/* openat2's arguments lie in a structure, which may be larger than the one we know: what we do not know is passed on as
+ * it is. */
 struct open_how_call {
+    openat2_function *real;
     const struct open_how *how;
     size_t size;
 };
 
-static int invoke_openat2(const struct open_call *call, int flags)
+/* As much as the kernel takes, copy_struct_from_user(). */
+enum { LARGEST_HOW = 4096 };
+
+/* With other flags than the program's, as only images are opened. */
+static PATH_FRAME int openat2_changed(const struct opening *opening, int flags)
 {
-    const struct open_how_call *by = call->extra;
-    struct open_how how = *by->how;
+    const struct open_how_call *by = opening->extra;
     const int changed = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC;
-    how.flags = (how.flags & ~(__u64)changed) | (__u64)(flags & changed);
-    if (!(how.flags & O_CREAT)) how.mode = 0; /* else EINVAL */
-    return (int)REAL(syscall)(SYS_openat2, call->directory, call->path, &how, sizeof how);
+    _Alignas(8) char bytes[LARGEST_HOW];
+    struct open_how *how = (struct open_how *)bytes;
+    memcpy(bytes, by->how, by->size);
+    how->flags = (how->flags & ~(__u64)changed) | (__u64)(flags & changed);
+    if (!(how->flags & O_CREAT)) how->mode = 0; /* else EINVAL */
+    return by->real(opening->directory, opening->path, how, by->size);
 }
 
-/* Can the structure be read?  The kernel copies it before it looks at the path, and the empty path opens nothing. */
-static bool is_readable(const struct open_how *how, size_t size)
+static int invoke_openat2(const struct opening *opening, int flags)
 {
-    return sys_call(SYS_openat2, -1, (long)"", (long)how, (long)size, 0, 0) != -EFAULT;
+    const struct open_how_call *by = opening->extra;
+    if (flags != (int)by->how->flags) return openat2_changed(opening, flags);
+    return by->real(opening->directory, opening->path, by->how, by->size);
 }
 
-static long open_how(int directory, const char *path, const struct open_how *how, size_t size)
+static int look_openat2(const struct opening *opening, int flags)
 {
-    /* What is smaller or larger than the structure of today, or does not lie in memory, the kernel judges. */
-    struct open_how copy;
-    if (size != sizeof copy || !is_readable(how, size) || (how->flags & ~(__u64)0x7fffffff))
-        return REAL(syscall)(SYS_openat2, directory, path, how, size);
-    const struct open_how_call by = {how, size};
-    const struct open_call call = {invoke_openat2, directory, path, (int)how->flags, (mode_t)how->mode, NULL, &by};
-    /* A mode without a file to create is refused, and a file that never has a name is none of ours. */
-    if ((how->mode && !(how->flags & O_CREAT)) || (how->flags & O_TMPFILE) == O_TMPFILE)
-        return REAL(syscall)(SYS_openat2, directory, path, how, size);
-    return admit_open(&call);
+    const struct open_how_call *by = opening->extra;
+    const struct open_how how = {.flags = (__u64)flags, .resolve = by->how->resolve};
+    return (int)sys_call(SYS_openat2, opening->directory, (long)opening->path, (long)&how, sizeof how, 0, 0);
+}
+
+/* Will the kernel take the structure?  It copies it before it looks at the path, and the empty path opens nothing. */
+static bool is_taken(const struct open_how *how, size_t size)
+{
+    return size >= sizeof *how && size <= LARGEST_HOW &&
+           sys_call(SYS_openat2, -1, (long)"", (long)how, (long)size, 0, 0) == -ENOENT;
+}
+
+/* Apart, so that nothing else has its frame. */
+static __attribute__((noinline)) int open_how(openat2_function *real, int directory, const char *path,
+                                              const struct open_how *how, size_t size)
+{
+    /* What it does not take it refuses, and a file that never has a name is none of ours. */
+    if (!is_taken(how, size) || (how->flags & O_TMPFILE) == O_TMPFILE) return real(directory, path, how, size);
+    const struct open_how_call by = {real, how, size};
+    struct opening opening = {.invoke = invoke_openat2,
+                              .directory = directory,
+                              .path = path,
+                              .flags = (int)how->flags,
+                              .mode = (mode_t)how->mode,
+                              .extra = &by,
+                              .look = look_openat2};
+    return opening_run(&opening);
+}
+
+static int raw_openat2(int directory, const char *path, const struct open_how *how, size_t size)
+{
+    return (int)REAL(syscall)(SYS_openat2, directory, path, how, size);
+}
+
+EXPORT int openat2(int directory, const char *path, const struct open_how *how, size_t size)
+{
+    return open_how(REAL(openat2), directory, path, how, size);
 }
 
 static int raw_close(int descriptor)
@@ -90,32 +133,26 @@ static int raw_fcntl(int descriptor, int command, ...)
 
 static long raw_open(int directory, const char *path, int flags, mode_t mode)
 {
-    const struct open_call call = {invoke_openat, directory, path, flags, mode, NULL, NULL};
-    return admit_open(&call);
+    struct opening opening = {
+        .invoke = invoke_openat, .directory = directory, .path = path, .flags = flags, .mode = mode};
+    return opening_run(&opening);
 }
 
-EXPORT long syscall(long number, ...)
+/* clone3's flags lie in memory that may not be there: it may always be who shares all with us. */
+static long make_child(long number, long a, long b, long c, long d, long e)
 {
-    va_list list;
-    va_start(list, number);
-    long a = va_arg(list, long);
-    long b = va_arg(list, long);
-    long c = va_arg(list, long);
-    long d = va_arg(list, long);
-    long e = va_arg(list, long);
-    long f = va_arg(list, long);
-    va_end(list);
+    const long shares = CLONE_VM | CLONE_FILES;
+    bool may_share = number == SYS_clone3 || (number == SYS_clone && (a & shares) == shares);
+    track_begin_child(may_share ? TRACK_SHARER : TRACK_COPY);
+    long result = REAL(syscall)(number, a, b, c, d, e);
+    if (result != 0) track_end_child();
+    return result;
+}
+
+/* What opens nothing. */
+static __attribute__((noinline)) long syscall_otherwise(long number, long a, long b, long c, long d, long e, long f)
+{
     switch (number) {
-#ifdef SYS_open
-    case SYS_open:
-        return raw_open(AT_FDCWD, (const char *)a, (int)b, (mode_t)c);
-    case SYS_creat:
-        return raw_open(AT_FDCWD, (const char *)a, O_CREAT | O_WRONLY | O_TRUNC, (mode_t)b);
-#endif
-    case SYS_openat:
-        return raw_open((int)a, (const char *)b, (int)c, (mode_t)d);
-    case SYS_openat2:
-        return open_how((int)a, (const char *)b, (const struct open_how *)c, (size_t)d);
     case SYS_close:
         if (__builtin_expect(track_entry((int)a) == 0, 1)) break;
         return close_tracked(raw_close, (int)a);
@@ -149,8 +186,7 @@ EXPORT long syscall(long number, ...)
 #endif
     case SYS_clone:
     case SYS_clone3:
-        track_before_raw_fork();
-        break;
+        return make_child(number, a, b, c, d, e);
 #ifdef SYS_unlink
     case SYS_unlink:
         return unlinkat((int)AT_FDCWD, (const char *)a, 0);
@@ -175,4 +211,26 @@ EXPORT long syscall(long number, ...)
         break;
     }
     return REAL(syscall)(number, a, b, c, d, e, f);
+}
+
+/* By another name in C, since the function is declared with an ellipsis, whose registers would take 200 bytes of the
+ * stack.  The arguments are where they would be; those that a caller does not give are read and mean nothing, as in
+ * libc. */
+EXPORT long exported_syscall(long number, long a, long b, long c, long d, long e, long f) __asm__("syscall");
+long exported_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    switch (number) {
+#ifdef SYS_open
+    case SYS_open:
+        return raw_open(AT_FDCWD, (const char *)a, (int)b, (mode_t)c);
+    case SYS_creat:
+        return raw_open(AT_FDCWD, (const char *)a, O_CREAT | O_WRONLY | O_TRUNC, (mode_t)b);
+#endif
+    case SYS_openat:
+        return raw_open((int)a, (const char *)b, (int)c, (mode_t)d);
+    case SYS_openat2:
+        return open_how(raw_openat2, (int)a, (const char *)b, (const struct open_how *)c, (size_t)d);
+    default:
+        return syscall_otherwise(number, a, b, c, d, e, f);
+    }
 }

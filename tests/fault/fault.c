@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "images.h"
 #include "sys.h"
 #include "wrap/real.h"
 
@@ -16,6 +17,13 @@ __attribute__((visibility("default"))) long imglock_fault_count(void);
 long imglock_fault_count(void)
 {
     return atomic_load(&count);
+}
+
+/* What has to be called in the critical section, called outside of it: for the test of that assertion. */
+__attribute__((visibility("default"))) void imglock_fault_outside_section(void);
+void imglock_fault_outside_section(void)
+{
+    images_count(0, LOCK_SHARED);
 }
 
 static long number_from(const char *variable)

@@ -36,10 +36,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         pwrite(file, content, content_size, file_size - (off_t)content_size) < 0)
         abort();
     if (fstat(file, &status) < 0) abort();
-    const char *first = image_by_content(name, file, &status, O_RDWR);
-    if (first != image_by_content(name, file, &status, O_RDWR)) abort();
+    const char *first = image_by_content(name, file, &status, O_RDWR, &(int){0});
+    if (first != image_by_content(name, file, &status, O_RDWR, &(int){0})) abort();
     /* What tells most files apart beforehand must not keep one from the table that is in it. */
-    struct probe probe = {.descriptor = file, .size = status.st_size};
+    unsigned char head[HEAD_SIZE];
+    struct probe probe = {.head = head, .descriptor = file, .size = status.st_size};
     look_read(&probe, 0);
     if (look_match(name, &probe) != first) abort();
     free(name);

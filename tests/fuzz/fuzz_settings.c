@@ -24,15 +24,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         at += length + 1;
     }
     struct settings settings;
-    bool sensible = policy_parse(entries, &settings, false);
+    bool sensible = settings_parse(entries, &settings, false);
     if (sensible != !settings.bad_variable) abort();
     if (settings.bad_variable && (!settings.bad_value || !settings.bad_expects)) abort();
     if (settings.wait_ns < 0 || settings.directory[0] == '\0') abort();
     static const int flags[] = {O_RDONLY, O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC};
     for (unsigned i = 0; sensible && i < 4; i++) {
-        enum lock_mode mode = policy_lock_mode(&settings, "/srv/vm/disk.qcow2", flags[i]);
+        struct policy_decision decision = policy_decide(&settings, "/srv/vm/disk.qcow2", flags[i], true);
         /* Nobody writes without an exclusive lock unless somebody said so. */
-        if (i && mode != LOCK_EXCLUSIVE && settings.mode == MODE_AUTO && !settings.rules) abort();
+        if (i && decision.mode != LOCK_EXCLUSIVE && settings.mode == MODE_AUTO && !settings.rules) abort();
         policy_names_image(&settings, "/srv/vm/disk.qcow2");
     }
     while (count) free(entries[--count]);

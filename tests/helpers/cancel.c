@@ -165,7 +165,7 @@ static void while_waiting(void)
         cancelled(thread);
         check(descriptor == -1, "the image is open");
         check(open_descriptors() == before, "%d descriptors, and %d before", open_descriptors(), before);
-        check(strcmp(lock_state_at(getenv("LOCK_FILE"), 2), "free") == 0, "the gate is closed");
+        check(strcmp(lock_state_at(getenv("LOCK_FILE"), 2, 1), "free") == 0, "the gate is closed");
     }
 }
 

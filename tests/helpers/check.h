@@ -39,10 +39,23 @@ __attribute__((unused)) static int checked(void)
     return checks_failed ? 1 : 0;
 }
 
-/* What others see of the two bytes at start: "free", "shared" or "exclusive". */
-__attribute__((unused)) static const char *lock_state_at(const char *lock_file, int start)
+/* The range in which relatives lock beside a holder. */
+enum { RELATIVES_START = 1 << 20, RELATIVES_LENGTH = 1 << 22 };
+
+/* Does somebody else have a lock there that excludes this type? */
+__attribute__((unused)) static bool is_excluded(int descriptor, short type, int start, int length)
 {
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = 2};
+    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    if (fcntl(descriptor, F_OFD_GETLK, &range) < 0) {
+        perror("F_OFD_GETLK");
+        exit(2);
+    }
+    return range.l_type != F_UNLCK;
+}
+
+/* What others see of these bytes: "free", "shared" or "exclusive". */
+__attribute__((unused)) static const char *lock_state_at(const char *lock_file, int start, int length)
+{
     struct rlimit limit, raised;
     int saved = errno;
     /* A test that has come to its limit can still look. */
@@ -55,13 +68,24 @@ __attribute__((unused)) static const char *lock_state_at(const char *lock_file, 
         errno = saved;
         return "free";
     }
-    if (descriptor < 0 || fcntl(descriptor, F_OFD_GETLK, &range) < 0) {
+    if (descriptor < 0) {
         perror(lock_file);
         exit(2);
     }
+    const char *state = is_excluded(descriptor, F_RDLCK, start, length)   ? "exclusive"
+                        : is_excluded(descriptor, F_WRLCK, start, length) ? "shared"
+                                                                          : "free";
     close(descriptor);
     errno = saved;
-    return range.l_type == F_UNLCK ? "free" : range.l_type == F_RDLCK ? "shared" : "exclusive";
+    return state;
+}
+
+/* What others see of the lock: bytes 0-1, and those of relatives. */
+__attribute__((unused)) static const char *lock_state(const char *lock_file)
+{
+    const char *lock = lock_state_at(lock_file, 0, 2);
+    const char *beside = lock_state_at(lock_file, RELATIVES_START, RELATIVES_LENGTH);
+    return strcmp(lock, "exclusive") == 0 || strcmp(beside, "free") == 0 ? lock : beside;
 }
 
 /* Checks the lock of the image; LOCK_FILE names its lock file.  Without LOCK_FILE the program runs bare, to show what
@@ -75,22 +99,22 @@ __attribute__((format(printf, 2, 3), unused)) static void check_lock(const char 
     va_start(arguments, format);
     vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
-    const char *state = lock_state_at(lock_file, 0);
+    const char *state = lock_state(lock_file);
     check(strcmp(state, expected) == 0, "%s: the lock is %s, not %s", what, state, expected);
 }
 
-/* The same, once a process that is no child of ours has ended: waits for it, at most five seconds. */
+/* The same, once a process that is no child of ours has ended: waits for it. */
 __attribute__((unused)) static void await_free_lock(const char *after)
 {
     const char *lock_file = getenv("LOCK_FILE");
-    for (int i = 0; lock_file && i < 500 && strcmp(lock_state_at(lock_file, 0), "free") != 0; i++) usleep(10000);
+    for (int i = 0; lock_file && i < 12000 && strcmp(lock_state(lock_file), "free") != 0; i++) usleep(10000);
     check_lock("free", "%s", after);
 }
 
-/* The number of imglock's descriptor for the lock file, or -1: for tests that aim at it. */
-__attribute__((unused)) static int private_descriptor(void)
+/* The number of imglock's next descriptor for a lock file from this one on, or -1. */
+__attribute__((unused)) static int private_descriptor_from(int number)
 {
-    for (int number = 3; number < 9000; number++) {
+    for (; number < 9000; number++) {
         char link[64];
         char path[4096];
         snprintf(link, sizeof link, "/proc/self/fd/%d", number);
@@ -100,6 +124,12 @@ __attribute__((unused)) static int private_descriptor(void)
         if (strstr(path, "/.qemu-") && strstr(path, ".lock")) return number;
     }
     return -1;
+}
+
+/* The first one: for tests that aim at it. */
+__attribute__((unused)) static int private_descriptor(void)
+{
+    return private_descriptor_from(3);
 }
 
 struct test_case {

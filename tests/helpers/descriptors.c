@@ -3,21 +3,9 @@
  * Everything that opens a file, everything that copies a descriptor and everything that closes one, in all
  * combinations; LOCK_FILE names the image's lock file. */
 #include "check.h"
+#include "symbols.h"
 
-#include <linux/openat2.h>
 #include <sys/ioctl.h>
-
-extern int __open(const char *path, int flags, ...);
-extern int __open64(const char *path, int flags, ...);
-extern int __open_2(const char *path, int flags);
-extern int __open64_2(const char *path, int flags);
-extern int __openat_2(int directory, const char *path, int flags);
-extern int __openat64_2(int directory, const char *path, int flags);
-extern FILE *_IO_fopen(const char *path, const char *mode);
-extern int _IO_fclose(FILE *stream);
-extern int __close(int descriptor);
-extern int __dup2(int old, int new);
-extern int __fcntl(int descriptor, int command, ...);
 
 static const char *image;
 
@@ -41,6 +29,12 @@ static int open_raw_2(int flags)
 {
     struct open_how how = {.flags = (unsigned)flags};
     return (int)syscall(SYS_openat2, AT_FDCWD, image, &how, sizeof how);
+}
+
+static int open_2(int flags)
+{
+    struct open_how how = {.flags = (unsigned)flags};
+    return openat2(AT_FDCWD, image, &how, sizeof how);
 }
 
 /* Leaves the descriptor alone, without its stream: as good as fileno(), and closable by close. */
@@ -70,6 +64,7 @@ static int freopened(FILE *(*by)(const char *, const char *, FILE *))
     X(openat64, openat64(AT_FDCWD, image, O_RDWR))                      \
     X(__openat_2, __openat_2(AT_FDCWD, image, O_RDWR))                  \
     X(__openat64_2, __openat64_2(AT_FDCWD, image, O_RDWR))              \
+    X(openat2, open_2(O_RDWR))                                          \
     X(creat, creat(image, 0600))                                        \
     X(creat64, creat64(image, 0600))                                    \
     X(open_by_handle_at, open_by_handle(O_RDWR))                        \
@@ -217,6 +212,7 @@ static void every_opener_with_every_closer(void)
 {
     for (const struct opener *opener = openers; opener < openers + COUNT(openers); opener++)
         for (const struct closer *closer = closers; closer < closers + COUNT(closers); closer++) {
+            if (!libc_has(opener->name)) break;
             int descriptor = opener->open();
             if (!check(descriptor >= 0, "%s gives %d", opener->name, descriptor)) break;
             check_lock("exclusive", "after %s", opener->name);
@@ -365,17 +361,43 @@ static void numbers_are_reused(void)
     }
 }
 
+#define TEMPORARIES(X)                         \
+    X(mkstemp, "newXXXXXX")                    \
+    X(mkstemp64, "newXXXXXX")                  \
+    X(mkostemp, "newXXXXXX", O_CLOEXEC)        \
+    X(mkostemp64, "newXXXXXX", O_CLOEXEC)      \
+    X(mkstemps, "newXXXXXX.img", 4)            \
+    X(mkstemps64, "newXXXXXX.img", 4)          \
+    X(mkostemps, "newXXXXXX.img", 4, O_APPEND) \
+    X(mkostemps64, "newXXXXXX.img", 4, O_APPEND)
+
+/* IMGLOCK_IMAGES says that those without a suffix are images, too. */
 static void temporary_files(void)
 {
-    char name[] = "newXXXXXX.img";
-    int descriptor = mkstemps(name, 4);
-    int holder = open(name, O_RDONLY);
-    check(descriptor >= 0 && holder >= 0, "mkstemps");
-    check(private_descriptor() >= 0, "mkstemps has no lock");
-    close(descriptor);
-    close(holder);
-    check(private_descriptor() < 0, "the lock of mkstemps is left");
-    unlink(name);
+#define X(function, pattern, ...)                                             \
+    {                                                                         \
+        char name[] = pattern;                                                \
+        int descriptor = function(name, ##__VA_ARGS__);                       \
+        check(descriptor >= 0, #function);                                    \
+        check(private_descriptor() >= 0, #function " has no lock");           \
+        close(descriptor);                                                    \
+        check(private_descriptor() < 0, "the lock of " #function " is left"); \
+        unlink(name);                                                         \
+    }
+    TEMPORARIES(X)
+#undef X
+}
+
+/* The names of all that is tried, for the test that compares them with symbols.def. */
+static void list(const struct test_case *cases, size_t count)
+{
+    for (size_t i = 0; i < COUNT(openers); i++) puts(openers[i].name);
+    for (size_t i = 0; i < COUNT(copiers); i++) puts(copiers[i].name);
+    for (size_t i = 0; i < COUNT(closers); i++) puts(closers[i].name);
+    for (size_t i = 0; i < count; i++) puts(cases[i].name);
+#define X(function, ...) puts(#function);
+    TEMPORARIES(X)
+#undef X
 }
 
 int main(int argc, char **argv)
@@ -391,6 +413,10 @@ int main(int argc, char **argv)
         {"reuse", numbers_are_reused},
         {"temporary", temporary_files},
     };
+    if (argc == 2 && strcmp(argv[1], "list") == 0) {
+        list(cases, COUNT(cases));
+        return 0;
+    }
     if (argc != 3) return 2;
     image = argv[2];
     closefrom(3); /* whatever the test runner left open */

@@ -1,31 +1,18 @@
-/* errno.c: errno start | success IMAGE | failure: what errno says is what bare libc says.
+/* errno.c: errno start | success IMAGE | failure | lacking: what errno says is what bare libc says.
  *
  * start: it is 0 at main.  success: 77 survives every call that succeeds.  failure: prints, for every function that
- * imglock defines, results and errno of calls that fail, and the test compares them with the bare run. */
+ * imglock defines, results and errno of calls that fail, and the test compares them with the bare run.  lacking: what
+ * this libc lacks and imglock defines fails as on a kernel without it. */
 #include "check.h"
+#include "symbols.h"
 
 #include <dirent.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-
-extern int __open(const char *path, int flags, ...);
-extern int __open64(const char *path, int flags, ...);
-extern int __open_2(const char *path, int flags);
-extern int __open64_2(const char *path, int flags);
-extern int __openat_2(int directory, const char *path, int flags);
-extern int __openat64_2(int directory, const char *path, int flags);
-extern FILE *_IO_fopen(const char *path, const char *mode);
-extern int _IO_fclose(FILE *stream);
-extern int __close(int descriptor);
-extern int __dup2(int old, int new);
-extern int __fcntl(int descriptor, int command, ...);
-extern char **environ;
 
 static const char *image;
 
@@ -244,6 +231,8 @@ static void failing_opens(void)
         SHOW(openat64(AT_FDCWD, path, flags, 0600));
         SHOW(syscall(SYS_openat, AT_FDCWD, path, flags, 0600));
         SHOW(raw_openat2(path, flags));
+        struct open_how how = {.flags = (unsigned)flags, .mode = flags & O_CREAT ? 0600 : 0};
+        if (libc_has("openat2")) SHOW(openat2(AT_FDCWD, path, &how, sizeof how));
         if (!(flags & O_CREAT) && (flags & O_TMPFILE) != O_TMPFILE) {
             SHOW(__open_2(path, flags));
             SHOW(__open64_2(path, flags));
@@ -417,6 +406,9 @@ static void failing_processes(void)
     SHOW(clone(in_clone, stack + sizeof stack, CLONE_SIGHAND | SIGCHLD, NULL));
     SHOW(posix_spawn(&child, "missing", NULL, NULL, arguments, environ));
     SHOW(posix_spawnp(&child, "no-such-program", NULL, NULL, arguments, environ));
+    int pidfd;
+    if (libc_has("pidfd_spawn")) SHOW(pidfd_spawn(&pidfd, "missing", NULL, NULL, arguments, environ));
+    if (libc_has("pidfd_spawnp")) SHOW(pidfd_spawnp(&pidfd, "no-such-program", NULL, NULL, arguments, environ));
     SHOW(execve("missing", arguments, environ));
     SHOW(execveat(AT_FDCWD, "missing", arguments, environ, 0));
     SHOW(execveat(AT_FDCWD, "missing", arguments, environ, 1));
@@ -450,6 +442,21 @@ static void make_bad_files(void)
     if (mknod("socket.img", S_IFSOCK | 0600, 0) < 0) exit(2);
 }
 
+static void lacking(void)
+{
+    struct open_how how = {.flags = O_RDWR};
+    char *const arguments[] = {(char *)"true", NULL};
+    int pidfd;
+    errno = 77;
+    if (!libc_has("openat2"))
+        check(openat2(AT_FDCWD, "file.img", &how, sizeof how) == -1 && errno == ENOSYS, "openat2");
+    errno = 77;
+    if (!libc_has("pidfd_spawn"))
+        check(pidfd_spawn(&pidfd, "/bin/true", NULL, NULL, arguments, environ) == ENOSYS && errno == 77, "pidfd_spawn");
+    if (!libc_has("pidfd_spawnp"))
+        check(pidfd_spawnp(&pidfd, "true", NULL, NULL, arguments, environ) == ENOSYS && errno == 77, "pidfd_spawnp");
+}
+
 int main(int argc, char **argv)
 {
     int at_start = errno;
@@ -467,6 +474,10 @@ int main(int argc, char **argv)
         return checked();
     }
     make_bad_files();
+    if (strcmp(argv[1], "lacking") == 0) {
+        lacking();
+        return checked();
+    }
     failing_opens();
     failing_temporaries();
     failing_on_descriptors();

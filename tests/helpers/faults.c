@@ -97,7 +97,7 @@ static int run_once(const char *library, long at, int error, char *output, size_
         setenv("FAULT_AT", at_text, 1);
         setenv("FAULT_ERRNO", error_text, 1);
         setenv("LD_PRELOAD", library, 1);
-        alarm(10);
+        alarm(300);
         execl("/proc/self/exe", "faults", "scenario", lock_path, NULL);
         _exit(99);
     }

@@ -1,5 +1,6 @@
 /* filtered.c: filtered kill|refuse PATH...: opens and reads each PATH under a seccomp filter that allows only what a
- * program needs for it: open, openat, close, read, write, fstat, pread64 and exit. */
+ * program needs for it: open, openat, close, read, write, fstat, pread64, readlinkat (of what is opened for writing)
+ * and exit. */
 #include "check.h"
 
 #include <linux/filter.h>
@@ -14,7 +15,8 @@ static void filter(unsigned otherwise)
 #ifdef SYS_open
         SYS_open,
 #endif
-        SYS_openat, SYS_close, SYS_read, SYS_write, SYS_fstat, SYS_newfstatat, SYS_pread64, SYS_exit, SYS_exit_group,
+        SYS_openat,     SYS_close,   SYS_read,       SYS_write, SYS_fstat,
+        SYS_newfstatat, SYS_pread64, SYS_readlinkat, SYS_exit,  SYS_exit_group,
     };
     enum { COUNT = sizeof allowed / sizeof *allowed };
     struct sock_filter program[COUNT + 3];

@@ -1,28 +1,16 @@
 /* garbage.c: what no program should pass: paths that are no pointers, descriptors that never were, modes that mean
  * nothing.  Prints results, errno and faults; the test compares them with the bare run. */
 #include "check.h"
+#include "symbols.h"
 
 #include <dirent.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-
-extern int __open(const char *path, int flags, ...);
-extern int __open64(const char *path, int flags, ...);
-extern int __open_2(const char *path, int flags);
-extern int __open64_2(const char *path, int flags);
-extern int __openat_2(int directory, const char *path, int flags);
-extern int __openat64_2(int directory, const char *path, int flags);
-extern FILE *_IO_fopen(const char *path, const char *mode);
-extern int __close(int descriptor);
-extern int __dup2(int old, int new);
-extern int __fcntl(int descriptor, int command, ...);
-extern char **environ;
 
 static sigjmp_buf fault;
 static volatile long result; /* survives the jump */
@@ -112,6 +100,11 @@ static void opens(const char *path)
         SHOW(syscall(SYS_openat, AT_FDCWD, path, with, 0600));
         SHOW(raw_openat2(path, &how));
     }
+    if (libc_has("openat2")) {
+        SHOW(openat2(AT_FDCWD, path, (const struct open_how *)nowhere, sizeof(struct open_how)));
+        SHOW(openat2(-5, path, &(struct open_how){.flags = O_RDWR}, sizeof(struct open_how)));
+        SHOW(openat2(AT_FDCWD, path, &(struct open_how){.flags = ~0ULL}, 1));
+    }
     SHOW(raw_openat2(path, NULL));
     SHOW(raw_openat2(path, (const struct open_how *)1));
     SHOW(raw_openat2(path, (const struct open_how *)path));
@@ -152,7 +145,13 @@ static void other_path_calls(const char *path)
     SHOW(execveat(AT_FDCWD, path, arguments, nowhere, 0));
     SHOW(execl(path, "x", NULL));
     SHOW(execle(path, "x", NULL, environ));
+    SHOW(execvp(path, arguments));
+    SHOW(execvpe(path, arguments, nowhere));
+    SHOW(execlp(path, "x", NULL));
     SHOW(posix_spawn(&child, path, NULL, NULL, arguments, environ));
+    SHOW(posix_spawnp(&child, path, NULL, NULL, arguments, environ));
+    if (libc_has("pidfd_spawn")) SHOW(pidfd_spawn(&child, path, NULL, NULL, arguments, environ));
+    if (libc_has("pidfd_spawnp")) SHOW(pidfd_spawnp(&child, path, NULL, NULL, arguments, environ));
     SHOW(syscall(SYS_unlinkat, AT_FDCWD, path, 0));
     SHOW(syscall(SYS_renameat2, AT_FDCWD, path, AT_FDCWD, path, 0));
     SHOW(syscall(SYS_truncate, path, 1));
@@ -178,6 +177,8 @@ static void temporary_calls(const char *path)
     SHOW(mkstemps((char *)(intptr_t)path, INT_MAX));
     SHOW(mkstemps64((char *)(intptr_t)path, -1));
     SHOW(mkostemps((char *)(intptr_t)path, -5, 0));
+    SHOW(mkostemps64((char *)(intptr_t)path, INT_MIN, -1));
+    SHOW(mkostemp64((char *)(intptr_t)path, -1));
 }
 
 static void descriptor_calls(int number)
@@ -210,6 +211,15 @@ static void descriptor_calls(int number)
     SHOW(ioctl(number, FIONCLEX, (void *)1));
     SHOW(ioctl(number, (unsigned long)-1, (void *)-1));
     SHOW(fexecve(number, arguments, environ));
+    if (number > 2) SHOW((closefrom(number), 0));
+    SHOW(lockf(number, -1, 0));
+    SHOW(lockf64(number, F_TLOCK, -1));
+    SHOW(ftruncate(number, -1));
+    SHOW(ftruncate64(number, INT64_MIN));
+    SHOW(fallocate(number, -1, 0, 1));
+    SHOW(fallocate64(number, 0, INT64_MAX, INT64_MAX));
+    SHOW(posix_fallocate(number, 0, 0));
+    SHOW(posix_fallocate64(number, -1, INT64_MAX));
     SHOW(openat(number, "x.img", O_RDWR));
     SHOW(syscall(SYS_close, number));
     SHOW(syscall(SYS_dup, number));

@@ -17,7 +17,7 @@ static const char *name_by_content(const char *path, int descriptor, int flags)
     struct stat status;
     if (fstat(descriptor, &status) < 0 || !image_possible(&status)) return NULL;
     if (!image_may_be_read(descriptor, &status)) return NULL;
-    return image_by_content(path, descriptor, &status, flags);
+    return image_by_content(path, descriptor, &status, flags, &(int){0});
 }
 
 int main(int argc, char **argv)

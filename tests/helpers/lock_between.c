@@ -1,7 +1,7 @@
 /* lock_between.c: lock_between EVENT:COUNT ACTION COMMAND ARGUMENT...: runs the command, and stops it just before the
- * kernel sees the COUNTth (1: the first) lock by open file description (EVENT lock) or wait for events (EVENT poll);
- * runs ACTION with sh; then lets it go on. So what happens between an open and a lock happens every time, and no test
- * has to win a race. The status is the command's. */
+ * kernel sees the COUNTth (1: the first) lock by open file description (EVENT lock), such a lock or something written
+ * to a file (EVENT change), or wait for events (EVENT poll); runs ACTION with sh; then lets it go on. So what happens
+ * between an open and a lock happens every time, and no test has to win a race. The status is the command's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,20 +20,27 @@ static void die(const char *what)
     exit(99);
 }
 
-static bool at_event(pid_t child, bool lock)
+enum event { LOCK, CHANGE, POLL, EVENTS };
+
+static const char *const event_names[EVENTS] = {"lock:", "change:", "poll:"};
+
+static bool at_event(pid_t child, enum event event)
 {
     struct __ptrace_syscall_info info;
     if (ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof info, &info) <= 0) die("PTRACE_GET_SYSCALL_INFO");
     if (info.op != PTRACE_SYSCALL_INFO_ENTRY) return false;
-    if (lock) return info.entry.nr == SYS_fcntl && info.entry.args[1] == F_OFD_SETLK;
-    return info.entry.nr == SYS_ppoll;
+    const bool lock = info.entry.nr == SYS_fcntl && info.entry.args[1] == F_OFD_SETLK;
+    const bool written = info.entry.nr == SYS_pwrite64 || info.entry.nr == SYS_pwritev;
+    return event == POLL ? info.entry.nr == SYS_ppoll : lock || (event == CHANGE && written);
 }
 
 int main(int argc, char **argv)
 {
-    bool lock = argc > 1 && strncmp(argv[1], "lock:", 5) == 0;
-    if (argc < 4 || (!lock && strncmp(argv[1], "poll:", 5) != 0)) return 99;
-    int left = atoi(argv[1] + 5);
+    enum event event = LOCK;
+    if (argc < 4) return 99;
+    while (event < EVENTS && strncmp(argv[1], event_names[event], strlen(event_names[event])) != 0) event++;
+    if (event == EVENTS) return 99;
+    int left = atoi(argv[1] + strlen(event_names[event]));
     pid_t child = fork();
     if (child < 0) die("fork");
     if (child == 0) {
@@ -52,7 +59,7 @@ int main(int argc, char **argv)
         if (!WIFSTOPPED(status)) break;
         deliver = 0;
         if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
-            if (at_event(child, lock) && --left == 0 && system(argv[2]) != 0) {
+            if (at_event(child, event) && --left == 0 && system(argv[2]) != 0) {
                 fprintf(stderr, "lock_between: the action failed\n");
                 return 99;
             }

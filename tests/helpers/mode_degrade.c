@@ -129,12 +129,16 @@ static void try_refused(void)
     check(creat(image, 0644) == -1 && errno == ETXTBSY, "creat");
 }
 
-/* A program that uses F_SETLK loses those locks when a descriptor is replaced behind its back. */
+/* A program that has locks on the file by F_SETLK loses them when a descriptor is replaced behind its back. */
 static void try_posix_locks(void)
 {
     struct flock range = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
     int other = open("/proc/self/exe", O_RDONLY);
     check(other >= 0 && fcntl(other, F_SETLK, &range) == 0, "F_SETLK");
+    /* On another file, they are none of this one's. */
+    int descriptor = open(image, O_RDWR);
+    check(descriptor >= 0 && (fcntl(descriptor, F_GETFL) & O_ACCMODE) == O_RDONLY, "open beside a lock elsewhere");
+    check(fcntl(descriptor, F_SETLK, &range) == 0, "F_SETLK");
     check(fopen(image, "r+") == NULL && errno == ETXTBSY, "fopen after a lock of its own");
     check(open(image, O_RDWR) == -1 && errno == ETXTBSY, "open after a lock of its own");
 }

@@ -28,6 +28,6 @@ int main(int argc, char **argv)
     int descriptor = open(argv[1], O_RDONLY | O_CLOEXEC);
     for (int slot = 0; descriptor >= 0 && slot < SLOTS; slot++)
         if (read_mode(descriptor, slot, argv[2], mode)) break;
-    printf("%s %s\n", lock_state_at(argv[1], 0), mode);
+    printf("%s %s\n", lock_state(argv[1]), mode);
     return 0;
 }

@@ -1,9 +1,15 @@
-/* probe.c: probe LOCKFILE [BYTE]: says free, shared or exclusive, as another process sees the two bytes at BYTE (0). */
+/* probe.c: probe LOCK_FILE [BYTE|beside]: what others see of the lock, of a byte, or of the range in which relatives lock
+ * beside a holder: free, shared or exclusive. */
 #include "check.h"
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) return 2;
-    puts(lock_state_at(argv[1], argc > 2 ? atoi(argv[2]) : 0));
+    if (argc < 2) return 99;
+    if (argc == 2)
+        puts(lock_state(argv[1]));
+    else if (strcmp(argv[2], "beside") == 0)
+        puts(lock_state_at(argv[1], RELATIVES_START, RELATIVES_LENGTH));
+    else
+        puts(lock_state_at(argv[1], atoi(argv[2]), 1));
     return 0;
 }

@@ -191,6 +191,44 @@ static void child_opens_again(const char *name, pid_t (*fork_by)(void))
     check_lock("free", "%s: no lock is left", name);
 }
 
+/* A lock that two processes have stays as it is, whatever one of them wants more: that ends with who wanted it. */
+static void raised_in_child(const char *name, pid_t (*fork_by)(void))
+{
+    int descriptor = open_image(O_RDONLY);
+    struct helper helper = make_helper(fork_by, descriptor);
+    tell(&helper, 'o');
+    check_lock("exclusive", "%s: the child writes", name);
+    check(!getenv("LOCK_FILE") || strcmp(lock_state_at(getenv("LOCK_FILE"), 0, 2), "shared") == 0,
+          "%s: the parent's own lock is raised", name);
+    end_helper(&helper);
+    check_lock("shared", "%s: the child has ended", name);
+
+    /* And the next child, which has nothing but what it got, is not in the parent's way. */
+    helper = make_helper(fork_by, descriptor);
+    close(descriptor);
+    descriptor = open(image, O_RDONLY);
+    check(descriptor >= 0, "%s: the parent may not read beside a child that reads", name);
+    close(descriptor);
+    end_helper(&helper);
+    check_lock("free", "%s: all have ended", name);
+}
+
+static void raised_in_parent(const char *name, pid_t (*fork_by)(void))
+{
+    int reading = open_image(O_RDONLY);
+    struct helper helper = make_helper(fork_by, reading);
+    int writing = open(image, O_RDWR);
+    check(writing >= 0, "%s: the parent may not write beside a child that has nothing but its reader", name);
+    check_lock("exclusive", "%s: the parent writes", name);
+    tell(&helper, 'c');
+    check_lock("exclusive", "%s: the parent writes, the child has closed", name);
+    close(writing);
+    check_lock("shared", "%s: the parent reads", name);
+    close(reading);
+    check_lock("free", "%s: the parent has closed", name);
+    end_helper(&helper);
+}
+
 static void parents_end_first(void)
 {
     for_every_fork(parent_first);
@@ -205,6 +243,42 @@ static void children_end_first(void)
 static void children_open_again(void)
 {
     for_every_fork(child_opens_again);
+}
+
+/* A child that writes for a moment, as one does before it runs another program, is not in its parent's way. */
+static void children_for_a_moment(void)
+{
+    enum { ROUNDS = 200 };
+    int told[2];
+    char byte = 'x';
+    int reading = open_image(O_RDONLY);
+    if (pipe(told) < 0) exit(2);
+    for (int i = 0; i < ROUNDS && !checks_failed; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            int writing = open(image, O_RDWR);
+            if (write(told[1], &byte, 1) != 1) _exit(2);
+            close(writing);
+            _exit(writing < 0);
+        }
+        check(read(told[0], &byte, 1) == 1, "no word from the child");
+        int writing = open(image, O_RDWR);
+        check(writing >= 0, "round %d: the parent may not write", i);
+        close(writing);
+        wait_for(child, 0);
+    }
+    close(reading);
+    check_lock("free", "all is closed");
+}
+
+static void raised_by_children(void)
+{
+    for_every_fork(raised_in_child);
+}
+
+static void raised_by_parents(void)
+{
+    for_every_fork(raised_in_parent);
 }
 
 static void generations(void)
@@ -375,6 +449,8 @@ static void act_in_vfork(int way, int descriptor, int other)
         check(open("other.img", O_RDWR) >= 0, "the new image a second time");
         check(open("other.img", O_RDONLY) >= 0, "the new image a third time");
         check(open("other.img", O_RDWR) >= 0, "the new image a fourth time");
+        other = private_descriptor_from(private_descriptor() + 1);
+        check(other >= 0 && private_descriptor_from(other + 1) < 0, "it has not one lock for all four");
         break;
     case 9:
         check(open("other.img", O_RDONLY) >= 0, "a second image in a vfork child");
@@ -499,6 +575,52 @@ static void cloned_children(void)
     }
     close(descriptor);
     check_lock("free", "closed");
+}
+
+/* ---- tasks that share our memory and our descriptors ------------------------------------------------------- */
+
+static int open_and_close_here(void *argument)
+{
+    (void)argument;
+    int descriptor = open(image, O_RDWR | O_CLOEXEC);
+    check_lock("exclusive", "the task has opened it");
+    close(descriptor);
+    check_lock("free", "the task has closed it");
+    return 0;
+}
+
+static int close_here(void *argument)
+{
+    return close(*(int *)argument);
+}
+
+static int open_here(void *argument)
+{
+    *(int *)argument = open(image, O_RDWR);
+    return 0;
+}
+
+static void run_task(int (*function)(void *), void *argument)
+{
+    static char stack[65536] __attribute__((aligned(16)));
+    pid_t task = clone(function, stack + sizeof stack, CLONE_VM | CLONE_FILES | CLONE_FS | SIGCHLD, argument);
+    wait_for(task, 0);
+}
+
+/* They are no threads, and close and open for all as those do. */
+static void sharing_tasks(void)
+{
+    run_task(open_and_close_here, NULL);
+    check(private_descriptor() < 0, "the task has left a private descriptor");
+    int descriptor = open_image(O_RDWR);
+    run_task(close_here, &descriptor);
+    check(fcntl(descriptor, F_GETFD) < 0, "it is open");
+    check_lock("free", "a task has closed what we had opened");
+    run_task(open_here, &descriptor);
+    check_lock("exclusive", "the task that opened it has ended");
+    close(descriptor);
+    check_lock("free", "closed what a task had opened");
+    check(private_descriptor() < 0, "a private descriptor is left");
 }
 
 /* An image that is handed to a spawned program, and closed here: it is the child's now.  The program is not wrapped and
@@ -727,8 +849,7 @@ static void raised_by_sibling(void)
     check(fcntl(stranger, F_OFD_SETLK, &range) == 0, "bytes 0-1 are not free");
     check(write(helper.orders, "", 1) == 1 && read(helper.answers, &answer, 1) == 1 && answer == 'n',
           "a second writer beside a stranger who reads");
-    const char *state = lock_state_at(getenv("LOCK_FILE"), 4);
-    check(strcmp(state, "exclusive") == 0, "the descendants' lock is %s", state);
+    check_lock("exclusive", "a second writer was refused");
     close(stranger);
     end_helper(&helper);
     check_lock("free", "the family has ended");
@@ -814,6 +935,9 @@ int main(int argc, char **argv)
         {"parent-first", parents_end_first},
         {"child-first", children_end_first},
         {"child-opens", children_open_again},
+        {"child-raises", raised_by_children},
+        {"parent-raises", raised_by_parents},
+        {"child-for-a-moment", children_for_a_moment},
         {"generations", generations},
         {"first-in-fork", first_in_fork},
         {"first-in-_Fork", first_in_Fork},
@@ -827,6 +951,7 @@ int main(int argc, char **argv)
         {"spawn", spawned_children},
         {"spawn-image", spawned_with_image},
         {"clone", cloned_children},
+        {"sharing-tasks", sharing_tasks},
         {"exec", exec_plain},
         {"exec-cloexec", exec_close_on_exec},
         {"exec-setfd", exec_setfd},

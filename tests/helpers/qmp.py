@@ -8,7 +8,7 @@ import time
 
 
 def connect(path):
-    for _ in range(500):
+    for _ in range(6000):
         try:
             connection = socket.socket(socket.AF_UNIX)
             connection.connect(path)
@@ -35,13 +35,13 @@ def ask(stream, command, arguments=None):
 
 
 def wait(stream, states):
-    for _ in range(1500):
+    for _ in range(12000):
         found = [ask(stream, "query-migrate").get("status"), ask(stream, "query-status")["status"]]
         for state in found:
             if state in states:
                 return state
         time.sleep(0.01)
-    sys.exit(f"in {found} after fifteen seconds")
+    sys.exit(f"in {found} still")
 
 
 qmp = connect(sys.argv[1])

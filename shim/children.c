@@ -1,0 +1,82 @@
+#include "children.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "section.h"
+
+/* The lower half: how many were made or begun; the upper half: how many are being made. */
+static _Atomic uint64_t children;
+#define ONE_IN_THE_MAKING (UINT64_C(1) << 32)
+
+children_moment children_now(void)
+{
+    return atomic_load(&children);
+}
+
+bool children_may_have(children_moment before)
+{
+    return before >= ONE_IN_THE_MAKING || (uint32_t)before != (uint32_t)atomic_load(&children);
+}
+
+/* The lower half has no carry into the upper one: who wraps around after four thousand million children starts anew. */
+static void add(uint64_t making)
+{
+    uint64_t was = atomic_load(&children);
+    while (
+        !atomic_compare_exchange_weak(&children, &was, ((was & ~(uint64_t)UINT32_MAX) + making) | (uint32_t)(was + 1)))
+        continue;
+}
+
+void children_begin(void)
+{
+    add(ONE_IN_THE_MAKING);
+}
+
+void children_note(void)
+{
+    add(0);
+}
+
+void children_end(void)
+{
+    uint64_t was = atomic_load(&children);
+    while (was >= ONE_IN_THE_MAKING && !atomic_compare_exchange_weak(&children, &was, was - ONE_IN_THE_MAKING))
+        continue;
+}
+
+/* ---- descriptions that were closed here ------------------------------------------------------------------ */
+
+/* More than one process opens and closes while its children live, by what was seen; the oldest makes room. */
+enum { KEPT = 16 };
+static struct kept {
+    struct lock_name name;
+    int number, slot;
+} kept[KEPT];
+static unsigned kept_count;
+
+void children_keep(const struct lock_name *name, int number, int slot)
+{
+    SECTION_ASSERT();
+    kept[kept_count++ % KEPT] = (struct kept){*name, number, slot};
+}
+
+void children_given(const struct lock_name *name, struct relatives_known *known)
+{
+    SECTION_ASSERT();
+    known->given_count = 0;
+    if (kept_count == 0) return;
+    for (unsigned age = 1; age <= KEPT && age <= kept_count && known->given_count < RELATIVES_GIVEN; age++) {
+        const struct kept *one = &kept[(kept_count - age) % KEPT];
+        if (memcmp(one->name.hex, name->hex, sizeof name->hex) != 0) continue;
+        known->given[known->given_count].number = one->number;
+        known->given[known->given_count].slot = one->slot;
+        known->given_count++;
+    }
+}
+
+void children_forget(void)
+{
+    if (atomic_load(&children) >= ONE_IN_THE_MAKING) atomic_fetch_and(&children, UINT32_MAX);
+    kept_count = 0;
+}

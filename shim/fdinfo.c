@@ -1,0 +1,82 @@
+#include "fdinfo.h"
+
+#include <string.h>
+
+#include "sys.h"
+#include "text.h"
+
+static const char *skip_blanks(const char *at)
+{
+    while (*at == ' ' || *at == '\t') at++;
+    return at;
+}
+
+static const char *next_word(const char *at)
+{
+    return skip_blanks(at + strcspn(at, " \t"));
+}
+
+static bool is_word(const char *at, const char *word)
+{
+    const size_t length = strlen(word);
+    return strncmp(at, word, length) == 0 && (at[length] == ' ' || at[length] == '\t' || !at[length]);
+}
+
+/* "WRITE -1 fe:00:131 0 1": what a row says behind the kind of lock. */
+static bool parse_range(const char *at, struct fdinfo_lock *lock)
+{
+    uint64_t start, end = INT64_MAX;
+    lock->exclusive = is_word(at, "WRITE");
+    if (!lock->exclusive && !is_word(at, "READ")) return false;
+    const char *file = next_word(next_word(at)); /* behind the pid */
+    const char *inode = strchr(file, ':');
+    inode = inode ? strchr(inode + 1, ':') : NULL;
+    if (!inode++ || !text_parse_number(&inode, &lock->inode)) return false;
+    at = skip_blanks(inode);
+    if (!text_parse_number(&at, &start)) return false;
+    at = skip_blanks(at);
+    if (!is_word(at, "EOF") && !text_parse_number(&at, &end)) return false;
+    lock->start = (off_t)start;
+    lock->end = (off_t)end;
+    return true;
+}
+
+/* "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:131 0 1"; of one that waits "1: -> OFDLCK ...". */
+bool fdinfo_parse_lock(const char *line, struct fdinfo_lock *lock)
+{
+    static const char key[] = "lock:";
+    uint64_t number;
+    if (strncmp(line, key, sizeof key - 1) == 0) line += sizeof key - 1;
+    line = skip_blanks(line);
+    if (!text_parse_number(&line, &number) || *line++ != ':') return false;
+    line = skip_blanks(line);
+    lock->waits = is_word(line, "->");
+    if (lock->waits) line = next_word(line);
+    lock->owner = is_word(line, "OFDLCK") ? FDINFO_DESCRIPTION : is_word(line, "POSIX") ? FDINFO_PROCESS : FDINFO_OTHER;
+    return parse_range(next_word(next_word(line)), lock);
+}
+
+int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
+                     void *argument)
+{
+    char bytes[1024];
+    size_t have = 0;
+    int descriptor = sys_openat(directory, name, O_RDONLY | O_CLOEXEC, 0);
+    if (descriptor < 0) return descriptor;
+    bool more = true;
+    for (ssize_t got; more && (got = sys_read(descriptor, bytes + have, sizeof bytes - 1 - have)) > 0;) {
+        have += (size_t)got;
+        bytes[have] = '\0';
+        char *line = bytes;
+        for (char *end; more && (end = strchr(line, '\n')); line = end + 1) {
+            struct fdinfo_lock lock;
+            *end = '\0';
+            if (fdinfo_parse_lock(line, &lock)) more = visit(&lock, argument);
+        }
+        have -= (size_t)(line - bytes);
+        memmove(bytes, line, have);
+        if (have == sizeof bytes - 1) have = 0; /* no row is that long */
+    }
+    sys_close(descriptor);
+    return 0;
+}

@@ -1,0 +1,29 @@
+/* fdinfo.h: the kernel's list of the locks that an open file description has, /proc/PID/fdinfo/FD, proc_pid_fdinfo(5).
+ *
+ * It names the locks of that very description, whoever set them, so it is the kernel's own word on who holds what.
+ * File systems that keep locks on a server, such as FUSE, show none.  Async-signal-safe; errno is left alone. */
+#ifndef IMGLOCK_FDINFO_H
+#define IMGLOCK_FDINFO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* One row, of fdinfo or of /proc/locks, which has the same words (fs/locks.c, lock_get_status()). */
+struct fdinfo_lock {
+    enum { FDINFO_DESCRIPTION, FDINFO_PROCESS, FDINFO_OTHER } owner; /* F_OFD_SETLK, F_SETLK, flock or a lease */
+    bool exclusive;
+    bool waits; /* "->" in /proc/locks: it has not got the lock yet */
+    uint64_t inode;
+    off_t start, end; /* inclusive; INT64_MAX: to the end */
+};
+
+/* Reads a row, with or without "lock:" before it.  False where it is something else. */
+bool fdinfo_parse_lock(const char *line, struct fdinfo_lock *lock);
+
+/* Calls visit for each row of the file name, seen from directory.  Visit returns false to end it.  0, or -errno: the
+ * file cannot be read. */
+int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
+                     void *argument);
+
+#endif

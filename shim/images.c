@@ -1,0 +1,469 @@
+#include "images.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "audit.h"
+#include "blocker.h"
+#include "message.h"
+#include "policy.h"
+#include "section.h"
+#include "sys.h"
+#include "table.h"
+#include "watcher.h"
+
+/* ---- where they are kept -------------------------------------------------------------------------------- */
+
+/* Each chunk has as many as all before it. */
+enum { FIRST_IMAGES = 16, CHUNKS = 24, BUCKETS = 256 };
+_Static_assert((uint64_t)FIRST_IMAGES << CHUNKS == UINT64_C(1) << TABLE_IMAGE_BITS,
+               "an entry has room for every image");
+static struct image first_images[FIRST_IMAGES];
+static struct image *chunks[CHUNKS];
+static uint32_t images_used = 1; /* number 0 means none */
+static uint32_t free_images;
+static uint32_t buckets[BUCKETS];
+
+/* The chunk of an image behind the first ones. */
+static unsigned chunk_of(uint32_t number)
+{
+    return (unsigned)(__builtin_clz(FIRST_IMAGES) - __builtin_clz(number));
+}
+
+static uint32_t chunk_size(unsigned chunk)
+{
+    return (uint32_t)FIRST_IMAGES << chunk;
+}
+
+struct image *images_at(uint32_t number)
+{
+    if (number < FIRST_IMAGES) return &first_images[number];
+    unsigned chunk = chunk_of(number);
+    return &chunks[chunk][number - chunk_size(chunk)];
+}
+
+/* Entries that had a hold when a private descriptor got their number: the close that gave the number back is on its way
+ * to tell, and finds them no more.  Their holds are dropped at the end of the section, since whoever is inside may be
+ * at work on the image.  For a lock by path and one by inode, each taken again and then anew. */
+enum { DISPLACED = 4 };
+static uint64_t displaced[DISPLACED];
+static unsigned displaced_count;
+
+/* The entry of a private descriptor that is new.  False without memory.  In the section. */
+bool images_set_private(int descriptor, uint32_t image)
+{
+    SECTION_ASSERT();
+    _Atomic uint64_t *slot = table_slot((unsigned)descriptor);
+    if (!slot) return false;
+    uint64_t stale = atomic_exchange(slot, table_make(TABLE_PRIVATE, true, image));
+    if (table_is_hold(stale) && displaced_count < DISPLACED) displaced[displaced_count++] = stale;
+    /* Another private descriptor's, which a call that we cannot see has closed: the number is not its image's any more.
+     */
+    uint32_t former = table_kind(stale) == TABLE_PRIVATE ? table_image(stale) : 0;
+    if (former && former != image && images_at(former)->lock.descriptor == descriptor)
+        images_at(former)->lock.descriptor = -1;
+    return true;
+}
+
+void images_drop_displaced(void)
+{
+    SECTION_ASSERT();
+    while (__builtin_expect(displaced_count != 0, 0)) {
+        uint64_t entry = displaced[--displaced_count];
+        images_uncount(table_image(entry), table_mode(entry), !(entry & TABLE_CLOSE_ON_EXEC));
+    }
+}
+
+static unsigned hex_digit(char digit)
+{
+    return (digit & 15u) + (digit >= 'a' ? 9 : 0);
+}
+
+static uint32_t *bucket_of(const struct lock_name *name)
+{
+    _Static_assert(BUCKETS == 256, "two digits");
+    return &buckets[hex_digit(name->hex[0]) << 4 | hex_digit(name->hex[1])];
+}
+
+uint32_t images_find(const struct lock_name *name)
+{
+    SECTION_ASSERT();
+    for (uint32_t number = *bucket_of(name); number; number = images_at(number)->next)
+        if (memcmp(images_at(number)->name.hex, name->hex, sizeof name->hex) == 0) return number;
+    return 0;
+}
+
+bool images_certainly_without(const struct lock_name *name)
+{
+    return __atomic_load_n(bucket_of(name), __ATOMIC_RELAXED) == 0;
+}
+
+/* A new, empty image in its bucket; 0 without memory. */
+static uint32_t add_image(const struct lock_name *name)
+{
+    uint32_t number = free_images;
+    if (number) {
+        free_images = images_at(number)->next;
+    } else {
+        number = images_used;
+        if (number >= FIRST_IMAGES) {
+            unsigned chunk = chunk_of(number);
+            if (chunk >= CHUNKS) return 0;
+            if (!chunks[chunk]) chunks[chunk] = sys_mmap(chunk_size(chunk) * sizeof(struct image));
+            if (!chunks[chunk]) return 0;
+        }
+        images_used++;
+    }
+    struct image *image = images_at(number);
+    *image = (struct image){.name = *name, .lock = {.descriptor = -1, .slot = -1}, .next = *bucket_of(name)};
+    *bucket_of(name) = number;
+    return number;
+}
+
+static void remove_image(uint32_t number)
+{
+    struct image *image = images_at(number);
+    uint32_t *link = bucket_of(&image->name);
+    while (*link != number) link = &images_at(*link)->next;
+    *link = image->next;
+    image->next = free_images;
+    free_images = number;
+}
+
+/* ---- counting ------------------------------------------------------------------------------------------- */
+
+static void set_private_close_on_exec(struct image *image)
+{
+    bool through_exec = image->inheritable;
+    if (image->lock.descriptor < 0 || image->through_exec == through_exec) return;
+    sys_fcntl(image->lock.descriptor, F_SETFD, through_exec ? 0 : FD_CLOEXEC);
+    image->through_exec = through_exec;
+}
+
+void images_count_inheritable(uint32_t number, int change)
+{
+    SECTION_ASSERT();
+    for (; number; number = images_at(number)->companion) {
+        struct image *image = images_at(number);
+        image->inheritable += (uint32_t)change;
+        set_private_close_on_exec(image);
+    }
+}
+
+/* May another process have the lock's description as well? */
+static bool is_shared(const struct image *image)
+{
+    return image->inherited || children_may_have(image->opened);
+}
+
+/* The private descriptor is about to be closed: a child may keep it under this number. */
+static void forget_private(const struct image *image)
+{
+    table_set(image->lock.descriptor, 0);
+    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor, image->lock.slot);
+}
+
+static void close_lock(struct image *image)
+{
+    if (image->lock.descriptor < 0) return;
+    forget_private(image);
+    lock_release(&image->lock);
+}
+
+static struct audit_image audited(const struct image *image)
+{
+    return (struct audit_image){.name = &image->name,
+                                .lock_descriptor = image->lock.descriptor,
+                                .device = image->device,
+                                .inode = image->inode};
+}
+
+static void release_image(uint32_t number)
+{
+    struct image *image = images_at(number);
+    if (policy_settings()->audit && image->since) {
+        struct audit_image about = audited(image);
+        audit_release(policy_settings(), &about, image->lock.mode, image->since);
+    }
+    close_lock(image);
+    remove_image(number);
+    watcher_unwatch();
+}
+
+void images_count(uint32_t number, enum lock_mode mode)
+{
+    SECTION_ASSERT();
+    for (; number; number = images_at(number)->companion) {
+        if (mode == LOCK_EXCLUSIVE)
+            images_at(number)->writers++;
+        else
+            images_at(number)->readers++;
+    }
+}
+
+/* Lowers a lock that nobody needs exclusively any more. */
+static void lower_if_possible(struct image *image)
+{
+    if (image->writers || image->lock.mode != LOCK_EXCLUSIVE || is_shared(image)) return;
+    if (!lock_is_held(&image->lock)) return; /* passed on */
+    struct lock_problem ignored;
+    struct lock_request request = {.mode = LOCK_SHARED};
+    if (lock_convert(&image->lock, &request, &ignored) != LOCK_TAKEN || !policy_settings()->audit) return;
+    struct audit_image about = audited(image);
+    audit_convert(policy_settings(), &about, LOCK_EXCLUSIVE, LOCK_SHARED);
+}
+
+void images_uncount(uint32_t number, enum lock_mode mode, bool inheritable)
+{
+    SECTION_ASSERT();
+    while (number) {
+        struct image *image = images_at(number);
+        uint32_t companion = image->companion;
+        if (inheritable) image->inheritable--;
+        if (mode == LOCK_EXCLUSIVE)
+            image->writers--;
+        else
+            image->readers--;
+        if (image->readers + image->writers == 0) {
+            release_image(number);
+        } else {
+            set_private_close_on_exec(image);
+            lower_if_possible(image);
+        }
+        number = companion;
+    }
+}
+
+/* ---- locks ---------------------------------------------------------------------------------------------- */
+
+/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it; takes it anew, at
+ * another number.  In the section. */
+static void renew_private(uint32_t number)
+{
+    struct image *image = images_at(number);
+    const struct settings *settings = policy_settings();
+    struct lock_request request = {.name = &image->name,
+                                   .directory = settings->directory,
+                                   .image_path = "",
+                                   .mode = image->writers ? LOCK_EXCLUSIVE : LOCK_SHARED,
+                                   .relatives = settings->family,
+                                   .block = image->lock.block,
+                                   .reason = settings->reason,
+                                   .deadline = sys_monotonic() + LOCK_GRACE_NS,
+                                   .section = section_process()};
+    struct lock_problem ignored;
+    int opened = -1;
+    if (image->lock.mode < LOCK_SHARED) request.mode = image->lock.mode;
+    if (image->lock.descriptor >= 0 && table_image(table_entry(image->lock.descriptor)) == number &&
+        table_is_private(image->lock.descriptor))
+        table_set(image->lock.descriptor, 0);
+    request.through_exec = image->inheritable;
+    image->opened = children_now();
+    image->inherited = false;
+    bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
+    if (regained) {
+        images_set_private(image->lock.descriptor, number);
+        image->through_exec = image->inheritable;
+    }
+    struct audit_image about = audited(image);
+    audit_lost(settings, &about, request.mode, regained);
+    if (!regained) message_lost(settings, opened, request.mode);
+    if (opened >= 0) sys_close(opened);
+}
+
+static enum lock_result no_memory(struct lock_problem *problem, const char *what)
+{
+    *problem = (struct lock_problem){.error = ENOMEM, .what = what, .owner = (uid_t)-1};
+    return LOCK_FAILED;
+}
+
+/* Takes a lock on an open file description of its own, beside the one that other processes may have as well, or where
+ * there is none any more; and has that one's place then. */
+static enum lock_result take_own(uint32_t number, const struct lock_request *request, int *opened,
+                                 struct lock_problem *problem)
+{
+    struct image *image = images_at(number);
+    struct relatives_known known = {.descriptor = image->lock.descriptor};
+    struct lock_request own = *request;
+    struct lock fresh;
+    children_given(&image->name, &known);
+    own.known = &known;
+    own.through_exec = image->inheritable;
+    const children_moment before = children_now();
+    enum lock_result result = lock_take(&own, &fresh, opened, problem);
+    if (result != LOCK_TAKEN) return result;
+    if (!images_set_private(fresh.descriptor, number)) {
+        lock_release(&fresh);
+        return no_memory(problem, "no memory for another descriptor");
+    }
+    close_lock(image);
+    image->lock = fresh;
+    image->through_exec = image->inheritable;
+    image->opened = before;
+    image->inherited = false;
+    return LOCK_TAKEN;
+}
+
+/* What this process has of the lock already is looked at before it is built upon: the program may have closed the
+ * private descriptor by a system call of its own, and imglock handoff may have passed the lock on. */
+static enum lock_result use_held(uint32_t number, const struct lock_request *request, int *opened,
+                                 struct lock_problem *problem)
+{
+    struct image *image = images_at(number);
+    if (!lock_is_open(&image->lock)) {
+        renew_private(number);
+        if (image->lock.descriptor < 0) {
+            struct lock_request stronger = *request;
+            if (image->writers) stronger.mode = LOCK_EXCLUSIVE;
+            return take_own(number, &stronger, opened, problem);
+        }
+    }
+    if (image->lock.mode < request->mode) {
+        enum lock_result result = is_shared(image) ? LOCK_BUSY : lock_convert(&image->lock, request, problem);
+        /* A relative that has it shared is let past on a description of our own. */
+        return result == LOCK_BUSY && !problem->blocked ? take_own(number, request, opened, problem) : result;
+    }
+    if (lock_is_held(&image->lock)) {
+        problem->blocked = blocker_find(image->lock.descriptor, request->operations);
+        return problem->blocked ? LOCK_BUSY : LOCK_TAKEN;
+    }
+    /* Passed on: from then on as in IMGLOCK_MODE=inactive. */
+    return request->operations & 1u << OPERATION_TRUNCATE ? LOCK_BUSY : LOCK_TAKEN;
+}
+
+/* Brings one lock of this process to at least the wanted mode; *before is the mode that it had.  *number: the image,
+ * made if need be.  watch: after LOCK_BUSY the image is there all the same, without a lock. */
+enum lock_result images_take(const struct lock_request *request, bool watch, uint32_t *number, int *opened,
+                             enum lock_mode *before, struct lock_problem *problem)
+{
+    SECTION_ASSERT();
+    *before = LOCK_NONE;
+    *number = images_find(request->name);
+    if (*number) {
+        *before = images_at(*number)->lock.mode;
+        return use_held(*number, request, opened, problem);
+    }
+    *number = add_image(request->name);
+    if (!*number) return no_memory(problem, "no memory for another image");
+    struct image *image = images_at(*number);
+    struct relatives_known known = {.descriptor = -1};
+    struct lock_request first = *request;
+    children_given(request->name, &known);
+    first.known = &known;
+    image->through_exec = request->through_exec;
+    image->opened = children_now();
+    enum lock_result result = lock_take(&first, &image->lock, opened, problem);
+    watch = watch && result == LOCK_BUSY;
+    if (watch) lock_watch(&image->lock, request, opened);
+    if ((result == LOCK_TAKEN || watch) && !images_set_private(image->lock.descriptor, *number)) {
+        lock_release(&image->lock);
+        result = no_memory(problem, "no memory for another descriptor");
+    }
+    if (result == LOCK_TAKEN || (watch && result == LOCK_BUSY)) {
+        if (policy_settings()->audit) image->since = audit_now();
+    } else {
+        remove_image(*number);
+        *number = 0;
+    }
+    return result;
+}
+
+void images_settle(uint32_t number)
+{
+    SECTION_ASSERT();
+    if (!number) return;
+    if (images_at(number)->readers + images_at(number)->writers == 0)
+        release_image(number);
+    else
+        lower_if_possible(images_at(number));
+}
+
+void images_adopt(const struct lock_name *name, int descriptor)
+{
+    SECTION_ASSERT();
+    if (images_find(name) || !table_slot((unsigned)descriptor)) return;
+    uint32_t number = add_image(name);
+    if (!number) return;
+    struct image *image = images_at(number);
+    image->inherited = true;
+    image->through_exec = true;
+    lock_adopt(&image->lock, descriptor, policy_settings()->reason);
+    images_set_private(descriptor, number);
+}
+
+void images_release_unused(void)
+{
+    SECTION_ASSERT();
+    for (uint32_t number = 1; number < images_used; number++) {
+        const struct image *image = images_at(number);
+        if (image->lock.descriptor >= 0 && image->readers + image->writers == 0) release_image(number);
+    }
+}
+
+void images_move_private(uint32_t number, int copy)
+{
+    SECTION_ASSERT();
+    struct image *image = images_at(number);
+    images_set_private(copy, number);
+    forget_private(image);
+    image->lock.descriptor = copy;
+}
+
+void images_lost_private(int descriptor)
+{
+    SECTION_ASSERT();
+    uint32_t number = table_image(table_entry(descriptor));
+    if (images_at(number)->lock.descriptor != descriptor) return;
+    table_set(descriptor, 0);
+    renew_private(number);
+}
+
+void images_inherit_all(void)
+{
+    SECTION_ASSERT();
+    for (uint32_t number = 1; number < images_used; number++) images_at(number)->inherited = true;
+}
+
+/* ---- two names of one image ----------------------------------------------------------------------------- */
+
+/* Does the image's chain of companions come by this one? */
+static bool chain_has(uint32_t number, uint32_t wanted)
+{
+    while (number && number != wanted) number = images_at(number)->companion;
+    return number != 0;
+}
+
+/* Puts an image's chain behind another's: who holds the first holds the second from now on. */
+static void chain(uint32_t first, uint32_t second)
+{
+    while (images_at(first)->companion) first = images_at(first)->companion;
+    const struct image *end = images_at(first);
+    for (uint32_t number = second; number; number = images_at(number)->companion) {
+        images_at(number)->readers += end->readers;
+        images_at(number)->writers += end->writers;
+        images_at(number)->inheritable += end->inheritable;
+        set_private_close_on_exec(images_at(number));
+    }
+    images_at(first)->companion = second;
+}
+
+/* The chain for a hold of this image by both its locks.  Another file may have come under the path since the image was
+ * opened first: its lock by inode then leads to those that are there. */
+uint32_t images_join(uint32_t by_path, uint32_t by_inode, struct lock_problem *problem)
+{
+    SECTION_ASSERT();
+    if (chain_has(by_path, by_inode)) return by_path;
+    if (chain_has(by_inode, by_path)) return by_inode;
+    if (!images_at(by_path)->companion) {
+        chain(by_path, by_inode);
+        return by_path;
+    }
+    for (uint32_t number = by_inode; number; number = images_at(number)->companion)
+        if (chain_has(by_path, number)) {
+            no_memory(problem, "too many names of one image"); /* files that have changed names twice */
+            return 0;
+        }
+    chain(by_inode, by_path);
+    return by_inode;
+}

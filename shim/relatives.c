@@ -1,0 +1,416 @@
+#include "relatives.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/statfs.h>
+
+#include "bytes.h"
+#include "fdinfo.h"
+#include "process.h"
+#include "sys.h"
+#include "text.h"
+
+/* ---- the locks of relatives ----------------------------------------------------------------------------- */
+
+/* One lock of one description: on bytes 0-1, or on a byte of the relatives' range. */
+struct kin_lock {
+    off_t start, end;
+    int slot; /* tells a description from others; -1: it has none */
+    bool exclusive;
+};
+
+/* Mapped only after a conflict.  A holder with more generations than this is unheard of; the rest are strangers. */
+enum { KIN_MAX = 8192 };
+struct kin {
+    const struct relatives_question *question;
+    struct stat file; /* the lock file */
+    bool rows;        /* fdinfo shows locks on this file system */
+    bool open;        /* a relative has the lock file open */
+    int count;
+    struct kin_lock locks[KIN_MAX];
+};
+
+/* What is collected from one description. */
+struct description {
+    struct kin *kin;
+    int first; /* of its locks */
+    int slot;
+};
+
+static bool add_lock(const struct fdinfo_lock *lock, void *argument)
+{
+    struct description *description = argument;
+    struct kin *kin = description->kin;
+    if (lock->owner == FDINFO_OTHER) return true;
+    if (lock->start >= SLOT_BYTE && lock->start < SLOT_BYTE + SLOTS && lock->start == lock->end)
+        description->slot = (int)lock->start - SLOT_BYTE;
+    const bool beside = lock->start < RELATIVES_BYTE + (off_t)RELATIVES && lock->end >= RELATIVES_BYTE;
+    if (lock->start >= LOCK_BYTE + LOCK_BYTES && !beside) return true;
+    if (kin->count == KIN_MAX) return false;
+    kin->locks[kin->count++] =
+        (struct kin_lock){.start = lock->start, .end = lock->end, .slot = -1, .exclusive = lock->exclusive};
+    return true;
+}
+
+/* Is the same lock of the same description noted already?  Processes share descriptions.  An exclusive lock is one
+ * description's, whoever has it; a shared one goes with its slot, which one description has.  Two shared locks without
+ * a slot count as one: too few let nobody past. */
+static bool is_noted(const struct kin *kin, const struct kin_lock *lock, int before)
+{
+    for (int i = 0; i < before; i++) {
+        const struct kin_lock *other = &kin->locks[i];
+        if (other->start == lock->start && other->end == lock->end && other->exclusive == lock->exclusive &&
+            (lock->exclusive || other->slot == lock->slot))
+            return true;
+    }
+    return false;
+}
+
+/* Notes what the descriptor named "fdinfo/N" or the like, seen from directory, has locked. */
+static void add_description(struct kin *kin, int directory, const char *fdinfo, int wanted_slot)
+{
+    struct description description = {.kin = kin, .first = kin->count, .slot = -1};
+    if (fdinfo_each_lock(directory, fdinfo, add_lock, &description) < 0) return;
+    kin->open = true;
+    int kept = description.first;
+    for (int i = description.first; i < kin->count; i++) {
+        struct kin_lock lock = kin->locks[i];
+        lock.slot = description.slot;
+        if (wanted_slot >= 0 && description.slot != wanted_slot) continue;
+        if (!is_noted(kin, &lock, kept)) kin->locks[kept++] = lock;
+    }
+    kin->count = kept;
+}
+
+/* "fd/12" or "fdinfo/12" into name[24]. */
+static void descriptor_name(char name[24], const char *where, uint64_t number)
+{
+    struct text text = text_in(name, 24);
+    text_append(&text, where);
+    text_append_number(&text, (long long)number);
+}
+
+static bool is_lock_file(const struct kin *kin, int directory, const char *name)
+{
+    struct stat status;
+    return sys_fstatat(directory, name, &status, 0) == 0 && status.st_dev == kin->file.st_dev &&
+           status.st_ino == kin->file.st_ino;
+}
+
+/* The descriptor of a process that has this number, if it is open on the lock file.  process: its directory in /proc.
+ */
+static void add_numbered(struct kin *kin, int process, uint64_t number, int wanted_slot)
+{
+    char name[24];
+    descriptor_name(name, "fd/", number);
+    if (!is_lock_file(kin, process, name)) return;
+    descriptor_name(name, "fdinfo/", number);
+    add_description(kin, process, name, wanted_slot);
+}
+
+/* Calls act with each number that a directory of /proc lists, until it says false or the deadline is there. */
+static void each_number(const struct relatives_question *question, int directory,
+                        bool (*act)(uint64_t number, void *argument), void *argument)
+{
+    _Alignas(8) char bytes[1024];
+    for (long size; (size = sys_getdents(directory, bytes, sizeof bytes)) > 0;) {
+        if (sys_monotonic() >= question->deadline) return;
+        const struct sys_entry *entry;
+        for (long at = 0; at < size; at += entry->length) {
+            entry = (const struct sys_entry *)(bytes + at);
+            const char *name = entry->name;
+            uint64_t number;
+            if (text_parse_number(&name, &number) && !*name && !act(number, argument)) return;
+        }
+    }
+}
+
+/* ---- ancestors ------------------------------------------------------------------------------------------ */
+
+struct of_process {
+    struct kin *kin;
+    int process; /* its directory in /proc */
+};
+
+static bool add_of_process(uint64_t number, void *argument)
+{
+    const struct of_process *of = argument;
+    add_numbered(of->kin, of->process, number, -1);
+    return true;
+}
+
+/* A directory below /proc/PID; or -errno. */
+static int open_process(uint64_t number, const char *name)
+{
+    char path[40];
+    struct text text = text_in(path, sizeof path);
+    text_append(&text, "/proc/");
+    text_append_number(&text, (long long)number);
+    text_append(&text, name);
+    return sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
+/* The directory of the process's parent, which stands for that very process from now on.  *number: of the process, and
+ * then of the parent.  A number may be given to another process at any time, but not while the process itself is there:
+ * so its child is asked once more.  -ESRCH: there is no parent. */
+static int open_parent(pid_t *number)
+{
+    for (;;) {
+        uint64_t start;
+        pid_t parent, again;
+        if (!process_read_stat(*number, &start, &parent, NULL) || parent <= 0) return -ESRCH;
+        int directory = open_process((uint64_t)parent, "");
+        if (process_read_stat(*number, &start, &again, NULL) && again == parent) {
+            *number = parent;
+            return directory;
+        }
+        if (directory >= 0) sys_close(directory);
+    }
+}
+
+static void add_ancestors(struct kin *kin)
+{
+    pid_t number = 0; /* this process, whatever its number in /proc is */
+    while (sys_monotonic() < kin->question->deadline) {
+        struct of_process of = {kin, open_parent(&number)};
+        if (of.process == -ESRCH) return;
+        if (of.process < 0) continue;
+        int list = sys_openat(of.process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        if (list >= 0) {
+            each_number(kin->question, list, add_of_process, &of);
+            sys_close(list);
+        }
+        sys_close(of.process);
+    }
+}
+
+/* ---- descriptions of this process ----------------------------------------------------------------------- */
+
+static void add_own(struct kin *kin)
+{
+    int process = sys_openat(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (process < 0) return;
+    add_numbered(kin, process, (uint64_t)kin->question->known->descriptor, -1);
+    sys_close(process);
+}
+
+/* A child has a description under the number that it had here, until it runs another program. */
+static bool add_given(uint64_t process_number, void *argument)
+{
+    struct kin *kin = argument;
+    const struct relatives_known *known = kin->question->known;
+    int process = open_process(process_number, "");
+    if (process < 0) return true;
+    for (int i = 0; i < known->given_count; i++)
+        if (known->given[i].slot >= 0)
+            add_numbered(kin, process, (uint64_t)known->given[i].number, known->given[i].slot);
+    sys_close(process);
+    return true;
+}
+
+static void add_all_given(struct kin *kin)
+{
+    int processes = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (processes < 0) return;
+    each_number(kin->question, processes, add_given, kin);
+    sys_close(processes);
+}
+
+/* FUSE servers that keep locks leave no rows behind. */
+static bool shows_rows(int descriptor)
+{
+    struct statfs about;
+    return sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0 || about.f_type != FUSE_SUPER_MAGIC;
+}
+
+static struct kin *collect(const struct relatives_question *question)
+{
+    struct kin *kin = sys_mmap(sizeof *kin);
+    if (!kin) return NULL;
+    kin->question = question;
+    kin->rows = shows_rows(question->lock_descriptor);
+    if (sys_fstat(question->lock_descriptor, &kin->file) < 0) return kin;
+    if (question->known && question->known->descriptor >= 0) add_own(kin);
+    if (question->ancestors) add_ancestors(kin);
+    if (question->known && question->known->given_count) add_all_given(kin);
+    return kin;
+}
+
+/* ---- who is in the way ---------------------------------------------------------------------------------- */
+
+static bool kin_has(const struct kin *kin, off_t byte, bool exclusive)
+{
+    if (!kin->rows && kin->open) return true;
+    for (int i = 0; i < kin->count; i++)
+        if (kin->locks[i].start <= byte && kin->locks[i].end >= byte && kin->locks[i].exclusive == exclusive)
+            return true;
+    return false;
+}
+
+struct readers {
+    uint64_t inode;
+    int count;
+};
+
+static bool count_reader(const struct fdinfo_lock *lock, void *argument)
+{
+    struct readers *readers = argument;
+    if (!lock->waits && lock->owner != FDINFO_OTHER && !lock->exclusive && lock->inode == readers->inode &&
+        lock->start < LOCK_BYTE + LOCK_BYTES)
+        readers->count++;
+    return true;
+}
+
+/* How many shared locks lie on bytes 0-1: GETLK names but one.  /proc/locks is read in pieces, between which the list
+ * changes, so one count alone may miss a lock.  -1: it does not tell.  Reading it slows every lock of the host for a
+ * moment. */
+static int count_readers(const struct kin *kin)
+{
+    struct readers first = {.inode = kin->file.st_ino}, second = first;
+    if (fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_reader, &first) < 0 ||
+        fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_reader, &second) < 0)
+        return -1;
+    return first.count == second.count ? first.count : -1;
+}
+
+static bool is_reader(const struct kin_lock *lock)
+{
+    return !lock->exclusive && lock->start < LOCK_BYTE + LOCK_BYTES;
+}
+
+/* Do both have the same shared locks on bytes 0-1, in the same order? */
+static bool same_readers(const struct kin *one, const struct kin *other)
+{
+    int i = 0, j = 0;
+    for (;; i++, j++) {
+        while (i < one->count && !is_reader(&one->locks[i])) i++;
+        while (j < other->count && !is_reader(&other->locks[j])) j++;
+        if (i == one->count || j == other->count) return i == one->count && j == other->count;
+        if (one->locks[i].slot != other->locks[j].slot) return false;
+    }
+}
+
+/* All that is shared on bytes 0-1 has to be the relatives', but for what the description that asks has itself.  They
+ * are looked at before the count and after it: a relative that came or went meanwhile would hide a stranger. */
+static bool kin_has_all_readers(const struct kin *kin)
+{
+    int relatives = kin->question->reads;
+    if (!kin->rows) return false;
+    for (int i = 0; i < kin->count; i++) relatives += is_reader(&kin->locks[i]);
+    const int all = count_readers(kin);
+    if (all < 0 || all > relatives) return false;
+    struct kin *after = collect(kin->question);
+    if (!after) return false;
+    const bool same = same_readers(kin, after);
+    sys_munmap(after, sizeof *after);
+    return same;
+}
+
+/* Is whatever is in the way on bytes 0-1 a relative's? */
+static bool kin_has_lock(const struct kin *kin)
+{
+    const struct relatives_question *question = kin->question;
+    bool shared = false;
+    for (off_t byte = LOCK_BYTE; byte < LOCK_BYTE + LOCK_BYTES; byte++) {
+        struct bytes_found found;
+        int held = bytes_held(question->lock_descriptor, bytes_type(question->mode), byte, 1, &found);
+        if (held < 0 || (held && found.type == F_WRLCK && !kin_has(kin, byte, true))) return false;
+        shared |= held && found.type == F_RDLCK;
+    }
+    return !shared || kin_has_all_readers(kin);
+}
+
+/* Is each byte that is in the way in the relatives' range a relative's?  GETLK reports any one lock, so each half
+ * beside the one that was found is asked for as well: a list of what is left to ask. */
+static bool kin_has_range(const struct kin *kin)
+{
+    const struct relatives_question *question = kin->question;
+    const off_t end = RELATIVES_BYTE + (off_t)RELATIVES;
+    for (off_t from = RELATIVES_BYTE; from < end;) {
+        struct bytes_found found = {0};
+        off_t until = end, lowest = -1, length = 0;
+        short type = F_WRLCK;
+        while (from < until &&
+               bytes_held(question->lock_descriptor, bytes_type(question->mode), from, until - from, &found) > 0) {
+            lowest = found.start > from ? found.start : from;
+            length = found.length;
+            type = found.type;
+            until = lowest;
+        }
+        if (lowest < 0) return true;
+        if (length != 1 || sys_monotonic() >= question->deadline || !kin_has(kin, lowest, type == F_WRLCK))
+            return false;
+        from = lowest + 1;
+    }
+    return true;
+}
+
+/* What of bytes 0-1 and the relatives' range has somebody in the way that is not known for a relative yet. */
+struct unexplained {
+    const struct relatives_question *question;
+    bool lock, range;
+};
+
+static bool is_in_the_way(const struct relatives_question *question, int descriptor, off_t start, off_t length)
+{
+    return bytes_held(descriptor, bytes_type(question->mode), start, length, NULL) != 0;
+}
+
+/* Is nobody seen in the way through this descriptor of the lock file, which this process has?  Then all who are there
+ * have its very open file description. */
+static void ask_through(struct unexplained *unexplained, int descriptor)
+{
+    struct stat own, file;
+    const struct relatives_question *question = unexplained->question;
+    if (descriptor < 0 || sys_fstat(descriptor, &own) < 0 || sys_fstat(question->lock_descriptor, &file) < 0 ||
+        own.st_dev != file.st_dev || own.st_ino != file.st_ino)
+        return;
+    if (unexplained->lock) unexplained->lock = is_in_the_way(question, descriptor, LOCK_BYTE, LOCK_BYTES);
+    if (unexplained->range) unexplained->range = is_in_the_way(question, descriptor, RELATIVES_BYTE, RELATIVES);
+}
+
+static bool ask_through_number(uint64_t number, void *argument)
+{
+    struct unexplained *unexplained = argument;
+    if (number <= INT_MAX && (int)number != unexplained->question->lock_descriptor)
+        ask_through(unexplained, (int)number);
+    return unexplained->lock || unexplained->range;
+}
+
+/* imglock hold hands its locks' descriptors down; so a command that it starts as another user, who may not look at
+ * hold's own, is inside all the same. */
+static void ask_through_inherited(struct unexplained *unexplained)
+{
+    int list = sys_openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (list < 0) return;
+    each_number(unexplained->question, list, ask_through_number, unexplained);
+    sys_close(list);
+}
+
+enum relatives_answer relatives_in_the_way(const struct relatives_question *question)
+{
+    struct unexplained left = {.question = question,
+                               .lock = is_in_the_way(question, question->lock_descriptor, LOCK_BYTE, LOCK_BYTES),
+                               .range = is_in_the_way(question, question->lock_descriptor, RELATIVES_BYTE, RELATIVES)};
+    if (!left.lock && !left.range) return RELATIVES_NOBODY;
+    if (question->known) ask_through(&left, question->known->descriptor);
+    if (question->ancestors && (left.lock || left.range)) ask_through_inherited(&left);
+    if (!left.lock && !left.range) return RELATIVES_ALL;
+    struct kin *kin = collect(question);
+    if (!kin) return RELATIVES_STRANGERS;
+    const bool all = (!left.lock || kin_has_lock(kin)) && (!left.range || kin_has_range(kin));
+    sys_munmap(kin, sizeof *kin);
+    return all ? RELATIVES_ALL : RELATIVES_STRANGERS;
+}
+
+bool relatives_hold_any(const struct relatives_question *question)
+{
+    struct kin *kin = collect(question);
+    if (!kin) return false;
+    const bool any = kin->count > 0 || (!kin->rows && kin->open);
+    sys_munmap(kin, sizeof *kin);
+    return any;
+}

@@ -1,0 +1,70 @@
+// link: -Ishim build/shim/children.o
+/* children.c: what is counted and remembered of children (shim/children.h), called as the library calls it. */
+#include "check.h"
+
+#include "../../shim/children.h"
+
+static const struct lock_name one = {"0123456789012345678901234567890123456789"};
+static const struct lock_name other = {"9876543210987654321098765432109876543210"};
+
+static void counts(void)
+{
+    children_moment opened = children_now();
+    check(!children_may_have(opened), "nothing was made");
+    children_note();
+    check(children_may_have(opened), "a child was made since");
+    opened = children_now();
+    check(!children_may_have(opened), "none was made since");
+    children_begin();
+    check(children_may_have(opened), "one is being made");
+    const children_moment meanwhile = children_now();
+    check(children_may_have(meanwhile), "opened while one is being made");
+    children_end();
+    check(children_may_have(opened), "one was made");
+    check(children_may_have(meanwhile), "one was being made then");
+    check(!children_may_have(children_now()), "opened after it");
+
+    /* Two threads that make one each; the second's end is not the first's. */
+    children_begin();
+    children_begin();
+    children_end();
+    check(children_may_have(children_now()), "one of two is still being made");
+    children_end();
+    check(!children_may_have(children_now()), "both are made");
+    children_end();
+    children_begin();
+    check(children_may_have(children_now()), "an end without a begin takes nothing away");
+    children_forget();
+    check(!children_may_have(children_now()), "a fork child makes none yet");
+}
+
+static void memory(void)
+{
+    struct relatives_known known = {.descriptor = -1, .given_count = 9};
+    children_given(&one, &known);
+    check(known.given_count == 0, "nothing was closed, and %d are told", known.given_count);
+    for (int slot = 0; slot < 6; slot++) {
+        children_keep(&one, 448 + slot, slot);
+        children_keep(&other, 500 + slot, 100 + slot);
+    }
+    children_given(&one, &known);
+    check(known.given_count == RELATIVES_GIVEN, "%d are told", known.given_count);
+    for (int i = 0; i < known.given_count; i++)
+        check(known.given[i].number == 453 - i && known.given[i].slot == 5 - i, "%d: number %d, slot %d", i,
+              known.given[i].number, known.given[i].slot);
+    for (int slot = 0; slot < 100; slot++) children_keep(&other, 600, slot);
+    children_given(&one, &known);
+    check(known.given_count == 0, "the oldest have made room, and %d are told", known.given_count);
+    children_given(&other, &known);
+    check(known.given_count == RELATIVES_GIVEN && known.given[0].slot == 99, "the latest comes first");
+    children_forget();
+    children_given(&other, &known);
+    check(known.given_count == 0, "a fork child has closed nothing yet");
+}
+
+int main(void)
+{
+    counts();
+    memory();
+    return checked();
+}

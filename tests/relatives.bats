@@ -1,0 +1,286 @@
+# shellcheck shell=bash disable=SC2030,SC2031,SC2153,SC2154 # what bats sets
+# Who descends from a holder, or has its very description, is let past its lock: in any number, at any depth, beside threads and
+# waiters, and whatever stands in the records.  Nobody else is.
+bats_require_minimum_version 1.5.0
+load common
+
+setup() {
+    common_setup
+    truncate -s 1M disk.img
+    LOCK_FILE=$(lock_file disk.img)
+    export LOCK_FILE
+}
+
+# relatives CASE [ARGUMENT]: that case of the program, wrapped, finds nothing wrong, and leaves no lock.
+relatives() {
+    IMGLOCK_LOG=quiet run wrapped timeout 300 "$HELPERS/relatives" "$1" disk.img "${2-}"
+    assert_success
+    assert_output ""
+    run "$HELPERS/probe" "$LOCK_FILE"
+    assert_output free
+}
+
+# commands NAME MODE [VARIABLE=VALUE...]: a holder, wrapped, that runs what order tells it.  Sets HOLDER.
+commands() {
+    local name=$1 mode=$2 line=
+    shift 2
+    mkfifo "$name.orders" "$name.answers"
+    env "$@" LD_PRELOAD="$SHIM" "$HELPERS/commands" "$mode" disk.img <"$name.orders" >"$name.answers" 2>"$name.err" 3>&- &
+    HOLDER=$!
+    HOLDERS+=("$HOLDER")
+    eval "exec {${name}_orders}>$name.orders {${name}_answers}<$name.answers"
+    local -n answers=${name}_answers
+    read -r line <&"$answers" || true
+    [ "$line" = ready ] || fail "not ready: $(cat "$name.err")"
+}
+
+# order NAME COMMAND: the holder runs it with sh, as a child.  The status is the command's; what it prints is in NAME.err.
+order() {
+    local -n orders=${1}_orders answers=${1}_answers
+    local line=
+    echo "{ $2; } >&2" >&"$orders"
+    read -r line <&"$answers" || fail "the holder has ended"
+    return "${line#status }"
+}
+
+writes='dd if=/dev/zero of=disk.img bs=1 count=1 conv=notrunc status=none'
+reads='dd if=disk.img of=/dev/null bs=1 count=1 status=none'
+
+stranger() { wrapped sh -c "$1"; }
+
+# ---- any number ------------------------------------------------------------------------------------------------------
+
+@test "a parent opens an image beside eight workers that have it, and beside thirty" {
+    relatives workers-write 8
+    relatives workers-write 30
+    relatives workers-read 30
+}
+
+@test "eight generations, and thirty, open one image for writing" {
+    relatives nest 8
+    relatives nest 30
+}
+
+@test "of two helpers that open an image at the same instant exactly one gets in" {
+    relatives siblings 60
+}
+
+@test "thirty helpers in turn, and each finds the one before it gone" {
+    commands holder write
+    local i
+    for i in {1..30}; do order holder "$writes" || fail "helper $i is refused: $(cat holder.err)"; done
+}
+
+# ---- a description that several have ---------------------------------------------------------------------------------
+
+@test "a child that raises for itself leaves the reader a reader, and what it raised ends with it" {
+    relatives raised-and-kept
+    relatives raised-and-ended
+}
+
+@test "what a child raised ends with the child's close" {
+    relatives raised-and-closed
+}
+
+@test "what a parent raised beside a child ends with the parent's close" {
+    relatives raised-by-parent
+}
+
+@test "exec 3<image; dd of=image conv=notrunc: the shell is a reader still, and others read beside it" {
+    commands holder read
+    # The shell has the image by a descriptor that its children inherit.
+    order holder "exec 3<disk.img; $writes && LD_PRELOAD= $HELPERS/probe $LOCK_FILE"
+    assert_equal "$(cat holder.err)" shared
+    run stranger "$reads"
+    assert_success
+    run stranger "$writes"
+    assert_failure
+    # In one process: bash reads, its child writes and ends, and a stranger reads.
+    mkfifo go said
+    # shellcheck disable=SC2016
+    wrapped bash -c 'exec 3<disk.img; dd if=/dev/zero of=disk.img bs=1 count=1 conv=notrunc status=none; echo $?; read -r' \
+        <go >said 3>&- &
+    HOLDERS+=("$!")
+    exec {GO}>go {SAID}<said
+    read -r line <&"$SAID"
+    assert_equal "$line" 0
+    run stranger "$reads"
+    assert_success
+    run stranger "$writes"
+    assert_failure
+    exec {GO}>&- {SAID}<&-
+}
+
+@test "the helper of a daemon is let past, and of one whose parent has just ended" {
+    relatives helper-of-daemon
+    relatives helper-of-orphan
+}
+
+# ---- threads and spawns ----------------------------------------------------------------------------------------------
+
+@test "sixteen threads beside children that open the image are never refused, nor the children" {
+    relatives threads-fork
+    relatives threads-raw-fork
+    relatives threads-spawn
+}
+
+@test "an image that is opened while posix_spawn is under way stays the child's" {
+    LD_PRELOAD=$SHIM:$HELPERS/relatives_spawn run timeout 300 "$HELPERS/relatives" spawn-under-way disk.img
+    assert_success
+    assert_output ""
+}
+
+@test "a task that shares descriptors (CLONE_VM|CLONE_FILES) opens and closes: no lock is left, none is lost" {
+    relatives shared-files
+}
+
+# ---- the gate --------------------------------------------------------------------------------------------------------
+
+gate_is_closed() { [ "$("$HELPERS/probe" "$LOCK_FILE" 2)" = exclusive ]; }
+
+# a_writer_waits: for the image that HOLDER has; returns when it has closed the gate.
+a_writer_waits() {
+    IMGLOCK_WAIT=forever LD_PRELOAD=$SHIM "$HELPERS/holder" write disk.img >writer 2>writer.err 3>&- </dev/null &
+    HOLDERS+=("$!")
+    eventually gate_is_closed
+}
+
+@test "a helper of a reader gets in while a writer waits at the gate" {
+    export IMGLOCK_WAIT=20
+    commands holder read
+    a_writer_waits
+    # With the lock in the hand of its parent it gets in, and the writer waits still.
+    order holder "$reads" || fail "the helper is kept out: $(cat holder.err)"
+    order holder "exec 3<disk.img; $reads"
+    gate_is_closed
+    [ ! -s writer ]
+    # A stranger that may wait queues behind the writer.
+    IMGLOCK_WAIT=0.2 run stranger "$reads"
+    assert_failure
+    kill "$HOLDER"
+    eventually [ -s writer ]
+}
+
+@test "what imglock hold -s runs reads the image while a writer waits at the gate" {
+    export IMGLOCK_WAIT=20
+    mkfifo go said
+    "$IMGLOCK" hold -s disk.img -- sh -c "echo ready; read -r go; LD_PRELOAD=$SHIM $reads; echo \$?" <go >said 3>&- &
+    HOLDERS+=("$!")
+    exec {GO}>go {SAID}<said
+    read -r line <&"$SAID"
+    a_writer_waits
+    echo go >&"$GO"
+    read -r line <&"$SAID"
+    assert_equal "$line" 0
+    exec {GO}>&- {SAID}<&-
+    eventually [ -s writer ]
+}
+
+# ---- hand-over ---------------------------------------------------------------------------------------------------------
+
+# byte_owner: the name of the process of two that has byte 0, or byte 1 while nobody has that, by the kernel's word.
+byte_owner() {
+    local byte name pid descriptor
+    for byte in 0 1; do
+        for name in SOURCE TARGET; do
+            pid=${!name}
+            for descriptor in "/proc/$pid/fd/"*; do
+                [ "$descriptor" -ef "$LOCK_FILE" ] || continue
+                awk -v byte=$byte '$1 == "lock:" && $3 == "OFDLCK" && $5 == "WRITE" {
+                        if ($8 <= byte && ($9 == "EOF" || $9 >= byte)) found = 1 } END {exit !found}' \
+                    "/proc/$pid/fdinfo/${descriptor##*/}" && echo $name && return
+            done
+        done
+    done
+    echo nobody
+}
+
+@test "hand-over killed between any two changes: nobody, of either side, gets in beside the one owner" {
+    local step=0 more=true got
+    while $more; do
+        step=$((step + 1))
+        rm -f source.* target.* "$LOCK_FILE"
+        commands source write
+        SOURCE=$HOLDER
+        commands target write IMGLOCK_MODE=inactive
+        TARGET=$HOLDER
+        # shellcheck disable=SC2016 # for the action's shell
+        run "$HELPERS/lock_between" "change:$step" 'kill -9 $(pgrep -P $PPID -x imglock)' \
+            "$IMGLOCK" handoff disk.img --to "$TARGET"
+        [[ $output != *"never came to"* ]] || more=false
+        # What they started is no child of theirs when it writes, but for the time of its write.
+        got=
+        run order source "$writes"
+        [ "$status" != 0 ] || got+=SOURCE
+        run order target "IMGLOCK_MODE=auto $writes"
+        [ "$status" != 0 ] || got+=TARGET
+        run stranger "$writes"
+        [ "$status" != 0 ] || got+=stranger
+        # Nobody gets in while each has one of the two bytes.
+        [ -z "$got" ] || assert_equal "$step: $got" "$step: $(byte_owner)"
+        kill -9 "$SOURCE" "$TARGET"
+        wait "$SOURCE" "$TARGET" 2>/dev/null || true
+    done
+    assert_equal "$got" TARGET
+    [ "$step" -gt 5 ]
+}
+
+# ---- records are text ----------------------------------------------------------------------------------------------------
+
+# forged SLOT PID [MODE]: a record that says so, with everything else right.
+forged() {
+    local boot space start
+    boot=$(tr -d - </proc/sys/kernel/random/boot_id)
+    space=$(readlink /proc/self/ns/pid | tr -dc 0-9)
+    start=$(sed 's/.*) //' "/proc/$2/stat" | cut -d' ' -f20)
+    printf 'record:%s:pid=%s start=%s boot=%s pidns=%s uid=0 mode=%s since=1790000000000 fd=500 host=%s cmd=init ' \
+        "$1" "$2" "$start" "${boot:0:16}" "$space" "${3:-exclusive}" "$(uname -n)"
+}
+
+# slot_of_holder: the slot whose record it is.
+slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^read \([0-9]*\)-.*/\1/p' | tail -n 1) - 1024)); }
+
+@test "a record that says pid 1, or a stranger's own parent, lets nobody past" {
+    local pid
+    for pid in 1 "$PPID" "$$"; do
+        hold disk.img write
+        # Over the holder's record, and in a slot of the forger's own.
+        background "$HELPERS/status_lock" "$LOCK_FILE" "$(forged "$(slot_of_holder)" "$pid")"
+        run stranger "$writes"
+        assert_failure
+        background "$HELPERS/status_lock" "$LOCK_FILE" "$(forged 100 "$pid")" s:1124:1
+        run stranger "$writes"
+        assert_failure
+        common_teardown
+        HOLDERS=()
+    done
+}
+
+@test "records that are forged, wiped, torn or swapped keep no relative out" {
+    local damage slot
+    for damage in forged wiped torn stale; do
+        commands "$damage" write
+        slot=$(slot_of_holder)
+        case $damage in
+        forged) background "$HELPERS/status_lock" "$LOCK_FILE" "$(forged "$slot" 1)" ;;
+        wiped) dd if=/dev/zero of="$LOCK_FILE" bs=256 seek=$((16 + slot)) count=1 conv=notrunc status=none ;;
+        torn) dd if=/dev/zero of="$LOCK_FILE" bs=1 seek=$((4096 + 256 * slot + 40)) count=100 conv=notrunc status=none ;;
+        stale) background "$HELPERS/status_lock" "$LOCK_FILE" "$(forged "$slot" "$$" inactive)" ;;
+        esac
+        order "$damage" "$writes" || fail "$damage: the helper is kept out: $(cat "$damage.err")"
+        order "$damage" "$reads"
+        run stranger "$writes"
+        assert_failure
+        common_teardown
+        HOLDERS=()
+    done
+}
+
+@test "a slot that is being written keeps no relative out" {
+    # As in the middle of a claim: the byte is locked exclusively.  Here by somebody who never ends it.
+    commands holder write
+    background "$HELPERS/status_lock" "$LOCK_FILE" x:1200:1
+    order holder "$writes" || fail "the helper is kept out: $(cat holder.err)"
+    run stranger "$writes"
+    assert_failure
+}
