@@ -1,20 +1,40 @@
-# imglock: see README.md.  "make run" and "make test" install what they need; everything else only builds.
+# imglock: see README.md and HACKING.md.  "make run" and "make test" install what they need; everything else only builds.
 VERSION := 0.1.0
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 DESTDIR ?=
 BUILD := build
 CC ?= gcc
+# For what runs while building, when CC makes programs for another machine.
+CC_FOR_BUILD ?= $(if $(findstring -gcc,$(CC)),gcc,$(CC))
+CPPFLAGS ?=
 CFLAGS ?= -O2 -g
 LDFLAGS ?=
+# 1: a warning ends the build, as in .ci/run.  A later compiler's new warnings are nobody else's business.
+WERROR ?=
 # static: SHA-1 comes from libcrypto.a, with hidden symbols.  shared: libcrypto.so becomes a second NEEDED entry.
 OPENSSL ?= static
 
-WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-deprecated-declarations
+WARNINGS := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-deprecated-declarations
+# Where the installed library and the presets are, below PREFIX if they are below it.
+library_below = $(patsubst $(PREFIX)/%,%,$(LIBDIR))/imglock/libimglock.so
+presets_below = $(patsubst $(PREFIX)/%,%,$(DATADIR))/imglock
+# The same bytes wherever the sources lie.
+FIXED_PATHS = -ffile-prefix-map=$(CURDIR)=.
+COMPAT := -include shim/compat/compat.h -idirafter shim/compat
 BASE_FLAGS = -std=gnu11 -D_GNU_SOURCE -DIMGLOCK_VERSION='"$(VERSION)"' -DIMGLOCK_PREFIX='"$(PREFIX)"' \
-             -fvisibility=hidden -fno-strict-aliasing -I$(BUILD) -Ishim $(WARNINGS) $(CFLAGS)
+             -DIMGLOCK_LIBRARY_BELOW='"$(library_below)"' -DIMGLOCK_PRESETS_BELOW='"$(presets_below)"' \
+             -fvisibility=hidden -fno-strict-aliasing -I$(BUILD) -Ishim \
+             $(FIXED_PATHS) $(COMPAT) $(WARNINGS) $(CPPFLAGS) $(CFLAGS)
 # The wrappers define the functions that fortified headers redirect.
-SHIM_FLAGS = -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
-             -ffunction-sections -fdata-sections -fasynchronous-unwind-tables
+SHIM_FLAGS = -DIMGLOCK_LIBRARY -fPIC -ftls-model=initial-exec -fno-stack-protector -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 \
+             -ffunction-sections -fdata-sections -fasynchronous-unwind-tables $(MACHINE_FLAGS)
+# Else libgcc's constructor asks the processor how it does atomic operations best.
+MACHINE_FLAGS := $(if $(filter aarch64%,$(shell $(CC) -dumpmachine)),-mno-outline-atomics)
 # Each symbol that the dynamic linker looks up takes some 700 instructions of every program's start, and 2,000 of one
 # with the 25 libraries of qemu-img.  The compiler's start files would have it look for four more, three of which are
 # nowhere; they are for constructors of the old kind and for destructors, and there are none.
@@ -24,7 +44,7 @@ CRYPTO_static := -l:libcrypto.a
 CRYPTO_shared := -lcrypto
 CRYPTO = $(CRYPTO_$(OPENSSL))
 # The command may use what is well kept elsewhere: tables and JSON.
-CLI_LIBRARIES := -lsmartcols -ljansson
+CLI_LIBRARIES := -lsmartcols -ljansson -ldl -lpthread
 
 # One short line a step; make V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
@@ -70,9 +90,17 @@ $(BUILD)/cli/%.o: cli/%.c
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(BASE_FLAGS) -MMD -MP -c -o $@ $<
 
+# "make install PREFIX=..." after "make": what knows the places is compiled again.
+places = $(PREFIX) $(library_below) $(presets_below)
+$(BUILD)/places: always
+	@mkdir -p $(@D)
+	@echo '$(places)' | cmp -s - $@ || echo '$(places)' >$@
+.PHONY: always
+$(BUILD)/cli/library.o: $(BUILD)/places
+
 $(BUILD)/make_formats: shim/make_formats.c shim/formats.def shim/extension.h
 	@mkdir -p $(@D)
-	$(call quiet,CC)$(CC) -std=gnu11 $(WARNINGS) -O1 -o $@ $<
+	$(call quiet,CC)$(CC_FOR_BUILD) -std=gnu11 $(WARNINGS) -O1 -o $@ $<
 
 $(BUILD)/formats_index.h: $(BUILD)/make_formats $(BUILD)/look_index.h
 	$< > $@.new
@@ -87,9 +115,15 @@ $(BUILD)/look_index.h: $(BUILD)/make_formats
 helper_programs := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(wildcard tests/helpers/*.c))
 $(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h shim/*.def shim/wrap/*.def)
 	@mkdir -p $(@D)
-	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -o $@ $< $$(sed -n '1s,^// link: ,,p' $<) -lpthread
+	$(call quiet,CC)$(CC) -std=gnu11 -D_GNU_SOURCE $(COMPAT) $(WARNINGS) $(CFLAGS) -o $@ $< \
+	    $$(sed -n '1s,^// link:,,; T; s, build/, $(BUILD)/,g; p' $<) $(BUILD)/tests/compat.a -ldl -lpthread
+$(helper_programs): $(BUILD)/tests/compat.a
+$(BUILD)/tests/compat.a: $(BUILD)/shim/errors.o
+	@mkdir -p $(@D)
+	@$(AR) rcsD $@ $<
 
 $(BUILD)/tests/identify: $(BUILD)/shim/image.o
+$(BUILD)/tests/children: $(BUILD)/shim/children.o
 $(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o
 $(BUILD)/tests/parsed: $(patsubst %,$(BUILD)/shim/%.o,settings arguments text)
 
@@ -128,6 +162,12 @@ bench: packages-bench
 .PHONY: helpers
 helpers: $(helper_programs) $(BUILD)/tests/libimglock-fault.so $(bench_programs)
 
+# Runs the tests, or TESTS="tests/lock.bats ...", with what is installed.
+.PHONY: check
+check:
+	@$(MAKE) --no-print-directory --silent -j2 all helpers
+	@tests/run.sh $(TESTS)
+
 # All of them install what is missing first, the compiler included, so everything else happens in a second make.
 .PHONY: run test test-long packages-run packages-test packages-long packages-bench
 packages-run packages-test packages-long packages-bench: packages-%:
@@ -142,13 +182,22 @@ else
 endif
 
 test: packages-test
-	@$(MAKE) --no-print-directory --silent -j2 all helpers
-	@tests/run.sh $(TESTS)
+	@$(MAKE) --no-print-directory check
 
 # Minutes instead of seconds: other programs' test suites, and the torture run for two minutes.
 test-long: packages-long
 	@$(MAKE) --no-print-directory --silent -j2 all helpers
 	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} tests/run.sh tests/long/*.bats tests/torture.bats
+
+# On every release of Debian that imglock is to run on, in folders that debootstrap fills; as root.
+.PHONY: releases
+releases:
+	@tests/releases.sh $(RELEASES_ONLY)
+
+# What can be said of the sources without running them; CHECKS="format shell" for some of it.
+.PHONY: lint
+lint:
+	@tests/lint.sh $(CHECKS)
 
 # Fuzzers for what reads foreign bytes; FUZZ_SECONDS for each.  Ends with an error, and the input beside it, when one finds
 # something.
@@ -170,32 +219,45 @@ fuzz:
 	done
 
 # ---- installing ---------------------------------------------------------------------------------------------------
-bin_directory = $(DESTDIR)$(PREFIX)/bin
-library_directory = $(DESTDIR)$(PREFIX)/lib/imglock
-preset_directory = $(DESTDIR)$(PREFIX)/share/imglock
-completion_directory = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-tmpfiles_directory = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
-man_directory = $(DESTDIR)$(PREFIX)/share/man
-presets = $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*.conf))
+# Each file and where it goes.  "make uninstall" removes them all.
+preset_files := $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*))
+example_files := $(wildcard examples/*.sh examples/*.xml)
+manual_files := $(wildcard man/*.[1-8])
+example_directory := $(DATADIR)/doc/imglock/examples
+target_config/imglock.tmpfiles.conf := $(TMPFILESDIR)/imglock.conf
+target_cli/completion/imglock.bash := $(DATADIR)/bash-completion/completions/imglock
+target_cli/completion/imglock.fish := $(DATADIR)/fish/vendor_completions.d/imglock.fish
+target_cli/completion/_imglock := $(DATADIR)/zsh/vendor-completions/_imglock
+$(foreach file,$(preset_files),$(eval target_$(file) := $(file:config/%=$(DATADIR)/imglock/%)))
+$(foreach file,$(example_files),$(eval target_$(file) := $(file:examples/%=$(example_directory)/%)))
+$(foreach file,$(manual_files),$(eval target_$(file) := $(MANDIR)/man$(subst .,,$(suffix $(file)))/$(notdir $(file))))
+texts := config/imglock.tmpfiles.conf $(wildcard cli/completion/*) $(preset_files) $(example_files) $(manual_files)
+installed = $(BINDIR)/imglock $(LIBDIR)/imglock/libimglock.so $(foreach file,$(texts),$(target_$(file)))
 
-.PHONY: install uninstall
+# What is installed names what is installed.
+define install_text
+sed -e 's,/usr/local/lib/imglock/libimglock\.so,$(LIBDIR)/imglock/libimglock.so,g' -e 's,/usr/local,$(PREFIX),g' \
+    -e 's,^\.It Pa lib/imglock/libimglock\.so,.It Pa $(library_below),' $(1) >$(DESTDIR)$(target_$(1))
+chmod $(if $(shell test -x $(1) && echo yes),755,644) $(DESTDIR)$(target_$(1))
+
+endef
+
+.PHONY: install uninstall dist
 install: all
-	install -d $(bin_directory) $(library_directory) $(preset_directory) $(completion_directory) $(tmpfiles_directory) \
-	    $(man_directory)/man1 $(man_directory)/man7
-	install -m 755 $(BUILD)/imglock $(bin_directory)
-	install -m 644 $(BUILD)/libimglock.so $(library_directory)
-	install -m 644 $(presets) $(preset_directory)
-	install -m 644 cli/completion/imglock.bash $(completion_directory)/imglock
-	install -m 644 config/imglock.tmpfiles.conf $(tmpfiles_directory)/imglock.conf
-	install -m 644 $(wildcard man/*.1) $(man_directory)/man1
-	install -m 644 $(wildcard man/*.7) $(man_directory)/man7
+	install -d $(sort $(dir $(installed:%=$(DESTDIR)%)))
+	install -m 755 $(BUILD)/imglock $(DESTDIR)$(BINDIR)
+	install -m 644 $(BUILD)/libimglock.so $(DESTDIR)$(LIBDIR)/imglock
+	$(foreach file,$(texts),$(call install_text,$(file)))
 
 uninstall:
-	rm -f $(bin_directory)/imglock $(library_directory)/libimglock.so $(presets:config/%=$(preset_directory)/%) \
-	    $(completion_directory)/imglock $(tmpfiles_directory)/imglock.conf \
-	    $(patsubst man/%,$(man_directory)/man1/%,$(wildcard man/*.1)) \
-	    $(patsubst man/%,$(man_directory)/man7/%,$(wildcard man/*.7))
-	-rmdir $(library_directory) $(preset_directory) 2>/dev/null
+	rm -f $(installed:%=$(DESTDIR)%)
+	-rmdir $(DESTDIR)$(LIBDIR)/imglock $(DESTDIR)$(DATADIR)/imglock $(DESTDIR)$(example_directory) 2>/dev/null
+
+# The same bytes from the same commit.
+dist:
+	@mkdir -p $(BUILD)
+	git archive --prefix=imglock-$(VERSION)/ HEAD | gzip -9n >$(BUILD)/imglock-$(VERSION).tar.gz
+	@echo $(BUILD)/imglock-$(VERSION).tar.gz
 
 .PHONY: clean
 clean:

@@ -106,7 +106,7 @@ const char *library_preset_directory(void);
 bool library_loads(const char *library, char *reason, size_t size);
 
 /* Puts the library into LD_PRELOAD, once, before all others. */
-void library_preload(const char *library);
+void library_preload(const char *library, bool for_both_sizes);
 
 /* ---- target.c ----------------------------------------------------------------------------------------------- */
 
@@ -116,6 +116,7 @@ struct target {
     char chain[2 * PATH_MAX];  /* the command and its interpreters: "x.sh, run by /usr/bin/env, run by /bin/sh" */
     const char *next_step;     /* what to do instead, or NULL */
     bool go;                   /* the command is written in Go */
+    bool musl;                 /* or linked with musl, whose loader knows no $LIB */
 };
 
 /* Finds the command as execvp(3) does, and looks at it and at the interpreters that the kernel would start for it.

@@ -23,6 +23,7 @@
 
 #include "cli.h"
 #include "elf_own.h"
+#include "other_size.h"
 
 static const char library_name[] = "libimglock.so";
 
@@ -69,6 +70,10 @@ static bool build_library(char path[PATH_MAX])
 static void prefix_path(const char *below, char path[PATH_MAX])
 {
     char prefix[PATH_MAX];
+    if (*below == '/') {
+        snprintf(path, PATH_MAX, "%s", below);
+        return;
+    }
     strcpy(prefix, own_directory());
     char *slash = strrchr(prefix, '/');
     if (slash) {
@@ -89,7 +94,7 @@ const char *library_preset_directory(void)
             return path;
         }
     }
-    prefix_path("share/imglock", path);
+    prefix_path(IMGLOCK_PRESETS_BELOW, path);
     return path;
 }
 
@@ -123,7 +128,7 @@ const char *library_path(void)
         complain("cannot tell where this program lies, without /proc; IMGLOCK_LIBRARY names the library");
         return NULL;
     } else if (!build_library(path)) {
-        prefix_path("lib/imglock/libimglock.so", path);
+        prefix_path(IMGLOCK_LIBRARY_BELOW, path);
     }
     if (strpbrk(path, " :")) {
         complain("%s: the dynamic loader splits LD_PRELOAD at blanks and colons, so a library with one in its path "
@@ -219,11 +224,13 @@ static bool is_imglock_library(const char *entry)
     return strcmp(slash ? slash + 1 : entry, library_name) == 0;
 }
 
-void library_preload(const char *library)
+void library_preload(const char *library, bool for_both_sizes)
 {
     const char *before = getenv("LD_PRELOAD");
     struct stat status = {0};
     bool known = stat(library, &status) == 0;
+    char for_both[PATH_MAX];
+    if (for_both_sizes && other_size_name(library, for_both)) library = for_both;
     size_t size = strlen(library) + (before ? strlen(before) : 0) + 2;
     char *list = malloc(size);
     char *entries = strdup(before ? before : "");

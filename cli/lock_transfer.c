@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -492,6 +493,48 @@ static int open_lock(struct transfer *transfer, const struct lock_name *name)
     return 0;
 }
 
+/* Does this row of fdinfo cover byte 3? */
+static bool is_transferring(const char *line)
+{
+    struct fdinfo_lock lock;
+    return fdinfo_parse_lock(line, &lock) && lock.start <= TRANSFER_BYTE && lock.end >= TRANSFER_BYTE;
+}
+
+static bool holds_transfer_byte(const struct finding *finding)
+{
+    char name[48], line[256];
+    bool holds = false;
+    snprintf(name, sizeof name, "/proc/%d/fdinfo/%d", finding->pid, finding->descriptor);
+    FILE *stream = fopen(name, "re");
+    if (!stream) return false;
+    while (fgets(line, sizeof line, stream)) holds |= strncmp(line, "lock:", 5) == 0 && is_transferring(line);
+    fclose(stream);
+    return holds;
+}
+
+/* Who holds byte 3, as far as this user may look. */
+static void name_transferring(const struct transfer *transfer, char *who, size_t size)
+{
+    struct process_scan scan = {0};
+    struct file_identity identity;
+    struct process process;
+    size_t count = 0;
+    snprintf(who, size, "another imglock");
+    if (!identify_file(transfer->locks[0].descriptor, "", &identity)) return;
+    size_t file = scan_add(&scan, &identity, true);
+    scan_run(&scan);
+    const struct finding *findings = scan_findings(&scan, file, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!holds_transfer_byte(&findings[i]) || !process_look_up(findings[i].pid, &process)) continue;
+        const struct passwd *user = getpwuid(process.uid);
+        if (user)
+            snprintf(who, size, "%s (pid %d, user %s)", process.command, process.pid, user->pw_name);
+        else
+            snprintf(who, size, "%s (pid %d, user %u)", process.command, process.pid, process.uid);
+    }
+    scan_free(&scan);
+}
+
 int transfer_open(struct transfer *transfer, const char *image, const char *action)
 {
     bool exists;
@@ -522,8 +565,11 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
     /* Two at once would undo each other's steps. */
     int result = bytes_lock(transfer->locks[0].descriptor, F_WRLCK, TRANSFER_BYTE, 1);
     if (result == 0) return 0;
-    if (result == -EAGAIN)
-        return transfer_refuse(transfer, EXIT_FAILURE, "another imglock is passing this lock on just now");
+    if (result == -EAGAIN) {
+        char who[96];
+        name_transferring(transfer, who, sizeof who);
+        return transfer_refuse(transfer, EXIT_FAILURE, "%s is passing this lock on just now", who);
+    }
     return transfer_refuse(transfer, STATUS_FAILED, "cannot lock the lock file: %s",
                            result == -EBADF ? "it is read-only for this user" : strerror(-result));
 }

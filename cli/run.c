@@ -69,7 +69,7 @@ int run_command(char **command)
     if (!library) return STATUS_FAILED;
     if (!library_loads(library, reason, sizeof reason))
         return complain("%s: the library cannot be preloaded: %s", library, reason);
-    library_preload(library);
+    library_preload(library, !target.musl);
     if (target.go) say_not_watched(&settings, &target);
     return execute(target.path, command);
 }

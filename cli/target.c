@@ -20,6 +20,8 @@
 #include "cli.h"
 #include "elf_own.h"
 #include "go_note.h"
+#include "musl.h"
+#include "other_size.h"
 
 /* The kernel's limits: BINPRM_BUF_SIZE, and the depth of interpreters in exec_binprm().  And an end to scripts that
  * have env run each other. */
@@ -149,6 +151,28 @@ static const char *why_secure(int descriptor, const struct stat *status)
     return NULL;
 }
 
+static int look_at_privileges(struct look *look, const char *path, int descriptor, const struct stat *status)
+{
+    const char *why = why_secure(descriptor, status);
+    if (!why) return 0;
+    return refuse(look, STATUS_FAILED,
+                  "run it as root, or use 'imglock hold IMAGE -- COMMAND', which takes the lock around it",
+                  "%s: %s, so the dynamic loader ignores preloaded libraries for this user", path, why);
+}
+
+static int look_at_musl(struct look *look, const char *path, const char *loader, int descriptor,
+                        const struct stat *status)
+{
+    char reason[1024];
+    const char *library = library_path();
+    look->target->musl = true;
+    if (!library) return STATUS_FAILED;
+    if (!musl_loads(loader, path, library, reason, sizeof reason))
+        return refuse(look, STATUS_FAILED, hold_instead,
+                      "%s: it is linked with musl, whose loader does not load the library: %s", path, reason);
+    return look_at_privileges(look, path, descriptor, status);
+}
+
 static int look_at_elf(struct look *look, const char *path, int descriptor, const struct stat *status)
 {
     const ElfW(Ehdr) *own = own_elf_header();
@@ -157,6 +181,9 @@ static int look_at_elf(struct look *look, const char *path, int descriptor, cons
         return refuse(look, STATUS_NOT_EXECUTABLE, NULL, "%s: %s", path, strerror(ENOEXEC));
     if (header.e_ident[EI_CLASS] != own->e_ident[EI_CLASS] || header.e_ident[EI_DATA] != own->e_ident[EI_DATA] ||
         header.e_machine != own->e_machine) {
+        const char *library = library_path();
+        if (library && other_size_serves(library, descriptor))
+            return look_at_privileges(look, path, descriptor, status);
         unsigned machine = header.e_machine;
         if (header.e_ident[EI_DATA] != own->e_ident[EI_DATA]) machine = __builtin_bswap16(header.e_machine);
         const char *name = machine_name(machine);
@@ -195,21 +222,14 @@ static int look_at_elf(struct look *look, const char *path, int descriptor, cons
     if (pread(descriptor, name, length, (off_t)interpreter->p_offset) != (ssize_t)length)
         return refuse(look, STATUS_NOT_EXECUTABLE, NULL, "%s: %s", path, strerror(ENOEXEC));
     name[length] = '\0';
-    if (strstr(name, "ld-musl"))
-        return refuse(look, STATUS_FAILED, hold_instead,
-                      "%s: it is linked with musl (%s), and the library is made for glibc", path, name);
+    if (strstr(name, "ld-musl")) return look_at_musl(look, path, name, descriptor, status);
     if (stat(name, &loader) < 0)
         return refuse(look, STATUS_FAILED, NULL, "%s: its dynamic loader %s: %s", path, name, strerror(errno));
     if (!loader_known || loader.st_dev != own_loader.st_dev || loader.st_ino != own_loader.st_ino)
         return refuse(look, STATUS_FAILED, hold_instead,
                       "%s: its dynamic loader is %s, and the library has been seen to load with %s only", path, name,
                       own_dynamic_loader());
-    const char *why = why_secure(descriptor, status);
-    if (why)
-        return refuse(look, STATUS_FAILED,
-                      "run it as root, or use 'imglock hold IMAGE -- COMMAND', which takes the lock around it",
-                      "%s: %s, so the dynamic loader ignores preloaded libraries for this user", path, why);
-    return 0;
+    return look_at_privileges(look, path, descriptor, status);
 }
 
 /* ---- env ---------------------------------------------------------------------------------------------------- */
@@ -405,6 +425,6 @@ int target_look(const char *command, char *const *arguments, struct target *targ
     struct look look = {.target = target, .search_path = default_search_path()};
     target->path[0] = target->reason[0] = target->chain[0] = '\0';
     target->next_step = NULL;
-    target->go = false;
+    target->go = target->musl = false;
     return look_at_command(&look, command, arguments);
 }

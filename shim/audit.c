@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "errors.h"
 #include "holders.h"
 #include "log_file.h"
 #include "sys.h"
@@ -224,7 +225,7 @@ static void append_flags(struct line *line, int flags)
 
 static void append_result(struct line *line, int error)
 {
-    const char *name = error ? strerrorname_np(error) : NULL;
+    const char *name = error ? error_name(error) : NULL;
     append_word(line, "result", error ? "refused" : "let through");
     if (name) append_word(line, "errno", name);
 }
@@ -351,7 +352,7 @@ void audit_problem(const struct settings *settings, const struct audit_image *im
     struct line line;
     if (!start_line(&line, settings, "error", image)) return;
     append_word(&line, "what", what);
-    const char *name = cause ? strerrorname_np(cause) : NULL;
+    const char *name = cause ? error_name(cause) : NULL;
     if (name) append_word(&line, "cause", name);
     append_result(&line, error);
     end_line(&line);

@@ -19,7 +19,7 @@ bool children_may_have(children_moment before)
     return before >= ONE_IN_THE_MAKING || (uint32_t)before != (uint32_t)atomic_load(&children);
 }
 
-/* The lower half has no carry into the upper one: who wraps around after four thousand million children starts anew. */
+/* The lower half wraps around without a carry into the upper one. */
 static void add(uint64_t making)
 {
     uint64_t was = atomic_load(&children);
@@ -47,36 +47,35 @@ void children_end(void)
 
 /* ---- descriptions that were closed here ------------------------------------------------------------------ */
 
-/* More than one process opens and closes while its children live, by what was seen; the oldest makes room. */
-enum { KEPT = 16 };
+/* A process that opens and closes an image while it makes children has given one description to each.  The oldest makes
+ * room.  Pages that are never needed cost nothing. */
+enum { KEPT = 4096 };
 static struct kept {
     struct lock_name name;
-    int number, slot;
+    struct relatives_given given;
 } kept[KEPT];
 static unsigned kept_count;
 
 void children_keep(const struct lock_name *name, int number, int slot)
 {
     SECTION_ASSERT();
-    kept[kept_count++ % KEPT] = (struct kept){*name, number, slot};
+    kept[kept_count++ % KEPT] = (struct kept){*name, {number, slot}};
 }
 
 void children_given(const struct lock_name *name, struct relatives_known *known)
 {
+    static struct relatives_given given[KEPT];
     SECTION_ASSERT();
+    known->given = given;
     known->given_count = 0;
-    if (kept_count == 0) return;
-    for (unsigned age = 1; age <= KEPT && age <= kept_count && known->given_count < RELATIVES_GIVEN; age++) {
+    for (unsigned age = 1; age <= KEPT && age <= kept_count; age++) {
         const struct kept *one = &kept[(kept_count - age) % KEPT];
-        if (memcmp(one->name.hex, name->hex, sizeof name->hex) != 0) continue;
-        known->given[known->given_count].number = one->number;
-        known->given[known->given_count].slot = one->slot;
-        known->given_count++;
+        if (memcmp(one->name.hex, name->hex, sizeof name->hex) == 0) given[known->given_count++] = one->given;
     }
 }
 
 void children_forget(void)
 {
-    if (atomic_load(&children) >= ONE_IN_THE_MAKING) atomic_fetch_and(&children, UINT32_MAX);
+    if (atomic_load(&children) != 0) atomic_store(&children, 0);
     kept_count = 0;
 }

@@ -31,7 +31,8 @@ void children_end(void);
 /* A child was made, or was made by vfork and is about to become another program. */
 void children_note(void);
 
-/* In a fork child: those that its parent was making, and what it remembered, are the parent's. */
+/* In a fork child: those that its parent made, and what it remembered, are the parent's.  The moments of before mean
+ * nothing then; what was opened before is inherited. */
 void children_forget(void);
 
 /* This process closes, or moves, a description of that lock file which a child may keep: its number, and its slot. */

@@ -503,7 +503,7 @@ const char *image_by_content(const char *path, int descriptor, const struct stat
 bool image_is_on_storage(int descriptor)
 {
     struct statfs about;
-    if (sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0) return true;
+    if (sys_fstatfs(descriptor, &about) < 0) return true;
     switch (about.f_type) {
     case PROC_SUPER_MAGIC:
     case SYSFS_MAGIC:

@@ -45,12 +45,12 @@ struct image *images_at(uint32_t number)
 
 /* Entries that had a hold when a private descriptor got their number: the close that gave the number back is on its way
  * to tell, and finds them no more.  Their holds are dropped at the end of the section, since whoever is inside may be
- * at work on the image.  For a lock by path and one by inode, each taken again and then anew. */
+ * at work on the image.  For a lock by path and one by inode, each of which may be taken twice. */
 enum { DISPLACED = 4 };
 static uint64_t displaced[DISPLACED];
 static unsigned displaced_count;
 
-/* The entry of a private descriptor that is new.  False without memory.  In the section. */
+/* The entry of a private descriptor that is new.  False without memory. */
 bool images_set_private(int descriptor, uint32_t image)
 {
     SECTION_ASSERT();
@@ -63,6 +63,7 @@ bool images_set_private(int descriptor, uint32_t image)
     uint32_t former = table_kind(stale) == TABLE_PRIVATE ? table_image(stale) : 0;
     if (former && former != image && images_at(former)->lock.descriptor == descriptor)
         images_at(former)->lock.descriptor = -1;
+    if (former && images_at(former)->kept == descriptor) images_at(former)->kept = 0;
     return true;
 }
 
@@ -138,6 +139,7 @@ static void set_private_close_on_exec(struct image *image)
     bool through_exec = image->inheritable;
     if (image->lock.descriptor < 0 || image->through_exec == through_exec) return;
     sys_fcntl(image->lock.descriptor, F_SETFD, through_exec ? 0 : FD_CLOEXEC);
+    if (image->kept) sys_fcntl(image->kept, F_SETFD, through_exec ? 0 : FD_CLOEXEC);
     image->through_exec = through_exec;
 }
 
@@ -155,6 +157,24 @@ void images_count_inheritable(uint32_t number, int change)
 static bool is_shared(const struct image *image)
 {
     return image->inherited || children_may_have(image->opened);
+}
+
+/* A description that came from another process is kept when this one takes a lock of its own: by it the other knows us
+ * for a relative, as long as we have the image. */
+static bool keep_inherited(struct image *image)
+{
+    if (!image->inherited || image->kept || image->lock.descriptor <= 0) return false;
+    image->kept = image->lock.descriptor;
+    image->lock.descriptor = -1;
+    return true;
+}
+
+static void close_kept(struct image *image)
+{
+    if (!image->kept) return;
+    table_set(image->kept, 0);
+    sys_close(image->kept);
+    image->kept = 0;
 }
 
 /* The private descriptor is about to be closed: a child may keep it under this number. */
@@ -187,6 +207,7 @@ static void release_image(uint32_t number)
         audit_release(policy_settings(), &about, image->lock.mode, image->since);
     }
     close_lock(image);
+    close_kept(image);
     remove_image(number);
     watcher_unwatch();
 }
@@ -237,8 +258,20 @@ void images_uncount(uint32_t number, enum lock_mode mode, bool inheritable)
 
 /* ---- locks ---------------------------------------------------------------------------------------------- */
 
-/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it; takes it anew, at
- * another number.  In the section. */
+/* lock_take, told what this process knows of its own descriptions of the lock file: the one that it has open, -1: none,
+ * and those that it has closed while a child may keep them. */
+static enum lock_result take_knowing(int descriptor, const struct lock_request *request, struct lock *lock, int *opened,
+                                     struct lock_problem *problem)
+{
+    struct relatives_known known = {.descriptor = descriptor};
+    struct lock_request told = *request;
+    children_given(request->name, &known);
+    told.known = &known;
+    return lock_take(&told, lock, opened, problem);
+}
+
+/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it, unless a child has it, too;
+ * takes it again, at another number. */
 static void renew_private(uint32_t number)
 {
     struct image *image = images_at(number);
@@ -258,10 +291,11 @@ static void renew_private(uint32_t number)
     if (image->lock.descriptor >= 0 && table_image(table_entry(image->lock.descriptor)) == number &&
         table_is_private(image->lock.descriptor))
         table_set(image->lock.descriptor, 0);
+    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor, image->lock.slot);
     request.through_exec = image->inheritable;
     image->opened = children_now();
     image->inherited = false;
-    bool regained = lock_take(&request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
+    bool regained = take_knowing(-1, &request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
     if (regained) {
         images_set_private(image->lock.descriptor, number);
         image->through_exec = image->inheritable;
@@ -284,20 +318,17 @@ static enum lock_result take_own(uint32_t number, const struct lock_request *req
                                  struct lock_problem *problem)
 {
     struct image *image = images_at(number);
-    struct relatives_known known = {.descriptor = image->lock.descriptor};
     struct lock_request own = *request;
     struct lock fresh;
-    children_given(&image->name, &known);
-    own.known = &known;
     own.through_exec = image->inheritable;
     const children_moment before = children_now();
-    enum lock_result result = lock_take(&own, &fresh, opened, problem);
+    enum lock_result result = take_knowing(image->lock.descriptor, &own, &fresh, opened, problem);
     if (result != LOCK_TAKEN) return result;
     if (!images_set_private(fresh.descriptor, number)) {
         lock_release(&fresh);
         return no_memory(problem, "no memory for another descriptor");
     }
-    close_lock(image);
+    if (!keep_inherited(image)) close_lock(image);
     image->lock = fresh;
     image->through_exec = image->inheritable;
     image->opened = before;
@@ -347,13 +378,9 @@ enum lock_result images_take(const struct lock_request *request, bool watch, uin
     *number = add_image(request->name);
     if (!*number) return no_memory(problem, "no memory for another image");
     struct image *image = images_at(*number);
-    struct relatives_known known = {.descriptor = -1};
-    struct lock_request first = *request;
-    children_given(request->name, &known);
-    first.known = &known;
     image->through_exec = request->through_exec;
     image->opened = children_now();
-    enum lock_result result = lock_take(&first, &image->lock, opened, problem);
+    enum lock_result result = take_knowing(-1, request, &image->lock, opened, problem);
     watch = watch && result == LOCK_BUSY;
     if (watch) lock_watch(&image->lock, request, opened);
     if ((result == LOCK_TAKEN || watch) && !images_set_private(image->lock.descriptor, *number)) {
@@ -401,11 +428,16 @@ void images_release_unused(void)
     }
 }
 
-void images_move_private(uint32_t number, int copy)
+void images_move_private(uint32_t number, int from, int copy)
 {
     SECTION_ASSERT();
     struct image *image = images_at(number);
     images_set_private(copy, number);
+    if (from == image->kept) {
+        table_set(from, 0);
+        image->kept = copy;
+        return;
+    }
     forget_private(image);
     image->lock.descriptor = copy;
 }
@@ -414,6 +446,11 @@ void images_lost_private(int descriptor)
 {
     SECTION_ASSERT();
     uint32_t number = table_image(table_entry(descriptor));
+    if (images_at(number)->kept == descriptor) {
+        images_at(number)->kept = 0;
+        table_set(descriptor, 0);
+        return;
+    }
     if (images_at(number)->lock.descriptor != descriptor) return;
     table_set(descriptor, 0);
     renew_private(number);

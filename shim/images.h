@@ -27,7 +27,8 @@ struct image {
     bool through_exec;      /* the private descriptor has no FD_CLOEXEC */
     children_moment opened; /* just before the lock's description was */
     bool inherited;         /* which came through fork or exec: another process may have it, too */
-    int64_t since;          /* audit_now when the lock was taken, where there is an audit */
+    int kept;      /* the private descriptor of an inherited description, beside the lock that was raised; 0: none */
+    int64_t since; /* audit_now when the lock was taken, where there is an audit */
     dev_t device;
     ino_t inode;
 };
@@ -61,10 +62,10 @@ void images_adopt(const struct lock_name *name, int descriptor);
 /* Releases the adopted locks that nobody came to hold. */
 void images_release_unused(void);
 
-/* A private descriptor is about to be closed, and has a copy under another number already. */
-void images_move_private(uint32_t number, int copy);
+/* The private descriptor from is about to be closed, and has a copy under another number already. */
+void images_move_private(uint32_t number, int from, int copy);
 
-/* The number of a private descriptor is another file's now.  The lock is gone with it; takes it anew. */
+/* The number of a private descriptor is another file's now.  The lock is gone with it; takes it again. */
 void images_lost_private(int descriptor);
 
 /* Enters a private descriptor into the table; image 0: of none.  False without memory. */

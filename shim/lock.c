@@ -25,13 +25,15 @@ int lock_in_the_way(int lock_descriptor, enum lock_mode mode)
     return held ? held : bytes_held(lock_descriptor, bytes_type(mode), RELATIVES_BYTE, RELATIVES, NULL);
 }
 
-static enum relatives_answer ask_relatives(int descriptor, const struct lock_request *request, int64_t deadline)
+static struct relatives_question question_of(int descriptor, const struct lock_request *request)
 {
-    const struct relatives_question question = {.lock_descriptor = descriptor,
-                                                .mode = request->mode,
-                                                .ancestors = request->relatives,
-                                                .known = request->known,
-                                                .deadline = deadline};
+    return (struct relatives_question){
+        .lock_descriptor = descriptor, .mode = request->mode, .ancestors = request->relatives, .known = request->known};
+}
+
+static enum relatives_answer ask_relatives(int descriptor, const struct lock_request *request)
+{
+    const struct relatives_question question = question_of(descriptor, request);
     return relatives_in_the_way(&question);
 }
 
@@ -41,6 +43,9 @@ static int64_t end_of_try(const struct lock_request *request)
     const int64_t end = sys_monotonic() + LOCK_GRACE_NS;
     return end < request->deadline ? end : request->deadline;
 }
+
+/* Until when a relative tries to get a byte: all it has to wait for is other relatives that do the same. */
+enum { CLAIM_NS = 1000 * 1000 * 1000 };
 
 /* A byte of the relatives' range that nobody has.  Exclusively first, since two who have one byte shared would be taken
  * for one; a lock file that is read-only for this user gives shared ones alone.  The byte, or -errno. */
@@ -64,15 +69,15 @@ static int take_free_byte(int descriptor, enum lock_mode mode, int64_t deadline)
  * and nothing is locked. */
 static int claim_beside(int descriptor, const struct lock_request *request, int *start)
 {
-    const int64_t deadline = end_of_try(request);
-    const enum relatives_answer answer = ask_relatives(descriptor, request, deadline);
+    const enum relatives_answer answer = ask_relatives(descriptor, request);
     if (answer != RELATIVES_ALL) return -EAGAIN;
+    const int64_t deadline = sys_monotonic() + CLAIM_NS;
     int claimed;
     while ((claimed = bytes_lock(descriptor, F_WRLCK, CLAIM_BYTE, 1)) == -EAGAIN)
         if (!sys_pause(deadline)) return -EAGAIN;
     if (claimed < 0 && claimed != -EBADF) return claimed;
     int byte = take_free_byte(descriptor, request->mode, deadline);
-    if (byte >= 0 && ask_relatives(descriptor, request, deadline) == RELATIVES_STRANGERS) {
+    if (byte >= 0 && ask_relatives(descriptor, request) == RELATIVES_STRANGERS) {
         bytes_unlock(descriptor, byte, 1);
         byte = -EAGAIN;
     }
@@ -99,7 +104,7 @@ static int take_bytes(int descriptor, const struct lock_request *request, int *s
     }
     int others = bytes_held(descriptor, type, RELATIVES_BYTE, RELATIVES, NULL);
     if (others == 0) return 0;
-    if (others > 0 && ask_relatives(descriptor, request, end_of_try(request)) != RELATIVES_STRANGERS) return 0;
+    if (others > 0 && ask_relatives(descriptor, request) != RELATIVES_STRANGERS) return 0;
     bytes_unlock(descriptor, LOCK_BYTE, LOCK_BYTES);
     return others > 0 ? -EAGAIN : others;
 }
@@ -206,11 +211,7 @@ static bool has_to_queue(int descriptor, const struct lock_request *request)
 {
     if (!request->patient || request->mode != LOCK_SHARED || bytes_held(descriptor, F_RDLCK, GATE_BYTE, 1, NULL) <= 0)
         return false;
-    const struct relatives_question question = {.lock_descriptor = descriptor,
-                                                .mode = request->mode,
-                                                .ancestors = request->relatives,
-                                                .known = request->known,
-                                                .deadline = end_of_try(request)};
+    const struct relatives_question question = question_of(descriptor, request);
     return !relatives_hold_any(&question);
 }
 
@@ -364,7 +365,7 @@ enum lock_result lock_convert(struct lock *lock, const struct lock_request *requ
     if (result < 0) return lock_error(result, problem);
     /* Up: those on other bytes have not seen this mode yet. */
     if (request->mode > lock->mode && lock_in_the_way(lock->descriptor, request->mode) != 0 &&
-        ask_relatives(lock->descriptor, request, end_of_try(request)) == RELATIVES_STRANGERS) {
+        ask_relatives(lock->descriptor, request) == RELATIVES_STRANGERS) {
         bytes_lock(lock->descriptor, bytes_type(lock->mode), lock->start, length);
         return LOCK_BUSY;
     }

@@ -218,7 +218,7 @@ static int compare_far(const void *left, const void *right)
 
 static void print_rows_behind_zeros(void)
 {
-    unsigned rows[FORMATS], count = 0;
+    unsigned rows[FORMATS] = {0}, count = 0;
     for (unsigned row = 0; row < FORMATS; row++)
         if (formats[row].where == FAR || formats[row].where == TAIL) rows[count++] = row;
     qsort(rows, count, sizeof *rows, compare_far);

@@ -9,6 +9,7 @@
 
 #include "blocker.h"
 #include "bytes.h"
+#include "errors.h"
 #include "holders.h"
 #include "log_file.h"
 #include "sys.h"
@@ -155,6 +156,15 @@ static void append_pid(struct text *line, pid_t pid)
     text_append_number(line, pid);
 }
 
+/* Whose lock file it is: where nobody is known to hold it, who may have made it, and can say more. */
+static void append_owner(struct text *line, int lock_descriptor)
+{
+    struct stat status;
+    if (lock_descriptor < 0 || sys_fstat(lock_descriptor, &status) < 0) return;
+    text_append(line, "; the lock file belongs to user ");
+    append_user(line, status.st_uid);
+}
+
 /* A holder that locks by fcntl without a record: for F_SETLK locks the kernel knows the pid. */
 static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_mode wanted)
 {
@@ -172,6 +182,7 @@ static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_
         text_append(line, ")");
     } else {
         text_append(line, "a program that left no record of itself");
+        append_owner(line, lock_descriptor);
     }
 }
 
@@ -333,7 +344,7 @@ void message_degraded(const struct settings *settings, const char *path, int loc
     text_append(&line, action);
     text_append(&line, ": ");
     if (error)
-        text_append(&line, strerrordesc_np(error));
+        text_append(&line, error_description(error));
     else
         append_holders(&line, lock_descriptor, LOCK_EXCLUSIVE);
     end_line(settings, &line);
@@ -388,9 +399,9 @@ void message_problem(const struct settings *settings, const char *path, const ch
         text_append_untrusted(&line, lock_file, strlen(lock_file));
     }
     if (problem->error) {
-        const char *why = strerrordesc_np(problem->error);
+        const char *why = error_description(problem->error);
         text_append(&line, ": ");
-        text_append(&line, why ? why : "unknown error");
+        text_append(&line, why);
     }
     if (problem->owner != (uid_t)-1) {
         text_append(&line, "; it belongs to user ");

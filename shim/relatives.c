@@ -24,8 +24,13 @@ struct kin_lock {
 
 /* Mapped only after a conflict.  A holder with more generations than this is unheard of; the rest are strangers. */
 enum { KIN_MAX = 8192 };
+
+/* Looking at /proc takes a millisecond, and as long as the machine is busy; it ends after this, and who is left then is
+ * a stranger. */
+enum { LOOKING_NS = 1000 * 1000 * 1000 };
 struct kin {
     const struct relatives_question *question;
+    int64_t deadline; /* CLOCK_MONOTONIC, ns */
     struct stat file; /* the lock file */
     bool rows;        /* fdinfo shows locks on this file system */
     bool open;        /* a relative has the lock file open */
@@ -70,7 +75,7 @@ static bool is_noted(const struct kin *kin, const struct kin_lock *lock, int bef
 }
 
 /* Notes what the descriptor named "fdinfo/N" or the like, seen from directory, has locked. */
-static void add_description(struct kin *kin, int directory, const char *fdinfo, int wanted_slot)
+static void add_description(struct kin *kin, int directory, const char *fdinfo)
 {
     struct description description = {.kin = kin, .first = kin->count, .slot = -1};
     if (fdinfo_each_lock(directory, fdinfo, add_lock, &description) < 0) return;
@@ -79,7 +84,6 @@ static void add_description(struct kin *kin, int directory, const char *fdinfo, 
     for (int i = description.first; i < kin->count; i++) {
         struct kin_lock lock = kin->locks[i];
         lock.slot = description.slot;
-        if (wanted_slot >= 0 && description.slot != wanted_slot) continue;
         if (!is_noted(kin, &lock, kept)) kin->locks[kept++] = lock;
     }
     kin->count = kept;
@@ -102,22 +106,21 @@ static bool is_lock_file(const struct kin *kin, int directory, const char *name)
 
 /* The descriptor of a process that has this number, if it is open on the lock file.  process: its directory in /proc.
  */
-static void add_numbered(struct kin *kin, int process, uint64_t number, int wanted_slot)
+static void add_numbered(struct kin *kin, int process, uint64_t number)
 {
     char name[24];
     descriptor_name(name, "fd/", number);
     if (!is_lock_file(kin, process, name)) return;
     descriptor_name(name, "fdinfo/", number);
-    add_description(kin, process, name, wanted_slot);
+    add_description(kin, process, name);
 }
 
 /* Calls act with each number that a directory of /proc lists, until it says false or the deadline is there. */
-static void each_number(const struct relatives_question *question, int directory,
-                        bool (*act)(uint64_t number, void *argument), void *argument)
+static void each_number(int64_t deadline, int directory, bool (*act)(uint64_t number, void *argument), void *argument)
 {
     _Alignas(8) char bytes[1024];
     for (long size; (size = sys_getdents(directory, bytes, sizeof bytes)) > 0;) {
-        if (sys_monotonic() >= question->deadline) return;
+        if (sys_monotonic() >= deadline) return;
         const struct sys_entry *entry;
         for (long at = 0; at < size; at += entry->length) {
             entry = (const struct sys_entry *)(bytes + at);
@@ -138,7 +141,7 @@ struct of_process {
 static bool add_of_process(uint64_t number, void *argument)
 {
     const struct of_process *of = argument;
-    add_numbered(of->kin, of->process, number, -1);
+    add_numbered(of->kin, of->process, number);
     return true;
 }
 
@@ -171,19 +174,24 @@ static int open_parent(pid_t *number)
     }
 }
 
+static void add_process(struct kin *kin, int process)
+{
+    struct of_process of = {kin, process};
+    int list = sys_openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (list < 0) return;
+    each_number(kin->deadline, list, add_of_process, &of);
+    sys_close(list);
+}
+
 static void add_ancestors(struct kin *kin)
 {
     pid_t number = 0; /* this process, whatever its number in /proc is */
-    while (sys_monotonic() < kin->question->deadline) {
-        struct of_process of = {kin, open_parent(&number)};
-        if (of.process == -ESRCH) return;
-        if (of.process < 0) continue;
-        int list = sys_openat(of.process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-        if (list >= 0) {
-            each_number(kin->question, list, add_of_process, &of);
-            sys_close(list);
-        }
-        sys_close(of.process);
+    while (sys_monotonic() < kin->deadline) {
+        const int process = open_parent(&number);
+        if (process == -ESRCH) return;
+        if (process < 0) continue;
+        add_process(kin, process);
+        sys_close(process);
     }
 }
 
@@ -193,20 +201,54 @@ static void add_own(struct kin *kin)
 {
     int process = sys_openat(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (process < 0) return;
-    add_numbered(kin, process, (uint64_t)kin->question->known->descriptor, -1);
+    add_numbered(kin, process, (uint64_t)kin->question->known->descriptor);
     sys_close(process);
 }
 
-/* A child has a description under the number that it had here, until it runs another program. */
+/* Looks for one of the descriptions that this process has given to children. */
+struct of_child {
+    const struct relatives_known *known;
+    bool found;
+};
+
+static bool note_slot(const struct fdinfo_lock *lock, void *argument)
+{
+    struct of_child *of = argument;
+    if (lock->owner == FDINFO_OTHER || lock->start < SLOT_BYTE || lock->start >= SLOT_BYTE + SLOTS) return true;
+    for (int i = 0; i < of->known->given_count && !of->found; i++)
+        of->found =
+            of->known->given[i].slot >= lock->start - SLOT_BYTE && of->known->given[i].slot <= lock->end - SLOT_BYTE;
+    return !of->found;
+}
+
+/* Has the process one of them under this number? */
+static bool has_given(const struct kin *kin, int process, int number)
+{
+    char name[24];
+    struct of_child of = {.known = kin->question->known};
+    descriptor_name(name, "fd/", (uint64_t)number);
+    if (!is_lock_file(kin, process, name)) return false;
+    descriptor_name(name, "fdinfo/", (uint64_t)number);
+    fdinfo_each_lock(process, name, note_slot, &of);
+    return of.found;
+}
+
+/* A child has a description under the number that it had here, until it runs another program.  With it, whatever else
+ * that child has on the lock file is a relative's: it may have raised what it got, by a lock of its own. */
 static bool add_given(uint64_t process_number, void *argument)
 {
     struct kin *kin = argument;
     const struct relatives_known *known = kin->question->known;
     int process = open_process(process_number, "");
     if (process < 0) return true;
-    for (int i = 0; i < known->given_count; i++)
-        if (known->given[i].slot >= 0)
-            add_numbered(kin, process, (uint64_t)known->given[i].number, known->given[i].slot);
+    int before = -1;
+    bool found = false;
+    for (int i = 0; i < known->given_count && !found; i++) {
+        if (known->given[i].slot < 0 || known->given[i].number == before) continue;
+        before = known->given[i].number;
+        found = has_given(kin, process, before);
+    }
+    if (found) add_process(kin, process);
     sys_close(process);
     return true;
 }
@@ -215,7 +257,7 @@ static void add_all_given(struct kin *kin)
 {
     int processes = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (processes < 0) return;
-    each_number(kin->question, processes, add_given, kin);
+    each_number(kin->deadline, processes, add_given, kin);
     sys_close(processes);
 }
 
@@ -231,6 +273,7 @@ static struct kin *collect(const struct relatives_question *question)
     struct kin *kin = sys_mmap(sizeof *kin);
     if (!kin) return NULL;
     kin->question = question;
+    kin->deadline = sys_monotonic() + LOOKING_NS;
     kin->rows = shows_rows(question->lock_descriptor);
     if (sys_fstat(question->lock_descriptor, &kin->file) < 0) return kin;
     if (question->known && question->known->descriptor >= 0) add_own(kin);
@@ -341,8 +384,7 @@ static bool kin_has_range(const struct kin *kin)
             until = lowest;
         }
         if (lowest < 0) return true;
-        if (length != 1 || sys_monotonic() >= question->deadline || !kin_has(kin, lowest, type == F_WRLCK))
-            return false;
+        if (length != 1 || sys_monotonic() >= kin->deadline || !kin_has(kin, lowest, type == F_WRLCK)) return false;
         from = lowest + 1;
     }
     return true;
@@ -386,8 +428,38 @@ static void ask_through_inherited(struct unexplained *unexplained)
 {
     int list = sys_openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (list < 0) return;
-    each_number(unexplained->question, list, ask_through_number, unexplained);
+    each_number(sys_monotonic() + LOOKING_NS, list, ask_through_number, unexplained);
     sys_close(list);
+}
+
+static bool is_all_kin(const struct kin *kin, const struct unexplained *left)
+{
+    return (!left->lock || kin_has_lock(kin)) && (!left->range || kin_has_range(kin));
+}
+
+static bool same_kin(const struct kin *one, const struct kin *other)
+{
+    return one->count == other->count && memcmp(one->locks, other->locks, (size_t)one->count * sizeof *one->locks) == 0;
+}
+
+/* A relative may have locked and given back between the looks at it and at the lock: a threaded parent does so all the
+ * time.  So a stranger is one only if the relatives were the same before and after the question. */
+static enum relatives_answer ask_kin(const struct relatives_question *question, const struct unexplained *left)
+{
+    struct kin *kin = collect(question);
+    while (kin && !is_all_kin(kin, left)) {
+        struct kin *after = collect(question);
+        const bool stable = sys_monotonic() >= kin->deadline || !after || same_kin(kin, after);
+        if (after) after->deadline = kin->deadline;
+        sys_munmap(kin, sizeof *kin);
+        kin = after;
+        if (!stable) continue;
+        if (kin) sys_munmap(kin, sizeof *kin);
+        return RELATIVES_STRANGERS;
+    }
+    if (!kin) return RELATIVES_STRANGERS;
+    sys_munmap(kin, sizeof *kin);
+    return RELATIVES_ALL;
 }
 
 enum relatives_answer relatives_in_the_way(const struct relatives_question *question)
@@ -399,11 +471,7 @@ enum relatives_answer relatives_in_the_way(const struct relatives_question *ques
     if (question->known) ask_through(&left, question->known->descriptor);
     if (question->ancestors && (left.lock || left.range)) ask_through_inherited(&left);
     if (!left.lock && !left.range) return RELATIVES_ALL;
-    struct kin *kin = collect(question);
-    if (!kin) return RELATIVES_STRANGERS;
-    const bool all = (!left.lock || kin_has_lock(kin)) && (!left.range || kin_has_range(kin));
-    sys_munmap(kin, sizeof *kin);
-    return all ? RELATIVES_ALL : RELATIVES_STRANGERS;
+    return ask_kin(question, &left);
 }
 
 bool relatives_hold_any(const struct relatives_question *question)

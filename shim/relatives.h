@@ -4,7 +4,9 @@
  * a process opens an image again that its fork child has inherited.  A conflicting lock lets a process past if every
  * one of its holders is
  *   - an ancestor, whose /proc/PID/fdinfo shows the lock, or
- *   - whoever shares an open file description with this process: one that it inherited, or that its children did.
+ *   - whoever shares an open file description with this process: one that it inherited, or that a child of it did, with
+ *     whatever else that child has locked.
+ * A child that opened the image by itself is none: it may be any program that this one has started.
  * Each of these is the kernel's word.  What cannot be asked, a stranger has.  Async-signal-safe; errno is left alone.
  */
 #ifndef IMGLOCK_RELATIVES_H
@@ -16,12 +18,12 @@
 #include "protocol.h"
 
 /* What this process knows of its own open file descriptions of one lock file. */
-enum { RELATIVES_GIVEN = 4 };
+struct relatives_given {
+    int number, slot; /* of the private descriptor, of its record */
+};
 struct relatives_known {
     int descriptor; /* one that this process has open on the lock file: inherited, or its own; -1: none */
-    struct {
-        int number, slot;     /* of the private descriptor, of its record */
-    } given[RELATIVES_GIVEN]; /* taken by this process and closed, while a child of it may have them */
+    const struct relatives_given *given; /* taken by this process and closed, while a child of it may have them */
     int given_count;
 };
 
@@ -31,7 +33,6 @@ struct relatives_question {
     bool ancestors;                      /* IMGLOCK_FAMILY=on */
     bool reads;                          /* lock_descriptor's description has bytes 0-1 shared already */
     const struct relatives_known *known; /* or NULL */
-    int64_t deadline; /* CLOCK_MONOTONIC, ns: looking at /proc ends there, and who is left is a stranger */
 };
 
 enum relatives_answer {

@@ -1,9 +1,10 @@
 #include "section.h"
 
+#include "threads.h"
+
 #include <errno.h>
 #include <linux/kcmp.h>
 #include <stdatomic.h>
-#include <sys/single_threaded.h>
 
 /* The owner word lives in a page that the kernel empties in a fork child (MADV_WIPEONFORK): so a child never
  * inherits a section that some thread of the parent was in, whatever made the child (fork, _Fork, a raw clone),
@@ -172,7 +173,7 @@ enum section_entry section_before_fork(void)
     sys_signals before;
     /* Without threads nobody else opens the first image meanwhile, whose lock the child would have without our knowing.
      */
-    if (!section_exists() && __libc_single_threaded) return SECTION_OURS;
+    if (!section_exists() && threads_none()) return SECTION_OURS;
     enum section_entry entry = section_enter(sys_gettid(), &before);
     forking.entered = true;
     forking.thread = &errno;

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -63,10 +64,50 @@ static inline long sys_call(long number, long a, long b, long c, long d, long e,
     register long x5 __asm__("x5") = f;
     __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
     return x0;
+#elif defined(__s390x__)
+    register long r1 __asm__("1") = number;
+    register long r2 __asm__("2") = a;
+    register long r3 __asm__("3") = b;
+    register long r4 __asm__("4") = c;
+    register long r5 __asm__("5") = d;
+    register long r6 __asm__("6") = e;
+    register long r7 __asm__("7") = f;
+    __asm__ volatile("svc 0" : "+d"(r2) : "d"(r1), "d"(r3), "d"(r4), "d"(r5), "d"(r6), "d"(r7) : "memory", "cc");
+    return r2;
+#elif defined(__i386__)
+    /* The sixth goes into ebp, which may be the frame's. */
+    long result;
+    __asm__ volatile("pushl %[six]\n\tpushl %%ebp\n\tmovl 4(%%esp), %%ebp\n\tint $0x80\n\tpopl %%ebp\n\taddl $4, %%esp"
+                     : "=a"(result)
+                     : "0"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [six] "g"(f)
+                     : "memory", "cc");
+    return result;
 #else
-#error "imglock knows the system call convention of x86-64 and aarch64; add this machine's to sys.h"
+#error "imglock knows the system call convention of x86-64, i386, aarch64 and s390x; add this machine's to sys.h"
 #endif
 }
+
+/* Where long has 32 bits the calls of old take files of 2 GiB; these take libc's structures for all files
+ * (compat/narrow.h), and an offset as two arguments.  Everywhere else the second is one that nobody reads. */
+#ifdef __LP64__
+#define SYS_OFFSET(offset) (offset), 0
+enum {
+    SYS_WIDE_FCNTL = SYS_fcntl,
+    SYS_WIDE_FSTAT = SYS_fstat,
+    SYS_WIDE_FSTATAT = SYS_newfstatat,
+    SYS_WIDE_FTRUNCATE = SYS_ftruncate,
+    SYS_WIDE_GETEUID = SYS_geteuid
+};
+#else
+#define SYS_OFFSET(offset) (long)(offset), (long)((int64_t)(offset) >> 32)
+enum {
+    SYS_WIDE_FCNTL = SYS_fcntl64,
+    SYS_WIDE_FSTAT = SYS_fstat64,
+    SYS_WIDE_FSTATAT = SYS_fstatat64,
+    SYS_WIDE_FTRUNCATE = SYS_ftruncate64,
+    SYS_WIDE_GETEUID = SYS_geteuid32
+};
+#endif
 
 static inline int sys_openat(int directory, const char *path, int flags, mode_t mode)
 {
@@ -80,18 +121,18 @@ static inline int sys_close(int descriptor)
 
 static inline int sys_fcntl(int descriptor, int command, long argument)
 {
-    return (int)sys_call(SYS_fcntl, descriptor, command, argument, 0, 0, 0);
+    return (int)sys_call(SYS_WIDE_FCNTL, descriptor, command, argument, 0, 0, 0);
 }
 
-/* On x86-64 and aarch64 the kernel's struct stat is libc's. */
+/* The kernel's struct stat is libc's on all of these machines. */
 static inline int sys_fstat(int descriptor, struct stat *status)
 {
-    return (int)sys_call(SYS_fstat, descriptor, (long)status, 0, 0, 0, 0);
+    return (int)sys_call(SYS_WIDE_FSTAT, descriptor, (long)status, 0, 0, 0, 0);
 }
 
 static inline int sys_fstatat(int directory, const char *path, struct stat *status, int flags)
 {
-    return (int)sys_call(SYS_newfstatat, directory, (long)path, (long)status, flags, 0, 0);
+    return (int)sys_call(SYS_WIDE_FSTATAT, directory, (long)path, (long)status, flags, 0, 0);
 }
 
 /* One entry of a directory. */
@@ -121,7 +162,7 @@ static inline ssize_t sys_read(int descriptor, void *bytes, size_t size)
 
 static inline ssize_t sys_pread(int descriptor, void *bytes, size_t size, off_t offset)
 {
-    return sys_call(SYS_pread64, descriptor, (long)bytes, (long)size, offset, 0, 0);
+    return sys_call(SYS_pread64, descriptor, (long)bytes, (long)size, SYS_OFFSET(offset), 0);
 }
 
 static inline ssize_t sys_write(int descriptor, const void *bytes, size_t size)
@@ -131,7 +172,16 @@ static inline ssize_t sys_write(int descriptor, const void *bytes, size_t size)
 
 static inline ssize_t sys_pwrite(int descriptor, const void *bytes, size_t size, off_t offset)
 {
-    return sys_call(SYS_pwrite64, descriptor, (long)bytes, (long)size, offset, 0, 0);
+    return sys_call(SYS_pwrite64, descriptor, (long)bytes, (long)size, SYS_OFFSET(offset), 0);
+}
+
+static inline int sys_fstatfs(int descriptor, struct statfs *about)
+{
+#ifdef __LP64__
+    return (int)sys_call(SYS_fstatfs, descriptor, (long)about, 0, 0, 0, 0);
+#else
+    return (int)sys_call(SYS_fstatfs64, descriptor, sizeof *about, (long)about, 0, 0, 0);
+#endif
 }
 
 static inline int sys_fchmod(int descriptor, mode_t mode)
@@ -141,7 +191,7 @@ static inline int sys_fchmod(int descriptor, mode_t mode)
 
 static inline int sys_ftruncate(int descriptor, off_t size)
 {
-    return (int)sys_call(SYS_ftruncate, descriptor, size, 0, 0, 0, 0);
+    return (int)sys_call(SYS_WIDE_FTRUNCATE, descriptor, SYS_OFFSET(size), 0, 0, 0);
 }
 
 /* Both times to now, as utime(NULL) does: needs write permission only, not ownership. */
@@ -163,7 +213,15 @@ static inline bool sys_reads_string(const char *string)
 
 static inline void *sys_mmap(size_t size)
 {
-    long address = sys_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    enum { PROTECTION = PROT_READ | PROT_WRITE, FLAGS = MAP_PRIVATE | MAP_ANONYMOUS };
+#if defined(__s390x__)
+    const long arguments[] = {0, (long)size, PROTECTION, FLAGS, -1, 0};
+    long address = sys_call(SYS_mmap, (long)arguments, 0, 0, 0, 0, 0);
+#elif defined(__i386__)
+    long address = sys_call(SYS_mmap2, 0, (long)size, PROTECTION, FLAGS, -1, 0);
+#else
+    long address = sys_call(SYS_mmap, 0, (long)size, PROTECTION, FLAGS, -1, 0);
+#endif
     return address < 0 && address > -4096 ? NULL : (void *)address;
 }
 
@@ -195,7 +253,7 @@ static inline int sys_thread_exists(pid_t tid)
 
 static inline uid_t sys_geteuid(void)
 {
-    return (uid_t)sys_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+    return (uid_t)sys_call(SYS_WIDE_GETEUID, 0, 0, 0, 0, 0, 0);
 }
 
 static inline _Noreturn void sys_exit(int status)

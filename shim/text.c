@@ -133,7 +133,7 @@ void text_append_duration(struct text *text, long long seconds)
     } units[] = {{86400, " d"}, {3600, " h"}, {60, " min"}, {1, " s"}};
     if (seconds < 0) seconds = 0;
     for (unsigned i = 0; i < 4; i++) {
-        if (seconds < units[i].length && i < 3) continue;
+        if (i < 3 && seconds < units[i].length) continue;
         text_append_number(text, seconds / units[i].length);
         text_append(text, units[i].unit);
         long long rest = seconds % units[i].length;

@@ -3,16 +3,16 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/single_threaded.h>
 
 #include "blocker.h"
 #include "descriptor.h"
 #include "fork.h"
+#include "holders.h"
 #include "images.h"
 #include "policy.h"
-#include "record.h"
 #include "section.h"
 #include "sys.h"
+#include "threads.h"
 #include "watcher.h"
 
 /* ---- entering ------------------------------------------------------------------------------------------- */
@@ -93,7 +93,7 @@ void track_start(void)
 
 void track_begin_child(enum track_child child)
 {
-    if (child == TRACK_COPY) section_prepare();
+    if (child != TRACK_PROGRAM) section_prepare();
     if (child == TRACK_SHARER) section_expect_sharers();
     /* What its parent was making is the parent's. */
     if (section_exists()) adopt_if_new();
@@ -138,7 +138,7 @@ void track_park_watcher(int inotify, int watch)
 
 /* The locks that vfork children have taken last.  They are not in the table, which is their parent's; but the memory is
  * shared, and a child that opens an image a second time must not meet its own lock. */
-enum { FOREIGN_LOCKS = 8 };
+enum { FOREIGN_LOCKS = 4 };
 static struct foreign_lock {
     pid_t process;
     struct lock_name name;
@@ -200,9 +200,10 @@ static enum lock_result take_foreign(const struct track_request *request, struct
 
 static void drop_entry(int descriptor, uint64_t entry);
 
-/* A call of the program has just got this number: what the table says of it is out of date.  In the section. */
+/* A call of the program has just got this number: what the table says of it is out of date. */
 static void forget_stale(int descriptor)
 {
+    SECTION_ASSERT();
     uint64_t entry = table_entry(descriptor);
     if (__builtin_expect(entry == 0, 1)) return;
     if (watcher_is(descriptor)) {
@@ -215,9 +216,10 @@ static void forget_stale(int descriptor)
     }
 }
 
-/* Writes the hold into the table, where the descriptor has it from now on.  False without memory.  In the section. */
+/* Writes the hold into the table, where the descriptor has it from now on.  False without memory. */
 static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
 {
+    SECTION_ASSERT();
     static uint64_t bound;
     /* Another thread may have bound the number since the caller looked. */
     forget_stale(descriptor);
@@ -287,15 +289,37 @@ static enum lock_result take_once(const struct track_request *request, bool watc
     return result;
 }
 
+/* Is nobody in the way, as far as records tell, but children of this process?  They are no more than a hint: who forges
+ * one makes us try again for a moment. */
+static bool children_are_in_the_way(const struct track_request *request, int lock_descriptor)
+{
+    struct track_own own;
+    struct holder holder;
+    uint64_t start;
+    pid_t parent;
+    const pid_t self = sys_getpid();
+    if (lock_descriptor < 0 && track_own_lock(request->lock.name, &own)) lock_descriptor = own.descriptor;
+    struct holders_walk walk = holders_begin(lock_descriptor);
+    bool any = false;
+    while (holders_walk(&walk, &holder)) {
+        if (!holder.recorded || holder.mode < LOCK_SHARED || holder.process.pid == self) continue;
+        if (process_read_stat(holder.process.pid, &start, &parent, NULL) && parent != self) return false;
+        any = true;
+    }
+    return any;
+}
+
 enum { CHILD_NS = 100 * 1000 * 1000 };
 
 enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
                             struct lock_problem *problem)
 {
     enum lock_result result = take_once(request, false, hold, opened, problem);
-    /* A child that is being made has what this process has closed meanwhile, and is nowhere to be seen yet; it is given
-     * a moment, outside the section, since bare libc would let both in. */
-    for (int64_t deadline = 0; result == LOCK_BUSY && problem->given;) {
+    /* A child that is being made has what this process has closed meanwhile, and is nowhere to be seen yet; another has
+     * the image for a moment, before it runs its program or ends.  They are given that moment, outside the section:
+     * bare libc would let both in. */
+    for (int64_t deadline = 0; result == LOCK_BUSY && !problem->blocked && children_now() != 0;) {
+        if (!problem->given && !children_are_in_the_way(request, *opened)) break;
         if (!deadline) deadline = sys_monotonic() + CHILD_NS;
         if (!sys_pause(deadline)) break;
         result = take_once(request, false, hold, opened, problem);
@@ -329,9 +353,10 @@ static bool is_open_on(int descriptor, const struct image *image)
     return status.st_dev == image->device && status.st_ino == image->inode;
 }
 
-/* Reads a descriptor's hold out of the table; in the section.  One that is being closed has it until it is gone. */
+/* Reads a descriptor's hold out of the table.  One that is being closed has it until it is gone. */
 static bool hold_of(int descriptor, struct track_hold *hold)
 {
+    SECTION_ASSERT();
     uint64_t entry = table_entry(descriptor);
     *hold = (struct track_hold){0};
     if (!table_is_hold(entry)) return false;
@@ -379,25 +404,28 @@ bool track_still_open(const struct track_hold *hold, int descriptor)
 
 /* ---- closing -------------------------------------------------------------------------------------------- */
 
-/* The entry that the call began with, whether or not it is still marked, or 0.  In the section. */
+/* The entry that the call began with, whether or not it is still marked, or 0. */
 static uint64_t entry_of(const struct track_closing *closing)
 {
+    SECTION_ASSERT();
     const uint64_t flags = TABLE_CLOSING | TABLE_CLOSE_ON_EXEC;
     uint64_t entry = table_entry(closing->descriptor);
     return (entry | flags) == (closing->entry | flags) ? entry : 0;
 }
 
-/* Takes the entry out, and the hold with it.  In the section. */
+/* Takes the entry out, and the hold with it. */
 static void drop_entry(int descriptor, uint64_t entry)
 {
+    SECTION_ASSERT();
     table_set(descriptor, 0);
     images_uncount(table_image(entry), table_mode(entry), !(entry & TABLE_CLOSE_ON_EXEC));
 }
 
-/* Takes the mark back.  What the call, or another, has made of FD_CLOEXEC meanwhile was not counted.  In the section.
+/* Takes the mark back.  What the call, or another, has made of FD_CLOEXEC meanwhile was not counted.
  */
 static void keep_entry(int descriptor, uint64_t entry)
 {
+    SECTION_ASSERT();
     int flags = sys_fcntl(descriptor, F_GETFD, 0);
     bool close_on_exec = flags >= 0 && flags & FD_CLOEXEC;
     if (!(entry & TABLE_CLOSE_ON_EXEC) != !close_on_exec)
@@ -539,7 +567,7 @@ static int copy_elsewhere(int descriptor)
 
 bool track_freeze(int descriptor, sys_signals *before)
 {
-    if (__libc_single_threaded || descriptor < descriptor_lowest()) return false;
+    if (threads_none() || descriptor < descriptor_lowest()) return false;
     enter(before);
     /* Nobody else can get a number that is in use; and to close what has it may take long. */
     if (sys_fcntl(descriptor, F_GETFD, 0) < 0 || table_is_private(descriptor)) return true;
@@ -567,7 +595,7 @@ bool track_move_private(int descriptor)
         /* In a vfork child the table is the parent's, where nothing moved. */
         if (moved && ours) {
             if (table_image(entry)) {
-                images_move_private(table_image(entry), copy);
+                images_move_private(table_image(entry), descriptor, copy);
             } else {
                 images_set_private(copy, 0);
                 table_set(descriptor, 0);

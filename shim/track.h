@@ -153,8 +153,8 @@ int track_privates(int descriptor, int privates[TRACK_PRIVATES]);
 /* What a call makes that is no thread. */
 enum track_child {
     TRACK_PROGRAM, /* another program: posix_spawn, system, popen */
-    TRACK_COPY,   /* a copy of this process, or who shares its memory for a time, without fork handlers: _Fork, clone */
-    TRACK_SHARER, /* a task that shares our memory and our descriptors, or may do so */
+    TRACK_COPY,    /* what runs on in our code, and comes from no fork(3), which has its handlers: _Fork, clone */
+    TRACK_SHARER,  /* the same, which shares our memory and our descriptors, or may do so */
 };
 
 /* Around such a call: the child may get every lock that is there or comes meanwhile.  track_end_child in the parent

@@ -48,7 +48,7 @@ small_disk() {
     local boot
     boot=$(tr -d - </proc/sys/kernel/random/boot_id | head -c 16)
     assert_equal "$(asked '{(e["v"], e["boot"], e["uid"], e["comm"], e["image"], e["mode"]) for e in l}')" \
-        "{(1, '$boot', 0, 'input_call', '$PWD/disk.img', 'shared')}"
+        "{(1, '$boot', $(id -u), 'input_call', '$PWD/disk.img', 'shared')}"
     assert_equal "$(asked '{(e["exe"], e["cmdline"]) for e in l}')" \
         "{('$HELPERS/input_call', '$HELPERS/input_call open r disk.img , close 3')}"
     assert_equal "$(asked '{(e["lock"], e["ino"]) for e in l}')" \
@@ -70,7 +70,7 @@ small_disk() {
     assert_equal "$(asked 'l[0]["result"], l[0]["mode"], l[0]["flags"], "errno" in l[0]')" \
         "('let through', 'exclusive', 'O_RDWR', False)"
     assert_equal "$(asked '[(h["pid"], h["comm"], h["uid"], h["mode"], h["host"]) for h in l[0]["holders"]]')" \
-        "[($HOLDER, 'holder', 0, 'exclusive', '$(uname -n)')]"
+        "[($HOLDER, 'holder', $(id -u), 'exclusive', '$(uname -n)')]"
     assert_equal "$(asked 'l[2]["unlocked"]')" True
 }
 

@@ -632,7 +632,7 @@ one_safe_line() {
         one_safe_line
         assert_output --partial "cannot delete: blocked by hold:sh (pid $HOLDER, user $(id -un)) for "
         run --separate-stderr "$IMGLOCK" status -rn -o MODE,PID,BLOCKS,KIND,UID disk.img
-        assert_line "none $HOLDER unlink blocker 0"
+        assert_line "none $HOLDER unlink blocker $(id -u)"
         run --separate-stderr "$IMGLOCK" status -n -o PID,REASON disk.img
         assert_equal "${#lines[@]}" 2
         output=${lines[0]}

@@ -16,8 +16,8 @@ export LC_ALL=C.UTF-8
 PUBLIC=$BATS_RUN_TMPDIR/public
 if [ ! -d "$PUBLIC" ]; then
     mkdir -p "$PUBLIC/build"
-    cp -r "$TOP/config" "$PUBLIC"
-    cp -r "$TOP/build/libimglock.so" "$TOP/build/imglock" "$TOP/build/tests" "$PUBLIC/build"
+    cp -r "$TOP/config" "$TOP/examples" "$PUBLIC"
+    cp -r "$TOP/build/libimglock.so" "$TOP/build/imglock" "$TOP/build/tests" "$TOP/build/bench" "$PUBLIC/build"
     chmod -R a+rX "$PUBLIC"
     chmod a+x "$BATS_RUN_TMPDIR"
 fi
@@ -83,6 +83,12 @@ late() { echo $((10 * $("$HELPERS/lateness"))); }
 # wrapped COMMAND...: runs a command with the library, as "LD_PRELOAD=libimglock.so COMMAND" does for a user.
 wrapped() {
     LD_PRELOAD=$SHIM "$@"
+}
+
+# needs PROGRAM...: skips the test where a client is not there: not every release has each of them.
+needs() {
+    local program
+    for program in "$@"; do command -v "$program" >/dev/null || skip "$program is not installed"; done
 }
 
 # lock_file IMAGE: the path of its lock file, made by hand and not by imglock.

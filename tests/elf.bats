@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What imglock sees in a target before it starts it: static, setuid, foreign, musl, scripts.
+# What imglock sees in a target before it starts it: static, setuid, foreign, scripts.
 
 # shellcheck disable=SC2016,SC2020,SC2030,SC2031,SC2153,SC2154,SC2209 # scripts in quotes; what bats sets
 
@@ -103,16 +103,6 @@ give_loader() {
     patch big 5 '\002' # EI_DATA = ELFDATA2MSB
     patch big 18 '\000\025'
     refused "it is a 64-bit program for ppc64" ./big
-}
-
-@test "a program linked with musl is refused" {
-    refused "it is linked with musl (/lib/ld-musl-x86_64.so.1)" "$HELPERS/cli_musl"
-}
-
-@test "a program made by musl-gcc is refused" {
-    printf 'int main(void) { return 0; }\n' >musl.c
-    musl-gcc -o musl musl.c
-    refused "it is linked with musl" ./musl
 }
 
 @test "a program with another dynamic loader is refused" {

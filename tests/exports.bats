@@ -37,7 +37,7 @@ libc_families() {
 
 @test "the library defines what symbols.def says, and nothing else" {
     [ "$(exports | wc -l)" -gt 70 ] || fail "the exports cannot be read"
-    run diff <(exports) <(rows wrapped composed)
+    run diff <(exports) <(rows wrapped composed elsewhere)
     assert_output ""
 }
 
@@ -50,7 +50,7 @@ libc_families() {
 @test "symbols.def knows since which glibc there is each function" {
     local minor
     minor=$(getconf GNU_LIBC_VERSION | sed 's/.*\.//')
-    run comm -23 <("$HELPERS/symbols" | awk -v minor="$minor" '$4 <= minor { print $2 }' | sort) <(libc_symbols)
+    run comm -23 <("$HELPERS/symbols" | awk -v minor="$minor" '$4 && $4 <= minor { print $2 }' | sort) <(libc_symbols)
     assert_output ""
     run comm -12 <("$HELPERS/symbols" | awk -v minor="$minor" '$4 > minor { print $2 }' | sort) <(libc_symbols)
     assert_output ""

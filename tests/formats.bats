@@ -28,9 +28,13 @@ teardown() {
     common_teardown
 }
 
-# quiet COMMAND...: a tool's words are of interest only when it fails.
+# quiet COMMAND...: a tool's words are of interest only when it fails.  One of an older release may not know the format.
 quiet() {
-    "$@" >tool.log 2>&1 </dev/null || fail "$*: exit status $?: $(tail -c 600 tool.log)"
+    local status
+    "$@" >tool.log 2>&1 </dev/null && return
+    status=$?
+    ! grep -qE "^Unknown (command|option): |: Unknown file format '" tool.log || skip "this $1 cannot do: $*"
+    fail "$*: exit status $status: $(tail -c 600 tool.log)"
 }
 
 # recognised NAME FILE: the content of FILE, and not its name, shows the format NAME.
@@ -158,6 +162,7 @@ unlooped() {
 }
 
 @test "create_compressed_fs: cloop" {
+    needs create_compressed_fs
     truncate -s 1M raw
     quiet create_compressed_fs -q -t 1 -B 65536 raw a
     recognised cloop a
@@ -416,15 +421,11 @@ sys.stdout.buffer.write(zlib.compress(b"ER\2\0" + b"\0\0\x50\0" + bytes(504), in
     written "squashfs, big-endian" 4096 0 'sqsh\0\0\0\1'
 }
 
-@test "hformat, mkapfs, and the Apple file systems that Debian makes no more" {
+@test "hformat" {
+    needs hformat
     truncate -s 3M a
     quiet hformat -l test -f a 0
     recognised hfs a
-    truncate -s 600M b
-    quiet mkapfs b
-    recognised apfs b
-    written hfs+ 65536 1024 'H+\0\4'
-    written hfsx 65536 1024 'HX\0\5'
     local change
     for change in '1039 \4' '1042 \0\0' '1044 \0\0\0\0' '1047 \1'; do
         cp a changed
@@ -432,6 +433,18 @@ sys.stdout.buffer.write(zlib.compress(b"ER\2\0" + b"\0\0\x50\0" + bytes(504), in
         unrecognised changed
     done
     rm -f .hcwd
+}
+
+@test "mkapfs" {
+    needs mkapfs
+    truncate -s 600M b
+    quiet mkapfs b
+    recognised apfs b
+}
+
+@test "the Apple file systems that Debian makes no more" {
+    written hfs+ 65536 1024 'H+\0\4'
+    written hfsx 65536 1024 'HX\0\5'
 }
 
 @test "file systems of minicomputers" {

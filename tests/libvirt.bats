@@ -116,7 +116,7 @@ SHAREABLE="s,<disk .*,&<shareable/>,; s,type='raw'/>,type='raw' cache='writeback
 @test "the example shows it, and leaves nothing behind" {
     export TMPDIR=$PWD/scratch
     mkdir -m 755 "$TMPDIR"
-    run timeout 300 "$TOP/examples/libvirt.sh" 3>&-
+    run timeout 300 "$PUBLIC/examples/libvirt.sh" 3>&-
     assert_success
     image="$TMPDIR/tmp\\.[A-Za-z0-9]+/disk\\.img"
     assert_line --regexp "^$image +exclusive +holder +[0-9]+ +[^ ]+ +qemu-system-x86 "

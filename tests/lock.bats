@@ -351,12 +351,19 @@ inode: $(stat -c %i disk.qcow2)"
 
 # ---- IMGLOCK_KEY=inode -----------------------------------------------------------------------------------------------
 
+# inode_lock_name FILE: of the lock file by device and inode.
+inode_lock_name() {
+    local device inode
+    read -r device inode < <(stat -c '%d %i' "$1")
+    sha1_name "inode:$((device >> 8 & 0xfff | device >> 32 & ~0xfff)):$((device & 0xff | device >> 12 & ~0xff)):$inode"
+}
+
 @test "IMGLOCK_KEY=inode takes two locks, by path and by device and inode" {
     new_image
     export IMGLOCK_KEY=inode
     begin open rw disk.qcow2 , step
     local inode_lock
-    inode_lock=$IMGLOCK_DIR/$(sha1_name "inode:$(stat -c '%Hd:%Ld:%i' disk.qcow2)")
+    inode_lock=$IMGLOCK_DIR/$(inode_lock_name disk.qcow2)
     assert_locks disk.qcow2 write
     assert_equal "$("$HELPERS/lock_query" "$inode_lock")" 'write 0-1
 read 1024-1024'
@@ -365,7 +372,7 @@ read 1024-1024'
     assert_equal "$("$HELPERS/lock_query" "$inode_lock")" ''
     # One that is created has its inode only afterwards.
     begin open rw+creat new.qcow2 , step
-    inode_lock=$IMGLOCK_DIR/$(sha1_name "inode:$(stat -c '%Hd:%Ld:%i' new.qcow2)")
+    inode_lock=$IMGLOCK_DIR/$(inode_lock_name new.qcow2)
     assert_locks new.qcow2 write
     assert_equal "$("$HELPERS/lock_query" "$inode_lock" | head -n 1)" 'write 0-1'
 }
@@ -398,7 +405,7 @@ read 1024-1024'
     ln disk.qcow2 link.qcow2
     export IMGLOCK_KEY=inode
     local inode_lock
-    inode_lock=$IMGLOCK_DIR/$(sha1_name "inode:$(stat -c '%Hd:%Ld:%i' disk.qcow2)")
+    inode_lock=$IMGLOCK_DIR/$(inode_lock_name disk.qcow2)
     begin open rw disk.qcow2 , open rw link.qcow2 , open r link.qcow2 , step , close 3 , step , close 4 , step , \
         close 5 , step
     assert_equal "$(cat "$STEPS")" 'open: 3
@@ -446,9 +453,9 @@ open: 5'
     new_image
     export IMGLOCK_KEY=inode
     local old new name
-    old=$IMGLOCK_DIR/$(sha1_name "inode:$(stat -c '%Hd:%Ld:%i' disk.qcow2)")
+    old=$IMGLOCK_DIR/$(inode_lock_name disk.qcow2)
     cp disk.qcow2 new.qcow2
-    new=$IMGLOCK_DIR/$(sha1_name "inode:$(stat -c '%Hd:%Ld:%i' new.qcow2)")
+    new=$IMGLOCK_DIR/$(inode_lock_name new.qcow2)
     begin open rw disk.qcow2 , step , open rw disk.qcow2 , step , close 3 , step , open r disk.qcow2 , close 4 , step , close 3 , step
     mv disk.qcow2 old.qcow2
     ln new.qcow2 disk.qcow2

@@ -45,7 +45,7 @@ same_after_exec() {
 }
 
 @test "a child that is the first to open an image has a lock of its own, and gives it back" {
-    for way in fork _Fork raw-fork raw-clone clone; do
+    for way in fork _Fork raw-fork raw-clone raw-clone3 clone; do
         silently "first-in-$way"
         lock_is free
     done

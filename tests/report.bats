@@ -69,7 +69,7 @@ traced() {
         kill $holder; wait'
     report log.jsonl
     assert_equal "$status" 1
-    assert_line --index 0 --regexp "^Two writers at once: mkfs.ext4 -q -F disk.img \(pid [0-9]+, $(id -un)\) opened $PWD/disk.img for writing at [0-9:]+, while holder write disk.img \(pid [0-9]+, $(id -un)\) had it open for writing since [0-9:]+\.$"
+    assert_line --index 0 --regexp "^Two writers at once: mkfs.ext4 -q -F disk.img \(pid [0-9]+, root\) opened $PWD/disk.img for writing at [0-9:]+, while holder write disk.img \(pid [0-9]+, root\) had it open for writing since [0-9:]+\.$"
     assert_line --index 2 "$PWD/disk.img"
     assert_line --index 3 "  Overlaps that corrupt (two writers at once): 1"
     assert_line --regexp "^    write, let through .* $(id -un) +mkfs.ext4 -q -F disk.img$"
@@ -564,7 +564,7 @@ open("damaged.jsonl", "wb").write(damaged)
 DAMAGE
     local form
     for form in "" --json --svg --trace; do
-        run timeout 300 "$IMGLOCK" report $form damaged.jsonl
+        run timeout 10 "$IMGLOCK" report $form damaged.jsonl
         [ "$status" -le 2 ]
     done
     picture damaged.jsonl

@@ -128,7 +128,7 @@ round_beside() {
     ASAN_OPTIONS=verify_asan_link_order=0 run wrapped timeout 300 "$HELPERS/sanitized" disk.img
     assert_success
     assert_output ""
-    LD_PRELOAD="$(realpath "$asan"):$SHIM" run timeout 300 "$HELPERS/sanitized" disk.img
+    run timeout 300 env "LD_PRELOAD=$(realpath "$asan"):$SHIM" "$HELPERS/sanitized" disk.img
     assert_success
     assert_output ""
 }
@@ -307,13 +307,13 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
 
 @test "symbols are found in a program that the dynamic linker gets as an argument" {
     run timeout 300 env "LD_PRELOAD=$HELPERS/lookup" /lib64/ld-linux-x86-64.so.2 /usr/bin/true
-    # Older ones leave the program's headers to be guessed, and dlsym is asked.
-    assert_output --regexp '^(all the same, 0 missing|the libraries cannot be listed)$'
+    # Older ones leave the program's headers to be guessed.
+    assert_output 'all the same, 0 missing'
     hold disk.img write
     run timeout 300 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/cli_open" disk.img
     assert_failure
     assert_output --partial 'disk.img: cannot open for writing: locked'
-    # And in one that does not say where its headers are: dlsym is asked.
+    # And in one that does not say where its headers are.
     run timeout 300 env "LD_PRELOAD=$SHIM" /lib64/ld-linux-x86-64.so.2 "$HELPERS/without_headers"
     assert_output --partial 'disk.img: cannot open for writing: locked'
     release
@@ -328,7 +328,7 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
     assert_output 'all the same, 0 missing'
 }
 
-@test "a library with an old symbol table is asked by dlsym" {
+@test "a library with an old symbol table is searched, too" {
     LD_PRELOAD=$SHIM:$HELPERS/old_hash run --separate-stderr timeout 300 "$HELPERS/cli_open" disk.img
     assert_success
     assert_output opened

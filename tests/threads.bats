@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # Threads, signal handlers and cancellation: no lock is lost, none is left, nothing hangs.
+bats_require_minimum_version 1.5.0
 load common
 
 setup() {
@@ -103,6 +104,7 @@ same_numbers() {
 }
 
 @test "a close_range that is refused closes nothing, and keeps the lock" {
+    getconf GNU_LIBC_VERSION | awk '{ sub(/.*\./, "", $2); exit $2 < 34 }' || skip "this libc has no close_range"
     in_the_midst close_range-refused
 }
 
@@ -140,11 +142,13 @@ same_numbers() {
     assert_output free
 }
 
-@test "sixteen threads are refused: one line, one write" {
+# On a busy machine it takes them seconds, and the library says so once a second.
+@test "sixteen threads are refused: one line a second, each one write" {
     truncate -s 1M disk.img
     hold disk.img write
+    local before=$SECONDS
     run --separate-stderr strace -f -o trace -e trace=write,writev,pwrite64,pwritev -E LD_PRELOAD="$SHIM" python3 -c '
-import os, threading
+import os, threading, time
 start = threading.Barrier(16)
 refused = []
 def attempt():
@@ -154,12 +158,18 @@ def attempt():
     except OSError as error:
         refused.append(error.errno)
 threads = [threading.Thread(target=attempt) for _ in range(16)]
+begin = time.monotonic()
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-print(len(refused))'
+print(len(refused), int(time.monotonic() - begin))'
     assert_success
-    assert_output 16
-    assert_equal "$(grep -c 'imglock: ' trace)" 1
+    local refused seconds writes
+    read -r refused seconds <<<"$output"
+    assert_equal "$refused" 16
+    writes=$(grep -c 'imglock: ' trace)
+    [ "$writes" -ge 1 ] && [ "$writes" -le $((seconds + 1)) ] || fail "$writes lines in $seconds s"
+    # shellcheck disable=SC2154 # what bats sets
+    assert_equal "$(grep -c . <<<"$stderr")" "$writes"
     assert_equal "$stderr" "$(grep '^imglock: ' <<<"$stderr")"
 }
 
@@ -171,7 +181,7 @@ print(len(refused))'
 }
 
 @test "what must be called in the critical section says so in the library that the tests build" {
-    LD_PRELOAD=$HELPERS/libimglock-fault.so run timeout 20 python3 -c '
+    LD_PRELOAD=$HELPERS/libimglock-fault.so run timeout 120 python3 -c '
 import ctypes
 ctypes.CDLL(None).imglock_fault_outside_section()
 print("went on")'

@@ -1,9 +1,9 @@
 /* close.c: close, close_range, closefrom. */
 #include <limits.h>
 #include <stdbool.h>
-#include <sys/single_threaded.h>
 #include <unistd.h>
 
+#include "../threads.h"
 #include "../track.h"
 #include "cleanup.h"
 #include "real.h"
@@ -44,7 +44,7 @@ int close_range_around(close_range_function *real, unsigned first, unsigned last
         return real(first, last, flags);
     /* With a table of its own the calling thread says nothing about the other threads' descriptors: their locks
      * stay. */
-    bool table_is_ours = !(flags & (int)CLOSE_RANGE_UNSHARE) || __libc_single_threaded;
+    bool table_is_ours = !(flags & (int)CLOSE_RANGE_UNSHARE) || threads_none();
     unsigned start = first;
     for (int64_t at; (at = track_next(start, last)) >= 0; start = (unsigned)at + 1) {
         if (track_is_private((int)at)) {

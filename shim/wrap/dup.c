@@ -220,22 +220,33 @@ WRAP_FCNTL(fcntl)
 WRAP_FCNTL(fcntl64)
 WRAP_FCNTL(__fcntl)
 
-EXPORT int ioctl(int descriptor, unsigned long request, ...)
-{
-    va_list arguments;
-    va_start(arguments, request);
-    void *argument = va_arg(arguments, void *);
-    va_end(arguments);
-    if (__builtin_expect(track_entry(descriptor) == 0, 1)) return REAL(ioctl)(descriptor, request, argument);
-    if (track_is_private(descriptor)) return REAL(ioctl)(-1, request, argument);
-    if (request == FIONCLEX) track_set_close_on_exec(descriptor, false);
-    int result = REAL(ioctl)(descriptor, request, argument);
-    if (result == 0 && request == FIOCLEX) track_set_close_on_exec(descriptor, true);
-    return result;
-}
+#define WRAP_IOCTL(name)                                                                                         \
+    EXPORT int name(int descriptor, unsigned long request, ...)                                                  \
+    {                                                                                                            \
+        va_list arguments;                                                                                       \
+        va_start(arguments, request);                                                                            \
+        void *argument = va_arg(arguments, void *);                                                              \
+        va_end(arguments);                                                                                       \
+        if (__builtin_expect(track_entry(descriptor) == 0, 1)) return REAL(name)(descriptor, request, argument); \
+        if (track_is_private(descriptor)) return REAL(name)(-1, request, argument);                              \
+        if (request == FIONCLEX) track_set_close_on_exec(descriptor, false);                                     \
+        int result = REAL(name)(descriptor, request, argument);                                                  \
+        if (result == 0 && request == FIOCLEX) track_set_close_on_exec(descriptor, true);                        \
+        return result;                                                                                           \
+    }
+
+WRAP_IOCTL(ioctl)
+
+#ifndef __LP64__
+/* What programs call that were built with a time_t of 64 bits. */
+extern int __fcntl_time64(int descriptor, int command, ...);
+extern int __ioctl_time64(int descriptor, unsigned long request, ...);
+WRAP_FCNTL(__fcntl_time64)
+WRAP_IOCTL(__ioctl_time64)
+#endif
 
 /* libc's lockf locks by a call of its own that cannot be seen. */
-EXPORT int lockf(int descriptor, int command, off_t size)
+EXPORT int lockf(int descriptor, int command, __off_t size)
 {
     record_locks_note(descriptor);
     return REAL(lockf)(descriptor, command, size);

@@ -10,12 +10,17 @@
 
 /* The default version of the function's next definition behind our own library, in the order in which the dynamic
  * linker searches the libraries that the program was started with; NULL when there is none.  Takes no lock, allocates
- * nothing, leaves errno alone, and is async-signal-safe, once lookup_start has said true. */
+ * nothing, leaves errno alone, and is async-signal-safe. */
 void *lookup_next(const char *name);
 
-/* Notes which libraries there are.  From the constructor; the first lookup_next does it else.  False where lookup_next
- * has to ask dlsym after all: in more than 64 libraries, in one without DT_GNU_HASH, and where we were loaded later
- * than libc. */
-bool lookup_start(void);
+/* The same in all that is loaded, from the program itself on, which may have a copy of a variable of libc's.  Not
+ * beside threads that load and unload libraries. */
+void *lookup_anywhere(const char *name);
+
+/* Is the libc that is behind us glibc?  musl has the same functions, but structures of its own. */
+bool lookup_is_glibc(void);
+
+/* Notes which libraries there are.  From the constructor; the first lookup does it else. */
+void lookup_start(void);
 
 #endif

@@ -17,7 +17,7 @@
         return result;                                                                  \
     }
 
-GUARDED_TRUNCATE(truncate, off_t)
+GUARDED_TRUNCATE(truncate, __off_t)
 GUARDED_TRUNCATE(truncate64, off64_t)
 
 #define GUARDED_UNLINK(name)                                                             \

@@ -16,6 +16,7 @@
 #include "../sys.h"
 #include "../track.h"
 #include "cleanup.h"
+#include "lookup.h"
 #include "opening.h"
 #include "real.h"
 #include "unwatched.h"
@@ -139,12 +140,17 @@ EXPORT int forkpty(int *master, char *name, const struct termios *settings, cons
 /* One of posix_spawn's file actions, as glibc has had it since 2.2 (posix/spawn_int.h). */
 struct action {
     enum { ACTION_CLOSE, ACTION_DUP2, ACTION_OPEN, ACTION_CHDIR, ACTION_FCHDIR } kind;
-    struct {
-        int from;
-        int to;
-        void *path;
-        int flags;
-        mode_t mode;
+    union {
+        struct {
+            int from;
+            int to;
+        };
+        struct {
+            int number;
+            void *path;
+            int flags;
+            mode_t mode;
+        };
     } with;
 };
 
@@ -190,6 +196,7 @@ static int refuse_open_actions(const posix_spawn_file_actions_t *actions)
 {
     int directory = AT_FDCWD;
     int refused = 0;
+    if (!lookup_is_glibc()) return 0;
     for (int i = 0; actions && i < actions->__used && !refused; i++) {
         const struct action *action = action_at(actions, i);
         if (action->kind == ACTION_OPEN) refused = refuse_open_action(action, directory);
@@ -208,7 +215,8 @@ static void spawn_begin(struct spawning *spawning, const posix_spawn_file_action
     int privates[TRACK_PRIVATES];
     int images = 0;
     *spawning = (struct spawning){.actions = actions};
-    for (int i = 0; actions && i < actions->__used; i++)
+    if (!actions || !lookup_is_glibc()) return;
+    for (int i = 0; i < actions->__used; i++)
         if (action_at(actions, i)->kind == ACTION_DUP2) images += track_entry(action_at(actions, i)->with.from) != 0;
     if (images == 0) return;
     size_t size = (size_t)(actions->__used + TRACK_PRIVATES * images) * sizeof(struct action);
@@ -272,8 +280,8 @@ static void system_interrupted(void *unused)
 EXPORT int system(const char *command)
 {
     struct _pthread_cleanup_buffer cleanup;
-    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     track_begin_child(TRACK_PROGRAM);
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     _pthread_cleanup_push(&cleanup, system_interrupted, NULL);
     int result = REAL(system)(command);
     _pthread_cleanup_pop(&cleanup, 0);
@@ -285,8 +293,8 @@ extern FILE *_IO_popen(const char *command, const char *mode);
 
 EXPORT FILE *popen(const char *command, const char *mode)
 {
-    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     track_begin_child(TRACK_PROGRAM);
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     FILE *result = REAL(popen)(command, mode);
     track_end_child();
     return result;
@@ -294,8 +302,8 @@ EXPORT FILE *popen(const char *command, const char *mode)
 
 EXPORT FILE *_IO_popen(const char *command, const char *mode)
 {
-    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     track_begin_child(TRACK_PROGRAM);
+    unwatched_path(AT_FDCWD, "/bin/sh", environ);
     FILE *result = REAL(_IO_popen)(command, mode);
     track_end_child();
     return result;

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "../fork.h"
+#include "../threads.h"
 #include "lookup.h"
 
 /* In rows of the same length, since pointers to them would have to be relocated when the library is loaded. */
@@ -54,6 +55,6 @@ static void look_up_for_child(void)
 void real_start(void)
 {
     fork_handlers(look_up_for_child, NULL, NULL);
-    if (lookup_start()) return;
-    for (int symbol = 0; symbol < REAL_COUNT; symbol++) real_resolve((enum real_symbol)symbol);
+    lookup_start();
+    atomic_store_explicit(&threads_single, lookup_anywhere("__libc_single_threaded"), memory_order_relaxed);
 }

@@ -30,7 +30,7 @@ static inline void *real_symbol(enum real_symbol symbol)
     return __builtin_expect(address != 0, 1) ? address : real_resolve(symbol);
 }
 
-/* From the constructor.  Where a lookup may have to wait, all are made now. */
+/* From the constructor. */
 void real_start(void);
 
 #define REAL(name) ((__typeof__(&name))real_symbol(REAL_##name))

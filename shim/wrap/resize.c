@@ -19,7 +19,7 @@
         return result;                                                             \
     }
 
-WRAP_FTRUNCATE(ftruncate, off_t)
+WRAP_FTRUNCATE(ftruncate, __off_t)
 WRAP_FTRUNCATE(ftruncate64, off64_t)
 
 /* Will the file be as long as before?  With FALLOC_FL_KEEP_SIZE it only gains or loses blocks, and where the range lies
@@ -51,7 +51,7 @@ static bool keeps_size(int descriptor, int mode, off64_t start, off64_t length)
         return result;                                                                                       \
     }
 
-WRAP_FALLOCATE(fallocate, off_t)
+WRAP_FALLOCATE(fallocate, __off_t)
 WRAP_FALLOCATE(fallocate64, off64_t)
 
 /* Returns the error, and leaves errno alone. */
@@ -74,5 +74,5 @@ WRAP_FALLOCATE(fallocate64, off64_t)
         return result;                                                                              \
     }
 
-WRAP_POSIX_FALLOCATE(posix_fallocate, off_t)
+WRAP_POSIX_FALLOCATE(posix_fallocate, __off_t)
 WRAP_POSIX_FALLOCATE(posix_fallocate64, off64_t)

@@ -131,6 +131,23 @@ static int raw_fcntl(int descriptor, int command, ...)
     return (int)REAL(syscall)(SYS_fcntl, descriptor, command, argument);
 }
 
+#ifndef __LP64__
+static int raw_fcntl64(int descriptor, int command, ...)
+{
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    return (int)REAL(syscall)(SYS_fcntl64, descriptor, command, argument);
+}
+
+/* An offset in two arguments, the lower half first. */
+static off64_t two_halves(long low, long high)
+{
+    return (off64_t)((uint64_t)high << 32 | (uint32_t)low);
+}
+#endif
+
 static long raw_open(int directory, const char *path, int flags, mode_t mode)
 {
     struct opening opening = {
@@ -202,11 +219,26 @@ static __attribute__((noinline)) long syscall_otherwise(long number, long a, lon
     case SYS_renameat2:
         return renameat2((int)a, (const char *)b, (int)c, (const char *)d, (unsigned)e);
     case SYS_truncate:
-        return truncate((const char *)a, (off_t)b);
+        return truncate((const char *)a, b);
     case SYS_ftruncate:
-        return ftruncate((int)a, (off_t)b);
+        return ftruncate((int)a, b);
+#ifdef __LP64__
     case SYS_fallocate:
-        return fallocate((int)a, (int)b, (off_t)c, (off_t)d);
+        return fallocate((int)a, (int)b, c, d);
+#else
+    case SYS_truncate64:
+        return truncate64((const char *)a, two_halves(b, c));
+    case SYS_ftruncate64:
+        return ftruncate64((int)a, two_halves(b, c));
+    case SYS_fallocate:
+        return fallocate64((int)a, (int)b, two_halves(c, d), two_halves(e, f));
+    case SYS_fcntl64:
+        return control_by(raw_fcntl64, (int)a, (int)b, (void *)c);
+#endif
+    case SYS_io_uring_setup:
+        if (settings_get()->io_uring == IO_URING_ALLOW) break;
+        errno = ENOSYS;
+        return -1;
     default:
         break;
     }

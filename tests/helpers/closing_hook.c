@@ -1,4 +1,4 @@
-// link: -shared -fPIC
+// link: -shared -fPIC -DIMGLOCK_LIBRARY
 /* closing_hook.c: a library, preloaded behind imglock's, that lets the program act just before and just after the
  * kernel closes a descriptor. */
 #include <dlfcn.h>

@@ -2,6 +2,7 @@
  * last.  LOCK_FILE names the image's lock file. */
 #include "check.h"
 
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -105,6 +106,12 @@ static pid_t raw_fork(void)
 #else
 #define raw_fork raw_clone
 #endif
+
+static pid_t raw_clone3(void)
+{
+    struct clone_args arguments = {.exit_signal = SIGCHLD};
+    return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+}
 
 static void for_every_fork(void (*run)(const char *name, pid_t (*fork_by)(void)))
 {
@@ -408,6 +415,11 @@ static void first_in_raw_clone(void)
     first_in_child(raw_clone);
 }
 
+static void first_in_raw_clone3(void)
+{
+    first_in_child(raw_clone3);
+}
+
 static void first_in_cloned(void)
 {
     first_in_child(clone_with_stack);
@@ -538,8 +550,10 @@ static void spawned_children(void)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addclose(&actions, descriptor);
     spawn(&actions);
+#if __GLIBC_PREREQ(2, 34)
     posix_spawn_file_actions_addclosefrom_np(&actions, 3);
     spawn(&actions);
+#endif
     posix_spawn_file_actions_destroy(&actions);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, descriptor, 0);
@@ -943,6 +957,7 @@ int main(int argc, char **argv)
         {"first-in-_Fork", first_in_Fork},
         {"first-in-raw-fork", first_in_raw_fork},
         {"first-in-raw-clone", first_in_raw_clone},
+        {"first-in-raw-clone3", first_in_raw_clone3},
         {"first-in-clone", first_in_cloned},
         {"daemon", become_daemon},
         {"daemon-closes", daemon_closes},

@@ -19,6 +19,7 @@ static void start_timer(long microseconds)
     setitimer(ITIMER_REAL, &timer, NULL);
 }
 
+/* Each case runs for a time, and on a busy machine for as long as it takes to have something to look at. */
 static double now(void)
 {
     struct timespec time;
@@ -65,9 +66,8 @@ static void in_handlers(void)
     install(handle, SA_RESTART);
     start_timer(100);
     double end = now() + 1;
-    for (int round = 0; now() < end; round++) one_round(round);
+    for (int round = 0; now() < end || handled <= 20; round++) one_round(round);
     start_timer(0);
-    check(handled > 20, "only %ld signals", (long)handled);
     check_lock("free", "all is closed");
     check(private_descriptor() < 0, "a private descriptor is left");
 }
@@ -119,7 +119,7 @@ static void out_of_calls(void)
     install(jump, SA_NODEFER);
     double end = now() + 2;
     static volatile int burst;
-    while (now() < end) {
+    while (now() < end || jumped <= 50) {
         /* Armed where a jump leads here: on a busy machine the first signal comes before the next line does. */
         for (burst++; sigsetjmp(out, 1) == 0;) {
             start_timer(100 + burst % 37);
@@ -136,7 +136,6 @@ static void out_of_calls(void)
         }
     }
     closefrom(3);
-    check(jumped > 50, "only %ld jumps", (long)jumped);
     check_lock("free", "all is closed");
     check(private_descriptor() < 0, "a private descriptor is left");
 }
@@ -163,7 +162,7 @@ static void out_of_copies(void)
     reading = open(lock_file, O_RDWR | O_CLOEXEC);
     int others = fcntl(reading, F_DUPFD_CLOEXEC, 10000); /* behind what private_descriptor looks at */
     close(reading);
-    for (double end = now() + 1; now() < end && !checks_failed;) {
+    for (double end = now() + 1; (now() < end || jumped <= 100) && !checks_failed;) {
         reading = open(image, O_RDONLY);
         number = open(image, O_RDWR | O_CLOEXEC);
         fcntl(reading, F_SETFD, FD_CLOEXEC);
@@ -188,7 +187,6 @@ static void out_of_copies(void)
               (long)jumped);
         for (int i = 3; i < 64; i++) close(i);
     }
-    check(jumped > 100, "only %ld jumps", (long)jumped);
     check_lock("free", "all is closed");
 }
 

@@ -1,6 +1,6 @@
-/* status_turns.c: status_turns PROCESSES IMAGE: until the input ends, the processes open the image for writing, look whether another
- * one has it too, close it and rest for a moment, so that its lock is idle again and again.  Says "acquisitions N,
- * refusals N, violations N"; the status is 0 when there was no violation. */
+/* status_turns.c: status_turns PROCESSES IMAGE: until the input ends, the processes open the image for writing, look
+ * whether another one has it too, close it and rest for a moment, so that its lock is idle again and again.  Says
+ * "acquisitions N, refusals N, violations N"; the status is 0 when there was no violation. */
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>

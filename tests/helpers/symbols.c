@@ -1,5 +1,5 @@
-/* symbols.c: prints shim/wrap/symbols.def for the tests, a row a line: wrapped, composed, called or left; name, family,
- * and since which glibc; with blanks between. */
+/* symbols.c: prints shim/wrap/symbols.def for the tests, a row a line: wrapped, composed, called, left or elsewhere;
+ * name, family or library, and since which glibc; with blanks between. */
 #include <stdio.h>
 
 int main(void)
@@ -8,6 +8,7 @@ int main(void)
 #define COMPOSED(name, family, since) puts("composed " #name " " #family " " #since);
 #define CALLED(name, since) puts("called " #name " - " #since);
 #define LEFT(name, since, reason) puts("left " #name " - " #since);
+#define ELSEWHERE(name, library) puts("elsewhere " #name " " #library);
 #include "../../shim/wrap/symbols.def"
     return 0;
 }

@@ -1,8 +1,9 @@
-/* threads.c: threads IMAGE SECONDS: sixteen threads open, copy and close one image, another forks meanwhile.  While one
- * of them has the image for writing the lock is exclusive; when all is closed it is free. */
+/* threads.c: threads IMAGE SECONDS: sixteen threads open, copy and close one image, another forks meanwhile, for that
+ * long at least.  While one of them has the image for writing the lock is exclusive; when all is closed it is free. */
 #include "check.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -113,7 +114,6 @@ int main(int argc, char **argv)
     while (!checks_failed && (rounds <= 100 || forks <= 3)) nanosleep(&more, NULL);
     stop = true;
     for (int i = 0; i <= THREADS; i++) pthread_join(threads[i], NULL);
-    check(rounds > 100 && forks > 3, "only %ld rounds and %ld forks", (long)rounds, (long)forks);
     check_lock("free", "all is closed");
     check(private_descriptor() < 0, "a private descriptor is left");
     for (int number = 3; number < 4096; number++) check(fcntl(number, F_GETFD) < 0, "%d is open", number);

@@ -384,7 +384,8 @@ static int drive(double seconds, unsigned long seed, const char *library)
     for (int i = 0; i < GROUPS; i++) leaders[i] = start_group(i, seed * 1000 + (unsigned long)i, library);
     /* On a machine with much to do it takes longer until enough has happened. */
     const double end = now() + seconds;
-    while (!atomic_load(&oracle->violations) && (now() < end || (!enough_happened() && now() < end + MOST_MORE_SECONDS))) {
+    while (!atomic_load(&oracle->violations) &&
+           (now() < end || (!enough_happened() && now() < end + MOST_MORE_SECONDS))) {
         sleep_ms(5 + random_below(30));
         /* Whose parent has ended comes to us: thousands in a run, and then nobody can fork any more. */
         reap_children();

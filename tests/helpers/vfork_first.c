@@ -1,7 +1,6 @@
 /* vfork_first.c: vfork_first OTHER IMAGE: a vfork child opens OTHER before this process has opened any image; then this
- * process opens IMAGE, closes all descriptors from 50 on, which are none of its own, and says "open"; at the first line on
- * standard input it closes the image and says "closed"; at the second it ends. */
-#define _DEFAULT_SOURCE
+ * process opens IMAGE, closes all descriptors from 50 on, which are none of its own, and says "open"; at the first line
+ * on standard input it closes the image and says "closed"; at the second it ends. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/wait.h>

@@ -1,0 +1,5 @@
+#include "threads.h"
+
+#include <stddef.h>
+
+_Atomic(const char *) threads_single = NULL;

@@ -1,0 +1,149 @@
+# shellcheck shell=bash
+# Other architectures: built by cross compilers (tests/cross.sh), run under qemu-user, and those of 32 bits on the processor
+# itself.  Their locks and x86-64's are the same, and each reads the other's records.
+load common
+
+# built ARCHITECTURE: skips the test where it cannot be built; sets BUILT to its directory, RUN to what runs it.
+built() {
+    local status=0
+    case $1 in
+    arm64) RUN=(qemu-aarch64-static -L /usr/aarch64-linux-gnu -E) ;;
+    s390x) RUN=(qemu-s390x-static -L /usr/s390x-linux-gnu -E) ;;
+    i386) RUN=(env) ;;
+    esac
+    needs "${RUN[0]}"
+    BUILT=$TOP/build/$1
+    "$TOP/tests/cross.sh" "$1" >cross.log 2>&1 || status=$?
+    [ "$status" != 3 ] || skip "no cross compiler or no OpenSSL for $1"
+    [ "$status" = 0 ] || fail "$(tail -n 20 cross.log)"
+    if [ "$1" = i386 ] && ! "$BUILT/tests/identify" cross.log >/dev/null 2>&1; then skip "no programs of 32 bits here"; fi
+}
+
+# there HELPER ARGUMENT...: a helper of that architecture, wrapped.
+there() {
+    "${RUN[@]}" "LD_PRELOAD=$BUILT/libimglock.so" "$BUILT/tests/$1" "${@:2}"
+}
+
+bare_there() {
+    "${RUN[@]}" LC_ALL=C "$BUILT/tests/$1" "${@:2}"
+}
+
+# What has to hold between an architecture and this one.
+excludes() {
+    built "$1"
+    truncate -s 1M disk.img
+    # Here, there.
+    hold disk.img write
+    run there cli_open disk.img
+    assert_failure
+    assert_output --partial "disk.img: cannot open for writing: locked exclusively by holder (pid $HOLDER, user $(id -un))"
+    release
+    run there cli_open disk.img
+    assert_success
+    assert_output opened
+    # There, here: the lock, its name and the record.
+    background "${RUN[@]}" "LD_PRELOAD=$BUILT/libimglock.so" "$BUILT/tests/holder" write disk.img
+    run wrapped "$HELPERS/cli_open" disk.img
+    assert_failure
+    assert_output --partial "disk.img: cannot open for writing: locked exclusively by holder (pid $HOLDER, user $(id -un))"
+    run "$HELPERS/lock_query" "$(lock_file disk.img)"
+    assert_line --index 0 'write 0-1'
+    run tr -d '\0' <"$(lock_file disk.img)"
+    assert_output --partial "image $PWD/disk.img"
+    run "$IMGLOCK" status disk.img
+    assert_success
+    assert_output --partial exclusive
+    run there cli_open disk.img
+    assert_failure
+    assert_output --partial "locked exclusively by holder (pid $HOLDER"
+    kill -9 "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    run "$HELPERS/probe" "$(lock_file disk.img)"
+    assert_output free
+}
+
+# Offsets, structures and system calls of both sizes; and nothing else changes.
+calls() {
+    built "$1"
+    truncate -s 5G size3.img
+    run bare_there sizes size1.img size2 size3.img
+    assert_output "all right"
+    rm size1.img size2
+    run there sizes size1.img size2 size3.img
+    assert_output "all right"
+    assert_equal "$("$HELPERS/probe" "$(lock_file size1.img)")" free
+    run bash -c 'ls -A "$IMGLOCK_DIR" | wc -l'
+    assert_output 2
+}
+
+# The table of formats, whatever the order of bytes.
+knows_formats() {
+    built "$1"
+    local format
+    for format in qcow2 vdi vmdk vhdx qed; do qemu-img create -q -f "$format" "a-$format" 2M; done
+    truncate -s 2M plain.img new.D64
+    printf 'text\n' >text
+    for format in ./*; do "$HELPERS/identify" "$format"; done >here
+    for format in ./*; do [ "$format" = ./here ] || bare_there identify "$format"; done >there
+    grep -v ' ./here$' here >expected
+    run diff expected <(grep -v ' ./there$' there)
+    assert_output ""
+}
+
+@test "arm64: its locks and x86-64's exclude each other" { excludes arm64; }
+@test "arm64: calls" { calls arm64; }
+@test "s390x, big-endian: its locks and x86-64's exclude each other" { excludes s390x; }
+@test "s390x: calls" { calls s390x; }
+@test "s390x: formats" { knows_formats s390x; }
+@test "i386: its locks and x86-64's exclude each other" { excludes i386; }
+@test "i386: calls, with narrow offsets and wide" { calls i386; }
+@test "i386: formats" { knows_formats i386; }
+
+@test "each library needs nothing but libc, and no version later than 2.17" {
+    local architecture
+    for architecture in arm64 s390x i386; do
+        built "$architecture"
+        run sh -c 'readelf -d "$1" | sed -n "s/.*(NEEDED).*\[\(.*\)\]/\1/p"' sh "$BUILT/libimglock.so"
+        # There the stack protector's value, which OpenSSL was built with, is the dynamic linker's.
+        assert_output "libc.so.6$([ "$architecture" != arm64 ] || printf '\nld-linux-aarch64.so.1')"
+        run sh -c 'readelf -W --dyn-syms "$1" | grep -o "@GLIBC_2\.[0-9]*" | sort -u | awk -F. "\$2 > 17"' sh "$BUILT/libimglock.so"
+        assert_output ""
+        run sh -c 'readelf -W -d "$1" | grep -E "INIT_ARRAYSZ|TEXTREL|FINI_ARRAY"' sh "$BUILT/libimglock.so"
+        assert_output --regexp 'INIT_ARRAYSZ\) +[48] \(bytes\)$'
+    done
+}
+
+@test "one value of LD_PRELOAD serves programs of 64 and of 32 bits, and imglock finds it" {
+    built i386
+    local root=$PWD/root wide narrow
+    # Where each loader looks for $LIB: the directory that it lies in itself.
+    wide=$(dirname "$(realpath /lib64/ld-linux-x86-64.so.2)") narrow=$(dirname "$(realpath /lib/ld-linux.so.2)")
+    wide=$root/usr/${wide#/usr/} narrow=$root/usr/${narrow#/usr/}
+    make -s -C "$TOP" BUILD="$PWD/build" install DESTDIR="$root" PREFIX=/usr LIBDIR="${wide#"$root"}" >/dev/null
+    run "$root/usr/bin/imglock" printenv LD_PRELOAD
+    assert_output "$wide/imglock/libimglock.so"
+    run "$root/usr/bin/imglock" "$BUILT/tests/cli_open"
+    assert_failure 125
+    assert_output --partial "it is a 32-bit program for i386"
+    mkdir -p "$narrow/imglock"
+    cp "$BUILT/libimglock.so" "$narrow/imglock/"
+    run "$root/usr/bin/imglock" printenv LD_PRELOAD
+    # shellcheck disable=SC2016 # the loader's own
+    assert_output "$root/usr/"'$LIB/imglock/libimglock.so'
+    truncate -s 1M disk.img
+    hold disk.img write
+    local program
+    for program in "$HELPERS/cli_open" "$BUILT/tests/cli_open"; do
+        run "$root/usr/bin/imglock" "$program" disk.img
+        assert_failure
+        assert_output --partial 'disk.img: cannot open for writing: locked exclusively by holder'
+        # shellcheck disable=SC2016 # for the inner shell
+        run "$root/usr/bin/imglock" sh -c '"$1" disk.img; exit $?' sh "$program"
+        assert_failure
+        assert_output --partial 'disk.img: cannot open for writing: locked exclusively by holder'
+        refute_output --partial ld.so
+    done
+    release
+    run "$root/usr/bin/imglock" "$BUILT/tests/cli_open" disk.img
+    assert_output opened
+}

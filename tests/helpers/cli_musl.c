@@ -1,2 +1,0 @@
-// link: -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1
-#include "cli_open.c"
