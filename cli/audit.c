@@ -19,6 +19,7 @@
 #include "audit.h"
 #include "cli.h"
 #include "holders.h"
+#include "run.h"
 
 static const char default_log[] = "imglock-audit.jsonl";
 
@@ -173,26 +174,30 @@ static int run_audited(const char *path, char **command)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int audit_main(int argc, char **argv)
+static const struct option_row audit_options[] = {{.code = 'o',
+                                                   .name = "output",
+                                                   .argument = "<log>",
+                                                   .completes = COMPLETES_FILE,
+                                                   .help = "the log, imglock-audit.jsonl by default"},
+                                                  {0}};
+
+static int audit_main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"output", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *log = default_log;
-    for (int option; (option = getopt_long(argc, argv, "+o:h", known, NULL)) != -1;) {
+    int status;
+    for (int option; (option = options_next(&audit_subcommand, argc, argv, &status)) != OPTIONS_END;) {
         switch (option) {
         case 'o':
             log = optarg;
             break;
-        case 'h':
-            return print_help();
         default:
-            return point_to_help();
+            return status;
         }
     }
     if (optind == argc) return complain_usage("no command given");
     char *path = audit_log_path(log);
     if (!path) return complain("%s: cannot tell its path: %m", log);
-    int status = run_audited(path, argv + optind);
+    status = run_audited(path, argv + optind);
     free(path);
     return status;
 }
@@ -205,3 +210,14 @@ char *audit_log_path(const char *name)
     free(directory);
     return path;
 }
+
+const struct subcommand audit_subcommand = {
+    .name = "audit",
+    .synopsis = "[-o <log>] [--] <command> [<argument>...]",
+    .summary = "Run a command, refuse nothing, and log what it does to images",
+    .notes = "'imglock report' tells what the log holds.",
+    .options = audit_options,
+    .operands = COMPLETES_PROGRAM,
+    .command = true,
+    .main = audit_main,
+};

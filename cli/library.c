@@ -9,19 +9,23 @@
  * Measured, medians of 1,000 interleaved: dlopen costs 0.12 ms; executing this program once more with the library
  * preloaded 0.86 ms, and the loader ends that one with a status of its own where a dependency is missing; a forked
  * check 0.97 ms and a process. */
+#include "library.h"
+
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "complain.h"
 #include "elf_own.h"
 
 static const char library_name[] = "libimglock.so";

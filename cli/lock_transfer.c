@@ -13,8 +13,11 @@
 
 #include "blocker.h"
 #include "bytes.h"
-#include "cli.h"
+#include "complain.h"
+#include "fdinfo.h"
 #include "message.h"
+#include "name.h"
+#include "setting.h"
 #include "status.h"
 #include "sys.h"
 
@@ -37,24 +40,18 @@ struct owned {
     bool writing;   /* holds the slot exclusively: its record was being written when that was cut short */
 };
 
-/* One line of fdinfo: "lock:<tab>1: OFDLCK ADVISORY  WRITE -1 fe:00:131 0 1". */
-static void note_lock(const char *line, struct owned *owned)
+static void note_lock(const struct fdinfo_lock *lock, struct owned *owned)
 {
-    char type[8], access[8], end_text[24];
-    unsigned long long start;
-    if (sscanf(line, "lock: %*d: %7s %*s %7s %*d %*s %llu %23s", type, access, &start, end_text) != 4) return;
-    if (strcmp(type, "OFDLCK") != 0) return;
-    unsigned long long end = strcmp(end_text, "EOF") == 0 ? ULLONG_MAX : strtoull(end_text, NULL, 10);
-    bool exclusive = strcmp(access, "WRITE") == 0;
+    if (!lock->by_description) return;
     for (unsigned byte = 0; byte < LOCK_BYTES; byte++) {
-        if (start > LOCK_BYTE + byte || end < LOCK_BYTE + byte) continue;
+        if (!fdinfo_covers(lock, LOCK_BYTE + byte)) continue;
         owned->bytes |= 1u << byte;
-        owned->shared |= !exclusive;
+        owned->shared |= !lock->exclusive;
     }
-    if (start < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && end >= FAMILY_BYTE) owned->family = true;
-    if (start == end && start >= SLOT_BYTE && start < SLOT_BYTE + SLOTS) {
-        owned->slot = (int)(start - SLOT_BYTE);
-        owned->writing = exclusive;
+    if (lock->first < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && lock->last >= FAMILY_BYTE) owned->family = true;
+    if (lock->first == lock->last && lock->first >= SLOT_BYTE && lock->first < SLOT_BYTE + SLOTS) {
+        owned->slot = (int)(lock->first - SLOT_BYTE);
+        owned->writing = lock->exclusive;
     }
 }
 
@@ -66,8 +63,9 @@ static struct owned owned_by(int descriptor)
     snprintf(name, sizeof name, "/proc/self/fdinfo/%d", descriptor);
     FILE *stream = descriptor < 0 ? NULL : fopen(name, "re");
     if (!stream) return owned;
+    struct fdinfo_lock lock;
     while (fgets(line, sizeof line, stream))
-        if (strncmp(line, "lock:", 5) == 0) note_lock(line, &owned);
+        if (fdinfo_parse_lock(line, &lock)) note_lock(&lock, &owned);
     fclose(stream);
     return owned;
 }
@@ -484,8 +482,8 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
     struct lock_name name;
     *transfer = (struct transfer){.action = action, .source = nobody, .target = nobody};
     if (!settings_read(&transfer->settings)) return STATUS_FAILED;
-    int error = image_real_path(image, transfer->path, &exists, &status);
-    if (error) return complain("%s: %s: cannot tell its lock's path: %s", image_shown(image), action, strerror(error));
+    int error = name_real_path(image, transfer->path, &exists, &status);
+    if (error) return complain("%s: %s: cannot tell its lock's path: %s", word_shown(image), action, strerror(error));
     message_start();
     lock_name_of_path(transfer->path, &name);
     int failed = open_lock(transfer, &name);

@@ -14,8 +14,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "complain.h"
+#include "fdinfo.h"
 #include "holders.h"
+#include "memory.h"
 #include "status.h"
 
 struct scanned_file {
@@ -107,39 +109,31 @@ struct slots {
     size_t count;
 };
 
-/* One line of fdinfo: "lock:<tab>1: OFDLCK ADVISORY  WRITE -1 fe:00:131 0 1". */
-static void note_lock(const char *line, struct finding *finding, struct slots *slots)
+static void note_lock(const struct fdinfo_lock *lock, struct finding *finding, struct slots *slots)
 {
-    char type[8], access[8], end_text[24];
-    unsigned long long start, end;
-    if (sscanf(line, "lock: %*d: %7s %*s %7s %*d %*s %llu %23s", type, access, &start, end_text) != 4) return;
-    if (strcmp(type, "OFDLCK") != 0 && strcmp(type, "POSIX") != 0) return;
-    enum lock_mode mode = strcmp(access, "WRITE") == 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
-    end = strcmp(end_text, "EOF") == 0 ? UINT64_MAX : strtoull(end_text, NULL, 10);
-    if (start < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
-    if (start <= LOCK_BYTE) finding->first_byte = true;
-    if (start < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && end >= FAMILY_BYTE && mode > finding->family)
+    enum lock_mode mode = lock->exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    if (lock->first < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
+    if (fdinfo_covers(lock, LOCK_BYTE)) finding->first_byte = true;
+    if (lock->first < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && lock->last >= FAMILY_BYTE && mode > finding->family)
         finding->family = mode;
-    if (start == end && start >= SLOT_BYTE && start < SLOT_BYTE + SLOTS)
+    if (lock->first == lock->last && lock->first >= SLOT_BYTE && lock->first < SLOT_BYTE + SLOTS)
         if (slots->count < sizeof slots->numbers / sizeof *slots->numbers)
-            slots->numbers[slots->count++] = (int)(start - SLOT_BYTE);
+            slots->numbers[slots->count++] = (int)(lock->first - SLOT_BYTE);
 }
 
 /* Which locks the descriptor holds, and whether it is more than a name.  False: it is gone, or O_PATH. */
-static bool read_fdinfo(int process, const char *number, bool lock_file, struct finding *finding, struct slots *slots)
+static bool read_fdinfo(int folder, const char *number, bool lock_file, struct finding *finding, struct slots *slots)
 {
     char name[32], bytes[4096];
     unsigned flags = 0;
     snprintf(name, sizeof name, "fdinfo/%s", number);
-    if (read_text(process, name, bytes, sizeof bytes) <= 0) return false;
+    if (read_text(folder, name, bytes, sizeof bytes) <= 0) return false;
     const char *at = strstr(bytes, "flags:");
     if (at) sscanf(at, "flags: %o", &flags);
     if (flags & O_PATH) return false;
     if (!lock_file) return true;
-    for (char *line = bytes, *end; (end = strchr(line, '\n')); line = end + 1) {
-        *end = '\0';
-        if (strncmp(line, "lock:", 5) == 0) note_lock(line, finding, slots);
-    }
+    struct fdinfo_lock lock;
+    for (const char *text = bytes; fdinfo_next_lock(&text, &lock);) note_lock(&lock, finding, slots);
     return true;
 }
 
@@ -149,7 +143,7 @@ static void add_finding(struct process_scan *scan, const struct finding *finding
     scan->findings[scan->finding_count++] = *finding;
 }
 
-static void scan_descriptor(struct process_scan *scan, pid_t pid, int process, int directory, const char *number)
+static void scan_descriptor(struct process_scan *scan, pid_t pid, int folder, int directory, const char *number)
 {
     struct file_identity identity;
     if (!identify_file(directory, number, &identity)) return;
@@ -158,7 +152,7 @@ static void scan_descriptor(struct process_scan *scan, pid_t pid, int process, i
     struct finding finding = {
         .file = (size_t)(file - scan->files), .pid = pid, .descriptor = atoi(number), .slot = -1, .loop = -1};
     struct slots slots = {.count = 0};
-    if (!read_fdinfo(process, number, file->lock_file, &finding, &slots)) return;
+    if (!read_fdinfo(folder, number, file->lock_file, &finding, &slots)) return;
     size_t at = 0;
     do {
         if (slots.count) finding.slot = slots.numbers[at];
@@ -170,11 +164,11 @@ static void scan_descriptor(struct process_scan *scan, pid_t pid, int process, i
 
 /* Files that are mapped: the descriptor may be closed by now.  The device here is the file system's, which is stat's on
  * all but a few (btrfs).  before: where the findings of the process's descriptors start. */
-static void scan_mappings(struct process_scan *scan, pid_t pid, int process, size_t before)
+static void scan_mappings(struct process_scan *scan, pid_t pid, int folder, size_t before)
 {
     static char *line;
     static size_t size;
-    int descriptor = openat(process, "maps", O_RDONLY | O_CLOEXEC);
+    int descriptor = openat(folder, "maps", O_RDONLY | O_CLOEXEC);
     FILE *stream = descriptor < 0 ? NULL : fdopen(descriptor, "r");
     if (!stream) {
         if (descriptor >= 0) close(descriptor);
@@ -200,32 +194,32 @@ static void scan_mappings(struct process_scan *scan, pid_t pid, int process, siz
 }
 
 /* Kernel threads hold no files, and their descriptors are hidden from all but root. */
-static bool is_kernel_thread(int process)
+static bool is_kernel_thread(int folder)
 {
     char bytes[512];
     unsigned flags;
-    if (read_text(process, "stat", bytes, sizeof bytes) <= 0) return false;
+    if (read_text(folder, "stat", bytes, sizeof bytes) <= 0) return false;
     const char *at = strrchr(bytes, ')');
     return at && sscanf(at, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && flags & 0x00200000 /* PF_KTHREAD */;
 }
 
 static void scan_process(struct process_scan *scan, pid_t pid, int proc, const char *name)
 {
-    int process = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (process < 0) return;
-    int directory = openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int folder = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return;
+    int directory = openat(folder, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *stream = directory < 0 ? NULL : fdopendir(directory);
     if (!stream) {
-        if ((errno == EACCES || errno == EPERM) && !is_kernel_thread(process)) scan->unseen++;
-        close(process);
+        if ((errno == EACCES || errno == EPERM) && !is_kernel_thread(folder)) scan->unseen++;
+        close(folder);
         return;
     }
     size_t before = scan->finding_count;
     for (const struct dirent *entry; (entry = readdir(stream));)
-        if (isdigit((unsigned char)entry->d_name[0])) scan_descriptor(scan, pid, process, directory, entry->d_name);
+        if (isdigit((unsigned char)entry->d_name[0])) scan_descriptor(scan, pid, folder, directory, entry->d_name);
     closedir(stream);
-    if (scan->mappings) scan_mappings(scan, pid, process, before);
-    close(process);
+    if (scan->mappings) scan_mappings(scan, pid, folder, before);
+    close(folder);
     scan->seen = array_grow(scan->seen, scan->seen_count, &scan->seen_room, sizeof *scan->seen);
     scan->seen[scan->seen_count++] = pid;
 }

@@ -28,12 +28,6 @@ struct lock_names {
 /* The names in a lock directory that lock files have, in their order.  0 or an errno. */
 int lock_directory_list(const char *directory, struct lock_names *list);
 
-/* Room for one more element of an array that grows.  Ends the program when there is no memory. */
-void *array_grow(void *array, size_t count, size_t *room, size_t element_size);
-
-/* A copy of a string.  Ends the program when there is no memory. */
-char *string_keep(const char *string);
-
 /* ---- process_scan.c ----------------------------------------------------------------------------------------- */
 
 /* What tells one file from all others: device and inode; for a block device its number, and 0. */
@@ -194,6 +188,9 @@ bool table_parse_columns(struct table_options *options, const char *list);
 void table_all_columns(struct table_options *options);
 
 void table_list_columns(void);
+
+/* Their names, separated by blanks. */
+const char *table_column_names(void);
 
 /* Prints the list to standard output.  0, or an errno. */
 int table_print(const struct table_options *options, const struct usage_list *list);

@@ -118,6 +118,17 @@ void table_list_columns(void)
     for (int i = 0; i < COLUMNS; i++) printf("%12s  %s\n", columns[i].name, columns[i].help);
 }
 
+const char *table_column_names(void)
+{
+    static char names[1024];
+    struct text text = text_in(names, sizeof names);
+    for (int i = 0; i < COLUMNS; i++) {
+        if (i) text_append(&text, " ");
+        text_append(&text, columns[i].name);
+    }
+    return names;
+}
+
 /* ---- cells -------------------------------------------------------------------------------------------------- */
 
 const char *usage_mode_name(const struct usage *usage)

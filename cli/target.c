@@ -3,6 +3,8 @@
  * The dynamic loader ignores LD_PRELOAD in silence, or is not started at all, for a program that is static, that
  * changes its user, or that is for another architecture.  Such a program would run without locks, so it is found out
  * before it is started: by its ELF header, and where it is a script by that of its interpreter. */
+#include "target.h"
+
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,11 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "complain.h"
 #include "elf_own.h"
 
 /* The kernel's limits: BINPRM_BUF_SIZE, and the depth of interpreters in exec_binprm().  And an end to scripts that
@@ -405,8 +408,8 @@ static int look_at_command(struct look *look, const char *command, char *const *
         return refuse(look, STATUS_FAILED, NULL, "%s: too many scripts that env runs one from the other", command);
     int error = find_command(command, look->search_path, path);
     if (error)
-        return refuse(look, error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE, NULL, "%s: %s", command,
-                      strerror(error));
+        return refuse(look, error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE, NULL, "%s: %s",
+                      word_shown(command), strerror(error));
     size_t told = strlen(look->target->chain);
     snprintf(look->target->chain + told, sizeof look->target->chain - told, "%s%s", told ? ", run by it " : "", path);
     if (!look->target->path[0]) strcpy(look->target->path, path);

@@ -16,8 +16,9 @@
 
 #include "blocker.h"
 #include "bytes.h"
-#include "cli.h"
+#include "complain.h"
 #include "holders.h"
+#include "memory.h"
 #include "status.h"
 
 /* A slot whose byte is locked. */
@@ -68,8 +69,7 @@ struct lock_cache {
 
 struct lock_cache *lock_cache_make(void)
 {
-    struct lock_cache *cache = calloc(1, sizeof *cache);
-    if (!cache) exit(complain("%s", strerror(ENOMEM)));
+    struct lock_cache *cache = memory_get(1, sizeof *cache);
     return cache;
 }
 
@@ -110,8 +110,7 @@ static int open_lock(const struct question *question, const struct lock_name *na
     if (place) forget_cached(question->cache, place);
     descriptor = lock_open_existing(question->settings->directory, name, problem);
     if (descriptor < 0) return descriptor;
-    struct cached_file *file = malloc(sizeof *file);
-    if (!file) exit(complain("%s", strerror(ENOMEM)));
+    struct cached_file *file = memory_get(1, sizeof *file);
     *file = (struct cached_file){.name = *name, .descriptor = descriptor};
     if (!tsearch(file, &question->cache->tree, by_name)) exit(complain("%s", strerror(ENOMEM)));
     return descriptor;
@@ -193,8 +192,7 @@ static size_t add_image(struct usage_list *list, struct process_scan *scan, cons
     if (image.exists) image.file = scan_add(scan, &identity, false);
     list->images = array_grow(list->images, list->image_count, &list->image_room, sizeof *list->images);
     list->images[list->image_count++] = image;
-    struct image_path *node = malloc(sizeof *node);
-    if (!node) exit(complain("%s", strerror(ENOMEM)));
+    struct image_path *node = memory_get(1, sizeof *node);
     *node = (struct image_path){.path = image.path, .image = list->image_count};
     if (!tsearch(node, &list->image_tree, by_path)) exit(complain("%s", strerror(ENOMEM)));
     return list->image_count;
