@@ -1044,8 +1044,8 @@ END
     assert_equal "$(offered_by_zsh 'imglock path some')" some.qcow2
     assert_equal "$(offered_by_fish 'imglock path some')" some.qcow2
     # What stands behind an option with an argument, and behind --, is completed as that command has it.
-    for line in '-w 5 env --null' '-- env --null' 'hold x -- env --null' 'doctor env --null'; do
-        assert_equal "$(offered_by_zsh "imglock $line")" --null
+    for line in '-w 5 grep --line-n' '-- grep --line-n' 'hold x -- grep --line-n' 'doctor grep --line-n'; do
+        assert_equal "$(offered_by_zsh "imglock $line")" --line-number
     done
 }
 
