@@ -27,3 +27,12 @@ bool fdinfo_next_lock(const char **text, struct fdinfo_lock *lock)
     }
     return false;
 }
+
+bool fdinfo_watches(const char *text, uint64_t inode)
+{
+    for (const char *at = text; (at = strstr(at, "inotify wd:")); at++) {
+        unsigned long long watched;
+        if (sscanf(at, "inotify wd:%*x ino:%llx", &watched) == 1 && watched == inode) return true;
+    }
+    return false;
+}

@@ -27,4 +27,8 @@ bool fdinfo_parse_lock(const char *line, struct fdinfo_lock *lock);
 /* The next lock in the text of an fdinfo file, and *text moves past its line.  False: there is no more. */
 bool fdinfo_next_lock(const char **text, struct fdinfo_lock *lock);
 
+/* Does this text, the fdinfo of an inotify descriptor, tell of a watch on the file of this inode?  Rows are "inotify
+ * wd:1 ino:ab4257 sdev:fe00000 mask:...", numbers in hexadecimal (fs/notify/fdinfo.c of the kernel). */
+bool fdinfo_watches(const char *text, uint64_t inode);
+
 #endif

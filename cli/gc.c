@@ -107,6 +107,11 @@ static enum outcome examine(const struct collection *collection, const char *fil
         *reason = S_ISREG(status.st_mode) ? "it has a second hard link" : "it is no regular file";
         return OUTCOME_KEPT;
     }
+    /* Scripts and other programs make empty lock files, as open(2) and flock(1) do. */
+    if (status.st_size > 0 && !holders_has_header(descriptor)) {
+        *reason = "it is not imglock's";
+        return OUTCOME_KEPT;
+    }
     if (is_locked(descriptor)) {
         *reason = "in use";
         return OUTCOME_KEPT;

@@ -114,6 +114,7 @@ static void note_lock(const struct fdinfo_lock *lock, struct finding *finding, s
     enum lock_mode mode = lock->exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED;
     if (lock->first < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
     if (fdinfo_covers(lock, LOCK_BYTE)) finding->first_byte = true;
+    if (fdinfo_covers(lock, GATE_BYTE) && lock->last == GATE_BYTE) finding->gate = true;
     if (lock->first < FAMILY_BYTE + FAMILY_PAIRS * LOCK_BYTES && lock->last >= FAMILY_BYTE && mode > finding->family)
         finding->family = mode;
     if (lock->first == lock->last && lock->first >= SLOT_BYTE && lock->first < SLOT_BYTE + SLOTS)
@@ -158,6 +159,36 @@ static void scan_descriptor(struct process_scan *scan, pid_t pid, int folder, in
         if (slots.count) finding.slot = slots.numbers[at];
         add_finding(scan, &finding);
     } while (++at < slots.count);
+}
+
+/* ---- who waits ----------------------------------------------------------------------------------------------- */
+
+/* Is the process told when the file changes, as one that waits for its lock is? */
+static bool is_watching(int folder, DIR *descriptors, uint64_t inode)
+{
+    char name[300], link[32], bytes[4096];
+    rewinddir(descriptors);
+    for (const struct dirent *entry; (entry = readdir(descriptors));) {
+        ssize_t length = readlinkat(dirfd(descriptors), entry->d_name, link, sizeof link - 1);
+        if (length < 0) continue;
+        link[length] = '\0';
+        if (strcmp(link, "anon_inode:inotify") != 0) continue;
+        snprintf(name, sizeof name, "fdinfo/%s", entry->d_name);
+        if (read_text(folder, name, bytes, sizeof bytes) > 0 && fdinfo_watches(bytes, inode)) return true;
+    }
+    return false;
+}
+
+/* A process that waits has the lock file open, and no lock in it but for the gate.  before: where its findings start.
+ */
+static void note_waiting(struct process_scan *scan, int folder, DIR *descriptors, size_t before)
+{
+    for (size_t i = before; i < scan->finding_count; i++) {
+        struct finding *finding = &scan->findings[i];
+        const struct scanned_file *file = &scan->files[finding->file];
+        if (!file->lock_file || finding->own || finding->family || finding->slot >= 0) continue;
+        finding->waits = is_watching(folder, descriptors, file->identity.inode);
+    }
 }
 
 /* ---- one process -------------------------------------------------------------------------------------------- */
@@ -217,6 +248,7 @@ static void scan_process(struct process_scan *scan, pid_t pid, int proc, const c
     size_t before = scan->finding_count;
     for (const struct dirent *entry; (entry = readdir(stream));)
         if (isdigit((unsigned char)entry->d_name[0])) scan_descriptor(scan, pid, folder, directory, entry->d_name);
+    note_waiting(scan, folder, stream, before);
     closedir(stream);
     if (scan->mappings) scan_mappings(scan, pid, folder, before);
     close(folder);

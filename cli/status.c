@@ -12,6 +12,7 @@
 #include "colour.h"
 #include "memory.h"
 #include "name.h"
+#include "open_count.h"
 #include "setting.h"
 #include "status.h"
 
@@ -69,15 +70,50 @@ void status_note_unseen(const struct usage_list *list)
              list->unseen == 1 ? "process of another user" : "processes of other users");
 }
 
+static bool is_in_use(const struct usage_list *list, const char *image)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->usages[i].image && strcmp(list->usages[i].image, image) == 0) return true;
+    return false;
+}
+
+/* An image of which nobody was found to be a user may still be used by whom we could not look into, or who is in
+ * another container.  The kernel knows; where it does not say, the image is not called free.  Returns whether all is
+ * told. */
+static bool ask_the_kernel(const struct question *question, struct usage_list *list)
+{
+    bool told = true;
+    for (size_t i = 0; i < question->count; i++) {
+        const struct asked *asked = &question->asked[i];
+        if (asked->directory || asked->missing || is_in_use(list, asked->path)) continue;
+        switch (open_count_ask(asked->path)) {
+        case OPEN_BY_SOMEBODY:
+            usages_add_unknown(list, asked->path);
+            break;
+        case OPEN_BY_NOBODY:
+            break;
+        case OPEN_UNKNOWN:
+            told &= !list->unseen;
+            break;
+        }
+    }
+    for (size_t i = 0; i < question->count; i++)
+        if (question->asked[i].directory && list->unseen) told = false;
+    return told && (question->count || !list->unseen);
+}
+
 static int print_once(const struct question *question, const struct table_options *options)
 {
     struct usage_list list;
     usages_collect(question, &list);
     if (!all_exist(question, &list)) list.failed = true;
+    bool told = ask_the_kernel(question, &list);
+    if (!told) list.failed = true;
     int error = table_print(options, &list);
     if (error) return complain("cannot print: %s", strerror(error));
     int status = finish_output(status_of_list(&list));
-    status_note_unseen(&list);
+    /* Who asked for images of which all is known need not hear of others. */
+    if (!told || !question->count || list.count) status_note_unseen(&list);
     usages_free(&list);
     return status;
 }

@@ -45,6 +45,8 @@ struct finding {
     bool first_byte;       /* byte 0 is among them */
     enum lock_mode family; /* on bytes 4-5 */
     int slot;              /* the slot whose byte it has locked, or -1 */
+    bool gate;             /* it holds the gate: it is the next writer */
+    bool waits;            /* it has the lock file open, holds nothing in it, and is told when it changes */
     int loop;              /* the loop device of this number has it open, and no process; or -1 */
 };
 
@@ -102,6 +104,7 @@ enum usage_kind {
     KIND_UNRECORDED, /* holds the lock and left no record */
     KIND_FOREIGN,    /* recorded on another host or in another pid namespace, and not to be seen from here */
     KIND_BLOCKER,    /* holds no lock, and blocks operations (imglock hold --no-lock) */
+    KIND_WAITING,    /* waits for the lock */
     KIND_OPEN        /* has the image open and does not hold its lock */
 };
 
@@ -124,6 +127,10 @@ struct usage {
     uint64_t pid_space;
     unsigned block; /* 1 << enum operation, each: what it forbids others */
     char reason[RECORD_SIZE];
+    bool first;       /* of those that wait: it has the gate */
+    bool recorded;    /* the record is its own */
+    bool same;        /* the same open file description as the usage before: told in that one's row */
+    unsigned sharers; /* how many more processes have this one's, by inheritance */
 };
 
 struct usage_list {
@@ -159,6 +166,9 @@ void usages_free(struct usage_list *list);
 
 /* Keeps lock files open from one list to the next, so that looking at them is no event that a watch reports. */
 struct lock_cache *lock_cache_make(void);
+
+/* Adds a usage of the image by somebody of whom nothing is known. */
+void usages_add_unknown(struct usage_list *list, const char *image);
 
 /* Every path of an image in the list: what a watch watches. */
 const char *usages_image(const struct usage_list *list, size_t index);

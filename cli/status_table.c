@@ -32,6 +32,7 @@ enum column {
     COLUMN_LOCKED_SINCE,
     COLUMN_BLOCKS,
     COLUMN_REASON,
+    COLUMN_SHARERS,
     COLUMNS
 };
 
@@ -47,7 +48,7 @@ static const struct {
     [COLUMN_IMAGE] = {"IMAGE", 0.4, 0, false, "path of the image; sha1:... where the lock file does not tell it"},
     [COLUMN_MODE] = {"MODE", 9, 0, false,
                      "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock and no record"},
-    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign, blocker or open"},
+    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign, blocker, waiting or open"},
     [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID"},
     [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process"},
     [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command"},
@@ -63,6 +64,7 @@ static const struct {
     [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, "when the lock was taken, as ISO 8601 has it"},
     [COLUMN_BLOCKS] = {"BLOCKS", 6, 0, false, "operations that it forbids others"},
     [COLUMN_REASON] = {"REASON", 0.3, 0, false, "why, in its own words"},
+    [COLUMN_SHARERS] = {"SHARERS", 4, SCOLS_FL_RIGHT, true, "how many more processes have its lock, by inheritance"},
 };
 
 /* ---- which columns ------------------------------------------------------------------------------------------ */
@@ -103,8 +105,9 @@ bool table_parse_columns(struct table_options *options, const char *list)
             complain_usage("status: there is no column '%.*s'; --list-columns lists them", (int)length, list);
             return false;
         }
-        if (options->column_count == sizeof options->columns / sizeof *options->columns) {
-            complain_usage("status: too many columns");
+        for (size_t i = 0; i < options->column_count; i++) {
+            if (options->columns[i] != column) continue;
+            complain_usage("status: the column %s is given twice", columns[column].name);
             return false;
         }
         options->columns[options->column_count++] = column;
@@ -138,13 +141,10 @@ const char *usage_mode_name(const struct usage *usage)
 
 const char *usage_kind_name(enum usage_kind kind)
 {
-    static const char *const names[] = {[KIND_HOLDER] = "holder",
-                                        [KIND_HELPER] = "helper",
-                                        [KIND_INHERITED] = "inherited",
-                                        [KIND_UNRECORDED] = "unrecorded",
-                                        [KIND_FOREIGN] = "foreign",
-                                        [KIND_BLOCKER] = "blocker",
-                                        [KIND_OPEN] = "open"};
+    static const char *const names[] = {
+        [KIND_HOLDER] = "holder",         [KIND_HELPER] = "helper",   [KIND_INHERITED] = "inherited",
+        [KIND_UNRECORDED] = "unrecorded", [KIND_FOREIGN] = "foreign", [KIND_BLOCKER] = "blocker",
+        [KIND_WAITING] = "waiting",       [KIND_OPEN] = "open"};
     return names[kind];
 }
 
@@ -269,6 +269,9 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
     case COLUMN_REASON:
         text_append_escaped(cell, usage->reason);
         break;
+    case COLUMN_SHARERS:
+        text_append_number(cell, usage->sharers);
+        break;
     case COLUMNS:
         break;
     }
@@ -294,8 +297,6 @@ static int add_line(struct libscols_table *table, const struct table_options *op
     for (size_t i = 0; i < options->column_count; i++) {
         struct text cell = text_in(bytes, sizeof bytes);
         append_cell(&cell, options->columns[i], usage, options);
-        /* A field that is empty would shift those behind it. */
-        if (!cell.length && options->format == TABLE_RAW) text_append(&cell, "-");
         int error = cell.length ? scols_line_set_data(line, i, cell.bytes) : 0;
         if (!error && options->columns[i] == COLUMN_MODE && options->colour)
             error = scols_cell_set_color(scols_line_get_cell(line, i), colour_of(usage));
@@ -308,7 +309,6 @@ static int fill_table(struct libscols_table *table, const struct table_options *
 {
     scols_table_set_name(table, "locks");
     scols_table_enable_json(table, options->format == TABLE_JSON);
-    scols_table_enable_raw(table, options->format == TABLE_RAW);
     scols_table_enable_noheadings(table, !options->headings);
     scols_table_enable_colors(table, options->colour);
     /* Every cell is escaped by then, in one way in all formats. */
@@ -328,6 +328,36 @@ static int fill_table(struct libscols_table *table, const struct table_options *
         if (error) return error;
     }
     return 0;
+}
+
+/* One line of fields with a blank between them; one in a field is \x20, and what is not known is a dash, since a field
+ * that is empty would shift those behind it.  Printed here: libsmartcols would escape once more what is escaped
+ * already. */
+static void print_raw_line(const struct table_options *options, const struct usage *usage)
+{
+    static char bytes[4 * PATH_MAX + 1];
+    for (size_t i = 0; i < options->column_count; i++) {
+        struct text cell = text_in(bytes, sizeof bytes);
+        if (usage)
+            append_cell(&cell, options->columns[i], usage, options);
+        else
+            text_append(&cell, columns[options->columns[i]].name);
+        if (i) putchar(' ');
+        if (!cell.length) putchar('-');
+        for (const char *at = cell.bytes; *at; at++) {
+            if (*at == ' ')
+                fputs("\\x20", stdout);
+            else
+                putchar(*at);
+        }
+    }
+    putchar('\n');
+}
+
+static void print_raw(const struct table_options *options, const struct usage_list *list)
+{
+    if (options->headings && list->count) print_raw_line(options, NULL);
+    for (size_t i = 0; i < list->count; i++) print_raw_line(options, &list->usages[i]);
 }
 
 /* The document without the line breaks between its parts; those in strings are escaped. */
@@ -361,6 +391,10 @@ int table_print(const struct table_options *asked, const struct usage_list *list
     struct table_options filled = *asked;
     const struct table_options *options = &filled;
     add_columns(&filled, list);
+    if (options->format == TABLE_RAW) {
+        print_raw(options, list);
+        return 0;
+    }
     struct libscols_table *table = scols_new_table();
     if (!table) return ENOMEM;
     int error = fill_table(table, options, list);

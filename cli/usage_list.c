@@ -438,6 +438,7 @@ static void join_finding(struct joining *joining, const struct looked_lock *lock
     tell_process(joining, usage, &process);
     usage->descriptor = finding->descriptor;
     usage->noted = noted;
+    usage->recorded = recorded;
     if (this_boot) tell_note(usage, lock, holder);
 }
 
@@ -508,10 +509,23 @@ static bool is_slot_of_another(const struct joining *joining, const struct looke
                                 process.start != holder->start || process.inner_pid != holder->pid);
 }
 
+/* One slot is one open file description: the process that took the lock, and those that have it from there by
+ * inheritance, are one row.  before: where the slot's usages start. */
+static void note_sharers(struct usage_list *list, size_t before)
+{
+    if (list->count <= before + 1) return;
+    size_t first = before;
+    for (size_t i = before; i < list->count; i++)
+        if (list->usages[i].recorded && !list->usages[first].recorded) first = i;
+    for (size_t i = before; i < list->count; i++) list->usages[i].same = i != first;
+    list->usages[first].sharers = (unsigned)(list->count - before - 1);
+}
+
 static void join_slot(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot)
 {
     size_t count;
     const struct finding *findings = scan_findings(joining->scan, lock->file, &count);
+    size_t before = joining->list->count;
     bool found = false;
     for (size_t i = 0; i < count; i++) {
         if (findings[i].slot != slot->holder.slot) continue;
@@ -526,6 +540,7 @@ static void join_slot(struct joining *joining, const struct looked_lock *lock, c
         join_finding(joining, lock, slot, &findings[i]);
     }
     if (!found) join_record(joining, lock, slot);
+    note_sharers(joining->list, before);
 }
 
 static bool knows_slot(const struct looked_lock *lock, int slot)
@@ -593,6 +608,24 @@ static void join_blockers(struct joining *joining, const struct looked_lock *loc
     silent->block = left;
 }
 
+/* Those who wait for the lock. */
+static void join_waiting(struct joining *joining, const struct looked_lock *lock)
+{
+    size_t count;
+    const struct finding *findings = scan_findings(joining->scan, lock->file, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct process process;
+        if (!findings[i].waits || is_user(joining, findings[i].pid)) continue;
+        if (i > 0 && findings[i - 1].waits && findings[i - 1].pid == findings[i].pid) continue;
+        if (!process_look_up(findings[i].pid, &process)) continue;
+        struct usage *usage = add_usage(joining, lock, KIND_WAITING, LOCK_NONE);
+        tell_process(joining, usage, &process);
+        usage->descriptor = findings[i].descriptor;
+        usage->first = findings[i].gate;
+        usage->noted = true;
+    }
+}
+
 static void join_lock(struct joining *joining, const struct looked_lock *lock)
 {
     joining->first = joining->list->count;
@@ -600,6 +633,7 @@ static void join_lock(struct joining *joining, const struct looked_lock *lock)
         if (lock->held || says_unlocked(&lock->slots[i].holder)) join_slot(joining, lock, &lock->slots[i]);
     if (lock->held) join_unrecorded(joining, lock);
     if (lock->blocked) join_blockers(joining, lock);
+    join_waiting(joining, lock);
 }
 
 /* Is the process told already as one that uses the image?  Who only blocks operations may have it open as well. */
@@ -655,6 +689,9 @@ static int in_order(const void *a, const void *b)
     if (!order) order = compare(second->mode, first->mode);
     if (!order) order = compare(second->noted, first->noted);
     if (!order) order = compare(first->kind, second->kind);
+    /* The gate's writer is the next one; the others come as they happen to, the oldest process first. */
+    if (!order) order = compare(second->first, first->first);
+    if (!order && first->kind == KIND_WAITING) order = compare((long long)first->start, (long long)second->start);
     if (!order) order = compare(first->since_ms, second->since_ms);
     return order ? order : compare(first->pid, second->pid);
 }
@@ -681,6 +718,15 @@ static void join_keys(struct usage_list *list)
     }
 }
 
+/* Who has another's open file description is told in that one's row. */
+static void drop_sharers(struct usage_list *list)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++)
+        if (!list->usages[i].same) list->usages[kept++] = list->usages[i];
+    list->count = kept;
+}
+
 static bool collect(const struct question *question, struct usage_list *list, bool last_attempt)
 {
     struct process_scan scan = {.mappings = question->count > 0};
@@ -691,6 +737,7 @@ static bool collect(const struct question *question, struct usage_list *list, bo
         .question = question, .list = list, .scan = &scan, .self = holders_self(), .last_attempt = last_attempt};
     for (size_t i = 0; i < list->lock_count; i++) join_lock(&joining, &list->locks[i]);
     for (size_t i = 0; i < list->image_count; i++) join_opens(&joining, &list->images[i]);
+    drop_sharers(list);
     join_keys(list);
     if (list->count) qsort(list->usages, list->count, sizeof *list->usages, in_order);
     list->unseen = scan.unseen;
@@ -707,6 +754,17 @@ void usages_collect(const struct question *question, struct usage_list *list)
     enum { ATTEMPTS = 5 };
     for (int attempt = 1; !collect(question, list, attempt == ATTEMPTS) && attempt < ATTEMPTS; attempt++)
         usages_free(list);
+}
+
+void usages_add_unknown(struct usage_list *list, const char *image)
+{
+    for (size_t i = 0; i < list->image_count; i++) {
+        const struct looked_image *one = &list->images[i];
+        if (strcmp(one->path, image) != 0) continue;
+        list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
+        list->usages[list->count++] =
+            (struct usage){.image = one->path, .name = &one->name, .kind = KIND_OPEN, .descriptor = -1};
+    }
 }
 
 void usages_free(struct usage_list *list)
