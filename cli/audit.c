@@ -167,7 +167,7 @@ static int run_audited(const char *path, char **command)
     if (child == 0) {
         signal(SIGINT, SIG_DFL);
         signal(SIGQUIT, SIG_DFL);
-        _exit(run_command(command));
+        _exit(run_command(command[0], command));
     }
     int status = watch_command(&watch, child);
     if (isatty(STDERR_FILENO)) complain("the audit log is in %s; 'imglock report %s' shows it", path, path);

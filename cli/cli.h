@@ -22,7 +22,7 @@ extern char **environ;
 extern const struct subcommand run_subcommand; /* imglock COMMAND */
 extern const struct subcommand hold_subcommand, path_subcommand, doctor_subcommand, status_subcommand, gc_subcommand,
     audit_subcommand, report_subcommand, handoff_subcommand, inactivate_subcommand, activate_subcommand,
-    help_subcommand;
+    help_subcommand, on_subcommand, off_subcommand, explain_subcommand, shell_subcommand;
 
 /* ---- main.c ------------------------------------------------------------------------------------------------- */
 

@@ -15,6 +15,8 @@
 #include "cli.h"
 #include "colour.h"
 #include "library.h"
+#include "links.h"
+#include "login.h"
 #include "setting.h"
 #include "target.h"
 #include "text.h"
@@ -223,6 +225,49 @@ static void examine_library(void)
                reason);
 }
 
+/* ---- what is on for good ------------------------------------------------------------------------------------ */
+
+/* Returns whether anything is on there. */
+static bool examine_links(bool of_all)
+{
+    char directory[PATH_MAX], other[PATH_MAX], names[1024] = "";
+    size_t count;
+    if (!links_directory(of_all, directory)) return false;
+    char **list = links_list(directory, &count);
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", list[i]);
+        free(list[i]);
+    }
+    free(list);
+    if (!count) return false;
+    enum links_in_path place = links_in_path(directory, other);
+    if (place == LINKS_FIRST)
+        report(VERDICT_OK, "on for good: %s, by %s", names, directory);
+    else
+        report(VERDICT_WARNING, "on for good: %s, and without effect: %s %s%s; 'imglock on' tells what to add", names,
+               directory, place == LINKS_BEHIND ? "stands in PATH behind " : "is not in PATH", other);
+    return true;
+}
+
+static void examine_what_is_on(void)
+{
+    char path[PATH_MAX];
+    bool any = false;
+    for (int of_all = 0; of_all < 2; of_all++) {
+        any |= examine_links(of_all);
+        if (!login_path(of_all, path) || !login_is_on(path)) continue;
+        report(VERDICT_OK, "on for good: %s session, by %s", of_all ? "every user's" : "this user's", path);
+        any = true;
+    }
+    const char *preloaded = getenv("LD_PRELOAD");
+    if (preloaded && strstr(preloaded, "libimglock.so")) {
+        report(VERDICT_OK, "on here: LD_PRELOAD=%s", preloaded);
+        any = true;
+    }
+    if (!any) report(VERDICT_OK, "on for good: nothing; see 'imglock help on'");
+}
+
 /* ---- the command -------------------------------------------------------------------------------------------- */
 
 static void examine_command(char *const *command)
@@ -253,6 +298,7 @@ static int doctor_main(int argc, char **argv)
         examine_directory(settings.directory);
     else
         report(VERDICT_WARNING, "directory: not looked at, since the settings make no sense");
+    examine_what_is_on();
     if (optind < argc) examine_command(argv + optind);
     return finish_output(problems ? EXIT_FAILURE : EXIT_SUCCESS);
 }

@@ -181,7 +181,7 @@ static int gc_main(int argc, char **argv)
             return status;
         }
     }
-    if (optind < argc) return complain_usage("gc: it takes no argument, and %s is one", word_shown(argv[optind]));
+    if (optind < argc) return complain_usage("gc: it takes no argument, and '%s' is one", argv[optind]);
     if (!settings_read(&settings)) return STATUS_FAILED;
     collection.path = settings.directory;
     collection.directory = open(settings.directory, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -63,8 +63,8 @@ static int parse_words(const struct subcommand *subcommand, int argc, char **arg
         case OPTION_FROM:
         case OPTION_TO:
             if (!parse_pid(optarg, option == OPTION_FROM ? &words->from : &words->to))
-                return complain_usage("%s: %s takes the pid of a process, and %s is none", words->command,
-                                      option == OPTION_FROM ? "--from" : "--to", word_shown(optarg));
+                return complain_usage("%s: %s takes the pid of a process, and '%s' is none", words->command,
+                                      option == OPTION_FROM ? "--from" : "--to", optarg);
             break;
         default:
             return status;
@@ -72,8 +72,7 @@ static int parse_words(const struct subcommand *subcommand, int argc, char **arg
     }
     if (optind == argc) return complain_usage("%s: no image given", words->command);
     if (optind + 1 < argc)
-        return complain_usage("%s: it takes one image, and %s is one more", words->command,
-                              word_shown(argv[optind + 1]));
+        return complain_usage("%s: it takes one image, and '%s' is one more", words->command, argv[optind + 1]);
     if (subcommand != &inactivate_subcommand && !words->to)
         return complain_usage("%s: give the process that is to have the lock, with --to", words->command);
     words->image = argv[optind];

@@ -396,8 +396,7 @@ static int hold_main(int argc, char **argv)
             break;
         case 'E':
             if (!parse_status(optarg, &conflict_status))
-                return complain_usage("hold: -E takes an exit status from 0 to 255, and %s is none",
-                                      word_shown(optarg));
+                return complain_usage("hold: -E takes an exit status from 0 to 255, and '%s' is none", optarg);
             break;
         case OPTION_BLOCK:
             good = setting_give(&chosen.block, "--block", optarg);

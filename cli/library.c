@@ -37,7 +37,7 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-static const char *own_program(void)
+const char *library_own_program(void)
 {
     static char path[PATH_MAX];
     if (path[0]) return path;
@@ -57,7 +57,7 @@ static const char *own_directory(void)
 {
     static char directory[PATH_MAX];
     if (directory[0]) return directory;
-    strcpy(directory, own_program());
+    strcpy(directory, library_own_program());
     char *slash = strrchr(directory, '/');
     if (slash) *slash = '\0';
     return directory;

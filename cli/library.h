@@ -12,6 +12,9 @@ const char *library_path(void);
 /* The directory of the presets, relative to this program. */
 const char *library_preset_directory(void);
 
+/* The path of this program; "" when that cannot be told. */
+const char *library_own_program(void);
+
 /* Can this library be preloaded into programs like this one?  Loads it to find out, and runs its constructor.  False
  * with the reason. */
 bool library_loads(const char *library, char *reason, size_t size);

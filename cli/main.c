@@ -4,9 +4,12 @@
 
 #include "alike.h"
 #include "cli.h"
+#include "links.h"
+#include "run.h"
 
 static const struct subcommand *const subcommands[] = {
-    &status_subcommand,     &hold_subcommand,     &path_subcommand,   &doctor_subcommand,
+    &status_subcommand,     &explain_subcommand,  &hold_subcommand,   &on_subcommand,
+    &off_subcommand,        &shell_subcommand,    &path_subcommand,   &doctor_subcommand,
     &gc_subcommand,         &audit_subcommand,    &report_subcommand, &handoff_subcommand,
     &inactivate_subcommand, &activate_subcommand, &help_subcommand,   NULL};
 
@@ -25,7 +28,7 @@ bool is_subcommand(const char *name)
 const char *subcommand_alike(const char *word)
 {
     const char *best = NULL;
-    size_t least = strlen(word) < 5 ? 2 : 3;
+    size_t least = strlen(word) < 8 ? 2 : 3;
     for (const struct subcommand *const *one = subcommands; *one; one++) {
         size_t apart = letters_apart(word, (*one)->name);
         if (apart >= least) continue;
@@ -66,6 +69,8 @@ int main(int argc, char **argv)
     /* getopt's messages begin with it, whatever name this program was started by. */
     static char own_name[] = "imglock";
     if (argc < 1) return STATUS_FAILED;
+    const char *linked = links_started_as();
+    if (linked) return run_linked(linked, argv);
     argv[0] = own_name;
     if (argc < 2) return complain_usage("no command given");
     if (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)

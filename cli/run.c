@@ -12,6 +12,7 @@
 
 #include "cli.h"
 #include "library.h"
+#include "links.h"
 #include "memory.h"
 #include "preset.h"
 #include "setting.h"
@@ -48,13 +49,13 @@ static int execute(const char *path, char **command)
     return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 }
 
-int run_command(char **command)
+int run_command(const char *program, char **command)
 {
     struct settings settings;
     struct target target;
     char reason[PATH_MAX];
     if (!settings_read(&settings)) return STATUS_FAILED;
-    int status = target_look(command[0], command, &target);
+    int status = target_look(program, command, &target);
     if (status) {
         const char *alike = status == STATUS_NOT_FOUND ? subcommand_alike(command[0]) : NULL;
         if (alike)
@@ -73,7 +74,7 @@ int run_command(char **command)
 
 enum { OPTION_MODE = OPTION_LONG, OPTION_CONFIG, OPTION_AUDIT };
 
-static const struct option_row run_options[] = {
+const struct option_row run_options[] = {
     {.code = 's', .name = "shared", .help = "every image takes a shared lock"},
     {.code = 'x', .name = "exclusive", .help = "every image takes an exclusive lock"},
     {.code = OPTION_MODE,
@@ -102,13 +103,12 @@ static const struct option_row run_options[] = {
     {.code = 'v', .name = "verbose", .help = "log what happens"},
     {0}};
 
-static int run_main(int argc, char **argv)
+bool run_read_options(const struct subcommand *subcommand, int argc, char **argv, int *status)
 {
     struct chosen chosen = {0};
-    int status;
     const char **presets = memory_get((size_t)argc, sizeof *presets);
     size_t preset_count = 0;
-    for (int option; (option = options_next(&run_subcommand, argc, argv, &status)) != OPTIONS_END;) {
+    for (int option; (option = options_next(subcommand, argc, argv, status)) != OPTIONS_END;) {
         bool good = true;
         switch (option) {
         case 's':
@@ -136,22 +136,45 @@ static int run_main(int argc, char **argv)
             chosen.verbose = true;
             break;
         default:
-            return status;
+            return false;
         }
-        if (!good) return STATUS_FAILED;
+        if (!good) {
+            *status = STATUS_FAILED;
+            return false;
+        }
     }
+    *status = STATUS_FAILED;
+    for (size_t i = 0; i < preset_count; i++)
+        if (!preset_apply(presets[i])) return false;
+    free(presets);
+    return setting_makes_sense("", &chosen.mode, "IMGLOCK_MODE") &&
+           setting_makes_sense("", &chosen.wait, "IMGLOCK_WAIT") && put_settings(&chosen);
+}
+
+static int run_main(int argc, char **argv)
+{
+    int status;
+    if (!run_read_options(&run_subcommand, argc, argv, &status)) return status;
     if (optind == argc) return complain_usage("no command given");
     if (strcmp(argv[optind - 1], "--") != 0 && is_subcommand(argv[optind]))
         return complain_usage("'%s' after options is neither the subcommand, which comes first, nor the program, which "
                               "comes after --",
                               argv[optind]);
-    for (size_t i = 0; i < preset_count; i++)
-        if (!preset_apply(presets[i])) return STATUS_FAILED;
-    if (!setting_makes_sense("", &chosen.mode, "IMGLOCK_MODE") ||
-        !setting_makes_sense("", &chosen.wait, "IMGLOCK_WAIT"))
-        return STATUS_FAILED;
-    if (!put_settings(&chosen)) return STATUS_FAILED;
-    return run_command(argv + optind);
+    return run_command(argv[optind], argv + optind);
+}
+
+int run_linked(const char *name, char **command)
+{
+    char path[PATH_MAX];
+    const char *mode = getenv("IMGLOCK_MODE");
+    int error = links_find_real(name, path);
+    if (error) {
+        complain("%s: %s, but for imglock's link", name, strerror(error));
+        return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
+    }
+    /* The way out for one command, of any kind. */
+    if (mode && strcmp(mode, "nolock") == 0) return execute(path, command);
+    return run_command(path, command);
 }
 
 const struct subcommand run_subcommand = {

@@ -17,4 +17,10 @@ struct target {
  * Returns 0 when the library can be preloaded into it, else the exit status, with the reason. */
 int target_look(const char *command, char *const *arguments, struct target *target);
 
+/* 0 when this is a file that may be executed, else errno. */
+int target_check_executable(const char *path);
+
+/* PATH, or what execvp(3) takes instead. */
+const char *target_search_path(void);
+
 #endif

@@ -18,6 +18,7 @@
 #include "bytes.h"
 #include "complain.h"
 #include "holders.h"
+#include "lock_file.h"
 #include "memory.h"
 #include "status.h"
 
@@ -103,12 +104,12 @@ static void forget_cached(struct lock_cache *cache, struct cached_file **place)
 
 static int open_lock(const struct question *question, const struct lock_name *name, struct lock_problem *problem)
 {
-    if (!question->cache) return lock_open_existing(question->settings->directory, name, problem);
+    if (!question->cache) return lock_file_look(question->settings->directory, name, problem);
     struct cached_file **place;
     int descriptor = find_cached(question, name, &place);
     if (descriptor >= 0) return descriptor;
     if (place) forget_cached(question->cache, place);
-    descriptor = lock_open_existing(question->settings->directory, name, problem);
+    descriptor = lock_file_look(question->settings->directory, name, problem);
     if (descriptor < 0) return descriptor;
     struct cached_file *file = memory_get(1, sizeof *file);
     *file = (struct cached_file){.name = *name, .descriptor = descriptor};
