@@ -172,6 +172,7 @@ preset_directory = $(DESTDIR)$(PREFIX)/share/imglock
 bash_directory = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 zsh_directory = $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions
 fish_directory = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+examples_directory = $(DESTDIR)$(PREFIX)/share/doc/imglock/examples
 tmpfiles_directory = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 man_directory = $(DESTDIR)$(PREFIX)/share/man
 presets = $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*.conf))
@@ -179,23 +180,28 @@ presets = $(filter-out config/imglock.tmpfiles.conf,$(wildcard config/*.conf))
 .PHONY: install uninstall
 install: all
 	install -d $(bin_directory) $(library_directory) $(preset_directory) $(bash_directory) $(zsh_directory) \
-	    $(fish_directory) $(tmpfiles_directory) $(man_directory)/man1 $(man_directory)/man7
+	    $(fish_directory) $(examples_directory) $(tmpfiles_directory) $(man_directory)/man1 $(man_directory)/man7
 	install -m 755 $(BUILD)/imglock $(bin_directory)
 	install -m 644 $(BUILD)/libimglock.so $(library_directory)
-	install -m 644 $(presets) $(preset_directory)
+	install -m 644 $(presets) config/apparmor-libvirt-qemu config/imglock-libvirt.te $(preset_directory)
+	install -m 755 config/qemu-imglock $(preset_directory)
 	install -m 644 cli/completion/imglock.bash $(bash_directory)/imglock
 	install -m 644 cli/completion/_imglock $(zsh_directory)
 	install -m 644 cli/completion/imglock.fish $(fish_directory)
+	install -m 755 $(wildcard examples/*.sh) $(examples_directory)
+	install -m 644 $(wildcard examples/*.xml) $(examples_directory)
 	install -m 644 config/imglock.tmpfiles.conf $(tmpfiles_directory)/imglock.conf
 	install -m 644 $(wildcard man/*.1) $(man_directory)/man1
 	install -m 644 $(wildcard man/*.7) $(man_directory)/man7
 
 uninstall:
 	rm -f $(bin_directory)/imglock $(library_directory)/libimglock.so $(presets:config/%=$(preset_directory)/%) \
+	    $(preset_directory)/apparmor-libvirt-qemu $(preset_directory)/imglock-libvirt.te $(preset_directory)/qemu-imglock \
 	    $(bash_directory)/imglock $(zsh_directory)/_imglock $(fish_directory)/imglock.fish $(tmpfiles_directory)/imglock.conf \
 	    $(patsubst man/%,$(man_directory)/man1/%,$(wildcard man/*.1)) \
 	    $(patsubst man/%,$(man_directory)/man7/%,$(wildcard man/*.7))
-	-rmdir $(library_directory) $(preset_directory) 2>/dev/null
+	rm -f $(patsubst examples/%,$(examples_directory)/%,$(wildcard examples/*.sh examples/*.xml))
+	-rmdir $(library_directory) $(preset_directory) $(examples_directory) 2>/dev/null
 
 .PHONY: clean
 clean:

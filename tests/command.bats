@@ -996,7 +996,9 @@ SCRIPT
             printf './usr/%s\n' bin/imglock lib/imglock/libimglock.so lib/tmpfiles.d/imglock.conf \
                 share/bash-completion/completions/imglock share/fish/vendor_completions.d/imglock.fish \
                 share/zsh/vendor-completions/_imglock
-            find config -name '*.conf' ! -name imglock.tmpfiles.conf -printf './usr/share/imglock/%f\n'
+            find config -type f ! -name imglock.tmpfiles.conf -printf './usr/share/imglock/%f\n'
+            find examples -name '*.sh' -printf './usr/share/doc/imglock/examples/%f\n' -o -name '*.xml' \
+                -printf './usr/share/doc/imglock/examples/%f\n'
             find man -name '*.1' -printf './usr/share/man/man1/%f\n' -o -name '*.7' -printf './usr/share/man/man7/%f\n'
         } | sort
     )"
