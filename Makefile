@@ -24,12 +24,12 @@ CRYPTO_static := -l:libcrypto.a
 CRYPTO_shared := -lcrypto
 CRYPTO = $(CRYPTO_$(OPENSSL))
 # The command may use what is well kept elsewhere: tables and JSON.
-CLI_LIBRARIES := -lsmartcols -ljansson
+CLI_LIBRARIES := -lsmartcols -ljansson -lsystemd
 
 # One short line a step; make V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
-shared_sources := text bytes policy arguments blocker image realpath lock lock_exists lock_wait holders family descriptor \
+shared_sources := text bytes who policy arguments blocker image realpath lock lock_exists lock_wait holders family descriptor \
                   message audit
 # The descriptor table comes last, so that its 32 KiB do not lie between things that share a page.
 shim_sources := $(shared_sources) $(patsubst shim/%.c,%,$(wildcard shim/wrap/*.c)) track
@@ -88,6 +88,7 @@ $(BUILD)/tests/%: tests/helpers/%.c $(wildcard tests/helpers/*.h)
 
 $(BUILD)/tests/identify: $(BUILD)/shim/image.o
 $(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o
+$(BUILD)/tests/who: $(BUILD)/shim/who.o $(BUILD)/shim/text.o
 
 # The library with a hook in every system call of its own, for the tests that make each of them fail.
 fault_objects := $(shim_sources:%=$(BUILD)/fault/%.o) $(BUILD)/fault/fault.o

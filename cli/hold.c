@@ -21,6 +21,7 @@
 #include "memory.h"
 #include "message.h"
 #include "name.h"
+#include "notify.h"
 #include "setting.h"
 #include "sys.h"
 
@@ -419,6 +420,7 @@ static int hold_main(int argc, char **argv)
     if (separator == optind) return complain_usage("hold: no image given before --");
     if (separator + 1 == argc) return complain_usage("hold: no command given after --");
     struct hold hold = {.wanted = memory_get(2 * (size_t)(separator - optind), sizeof(struct wanted))};
+    notify_start();
     if (!read_settings(&hold, &chosen)) return STATUS_FAILED;
     for (int i = optind; i < separator; i++) {
         if (!separated && argv[i][0] == '-')

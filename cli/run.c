@@ -14,6 +14,7 @@
 #include "library.h"
 #include "links.h"
 #include "memory.h"
+#include "notify.h"
 #include "preset.h"
 #include "setting.h"
 #include "target.h"
@@ -68,6 +69,7 @@ int run_command(const char *program, char **command)
     if (!library) return STATUS_FAILED;
     if (!library_loads(library, reason, sizeof reason))
         return complain("%s: the library cannot be preloaded: %s", library, reason);
+    notify_start();
     library_preload(library);
     return execute(target.path, command);
 }

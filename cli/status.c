@@ -129,7 +129,7 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-enum { OPTION_WATCH = OPTION_LONG, OPTION_COLOUR, OPTION_ALL };
+enum { OPTION_WATCH = OPTION_LONG, OPTION_FOLLOW, OPTION_COLOUR, OPTION_ALL };
 
 static const struct option_row status_options[] = {
     {.code = 'J', .name = "json", .help = "print JSON"},
@@ -143,7 +143,8 @@ static const struct option_row status_options[] = {
     {.code = OPTION_ALL, .name = "output-all", .help = "print all columns"},
     {.code = 'H', .name = "list-columns", .help = "list the columns"},
     {.code = 'u', .name = "notruncate", .help = "do not break long paths"},
-    {.code = OPTION_WATCH, .name = "watch", .help = "print again whenever something changes"},
+    {.code = OPTION_WATCH, .name = "watch", .help = "show what is new and what went, in place on a terminal"},
+    {.code = OPTION_FOLLOW, .name = "follow", .help = "print a line for each change"},
     {.code = OPTION_COLOUR,
      .name = "color",
      .argument = "<when>",
@@ -188,6 +189,9 @@ static int status_main(int argc, char **argv)
         case OPTION_WATCH:
             watch = true;
             break;
+        case OPTION_FOLLOW:
+            options.follow = watch = true;
+            break;
         case OPTION_COLOUR:
             if (colour_wanted(optarg ? optarg : "always", &options.colour)) break;
             return complain_usage("status: --color takes auto, always or never, and not '%s'", optarg);
@@ -197,7 +201,10 @@ static int status_main(int argc, char **argv)
     }
     if (json && raw) return complain_usage("options -J and -r contradict each other");
     options.format = json ? TABLE_JSON : raw ? TABLE_RAW : TABLE_PLAIN;
+    if (json && options.follow) return complain_usage("options -J and --follow contradict each other");
     options.one_line = json && watch;
+    options.words = options.format == TABLE_PLAIN && isatty(STDOUT_FILENO);
+    options.marks = options.words && watch && !options.follow;
     if (options.format != TABLE_PLAIN) options.wrap = options.colour = false;
     if (!settings_read(&settings)) return STATUS_FAILED;
     struct question question = {.settings = &settings, .asked = memory_get((size_t)argc, sizeof(struct asked))};

@@ -127,6 +127,10 @@ struct usage {
     uint64_t pid_space;
     unsigned block; /* 1 << enum operation, each: what it forbids others */
     char reason[RECORD_SIZE];
+    char guest[64];   /* of a QEMU; or empty, as the next two */
+    char unit[96];    /* systemd's */
+    char machine[64]; /* machine or container */
+    char mark;        /* for a watch: '+' is new, '-' is gone */
     bool first;       /* of those that wait: it has the gate */
     bool recorded;    /* the record is its own */
     bool same;        /* the same open file description as the usage before: told in that one's row */
@@ -164,6 +168,12 @@ void usages_collect(const struct question *question, struct usage_list *list);
 
 void usages_free(struct usage_list *list);
 
+/* The order of a list, for qsort(3). */
+int usages_order(const void *a, const void *b);
+
+/* Do two usages say the same, but for how long? */
+bool usages_are_alike(const struct usage *a, const struct usage *b);
+
 /* Keeps lock files open from one list to the next, so that looking at them is no event that a watch reports. */
 struct lock_cache *lock_cache_make(void);
 
@@ -183,6 +193,9 @@ struct table_options {
     bool chosen; /* the user has said which columns */
     bool wrap;   /* what is too long for the terminal goes on in the next line */
     bool colour;
+    bool words;    /* times in words: "3 h" */
+    bool marks;    /* a column of what is new and what is gone */
+    bool follow;   /* a line for each change */
     bool one_line; /* a JSON document is one line */
     const struct settings *settings;
     int columns[32];
@@ -205,6 +218,12 @@ const char *table_column_names(void);
 /* Prints the list to standard output.  0, or an errno. */
 int table_print(const struct table_options *options, const struct usage_list *list);
 
+/* The table as a text, which the caller frees.  NULL: there is no memory. */
+char *table_text(const struct table_options *options, const struct usage_list *list);
+
+/* Prints one usage as a raw line: the time, its mark, and the columns. */
+void table_print_change(const struct table_options *options, const struct usage *usage);
+
 const char *usage_kind_name(enum usage_kind kind);
 
 /* The mode's name; "unlocked" for an open that imglock has nothing to do with. */
@@ -212,7 +231,8 @@ const char *usage_mode_name(const struct usage *usage);
 
 /* ---- status_watch.c ----------------------------------------------------------------------------------------- */
 
-/* Prints the list whenever it changes, until SIGINT or SIGTERM.  Returns the exit status. */
+/* Shows the list whenever it changes, until SIGINT or SIGTERM: in place on a terminal, else again and again, or as a
+ * line for each change.  Returns the exit status. */
 int status_watch(struct question *question, const struct table_options *options);
 
 /* The exit status that a list stands for. */

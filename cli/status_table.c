@@ -33,6 +33,9 @@ enum column {
     COLUMN_BLOCKS,
     COLUMN_REASON,
     COLUMN_SHARERS,
+    COLUMN_GUEST,
+    COLUMN_UNIT,
+    COLUMN_MACHINE,
     COLUMNS
 };
 
@@ -52,7 +55,8 @@ static const struct {
     [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID"},
     [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process"},
     [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command"},
-    [COLUMN_SINCE] = {"SINCE", 5, 0, false, "when the lock was taken, short; in JSON as LOCKED-SINCE"},
+    [COLUMN_SINCE] = {"SINCE", 5, 0, false,
+                      "when the lock was taken, short; on a terminal how long ago; in JSON as LOCKED-SINCE"},
     [COLUMN_UID] = {"UID", 4, SCOLS_FL_RIGHT, true, "user ID of the process"},
     [COLUMN_HOST] = {"HOST", 6, 0, false, "host that the process runs on"},
     [COLUMN_FD] = {"FD", 4, SCOLS_FL_RIGHT, true, "descriptor of the lock file, or of an image open without a lock"},
@@ -64,6 +68,9 @@ static const struct {
     [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, "when the lock was taken, as ISO 8601 has it"},
     [COLUMN_BLOCKS] = {"BLOCKS", 6, 0, false, "operations that it forbids others"},
     [COLUMN_REASON] = {"REASON", 0.3, 0, false, "why, in its own words"},
+    [COLUMN_GUEST] = {"GUEST", 5, 0, false, "guest of a virtual machine, QEMU's -name"},
+    [COLUMN_UNIT] = {"UNIT", 8, 0, false, "systemd unit of the process"},
+    [COLUMN_MACHINE] = {"MACHINE", 8, 0, false, "container or machine that the process runs in"},
     [COLUMN_SHARERS] = {"SHARERS", 4, SCOLS_FL_RIGHT, true, "how many more processes have its lock, by inheritance"},
 };
 
@@ -202,10 +209,16 @@ static void append_operations(struct text *cell, unsigned operations)
     }
 }
 
+static long long seconds_held(const struct usage *usage)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec > usage->since_ms / 1000 ? now.tv_sec - usage->since_ms / 1000 : 0;
+}
+
 static void append_cell(struct text *cell, int column, const struct usage *usage, const struct table_options *options)
 {
     char path[PATH_MAX];
-    struct timespec now;
     switch ((enum column)column) {
     case COLUMN_IMAGE:
         if (usage->image) {
@@ -231,6 +244,11 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         text_append_escaped(cell, usage->command);
         break;
     case COLUMN_SINCE:
+        if (usage->since_ms && options->words) {
+            text_append_duration(cell, seconds_held(usage));
+            break;
+        }
+        /* fall through */
     case COLUMN_LOCKED_SINCE:
         /* A program that reads JSON is to know the day. */
         if (usage->since_ms)
@@ -259,9 +277,7 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         if (usage->pid_space) text_append_number(cell, (long long)usage->pid_space);
         break;
     case COLUMN_HELD:
-        if (!usage->since_ms) break;
-        clock_gettime(CLOCK_REALTIME, &now);
-        text_append_number(cell, now.tv_sec > usage->since_ms / 1000 ? now.tv_sec - usage->since_ms / 1000 : 0);
+        if (usage->since_ms) text_append_number(cell, seconds_held(usage));
         break;
     case COLUMN_BLOCKS:
         append_operations(cell, usage->block);
@@ -271,6 +287,15 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         break;
     case COLUMN_SHARERS:
         text_append_number(cell, usage->sharers);
+        break;
+    case COLUMN_GUEST:
+        text_append(cell, usage->guest);
+        break;
+    case COLUMN_UNIT:
+        text_append(cell, usage->unit);
+        break;
+    case COLUMN_MACHINE:
+        text_append(cell, usage->machine);
         break;
     case COLUMNS:
         break;
@@ -294,12 +319,19 @@ static int add_line(struct libscols_table *table, const struct table_options *op
     static char bytes[4 * PATH_MAX + 1]; /* a path, each byte of it escaped */
     struct libscols_line *line = scols_table_new_line(table, NULL);
     if (!line) return -ENOMEM;
+    size_t first = options->marks;
+    if (options->marks && usage->mark) {
+        const char mark[] = {usage->mark, '\0'};
+        int error = scols_line_set_data(line, 0, mark);
+        if (!error && options->colour) error = scols_line_set_color(line, usage->mark == '+' ? "bold" : "darkgray");
+        if (error) return error;
+    }
     for (size_t i = 0; i < options->column_count; i++) {
         struct text cell = text_in(bytes, sizeof bytes);
         append_cell(&cell, options->columns[i], usage, options);
-        int error = cell.length ? scols_line_set_data(line, i, cell.bytes) : 0;
-        if (!error && options->columns[i] == COLUMN_MODE && options->colour)
-            error = scols_cell_set_color(scols_line_get_cell(line, i), colour_of(usage));
+        int error = cell.length ? scols_line_set_data(line, first + i, cell.bytes) : 0;
+        if (!error && options->columns[i] == COLUMN_MODE && options->colour && usage->mark != '-')
+            error = scols_cell_set_color(scols_line_get_cell(line, first + i), colour_of(usage));
         if (error) return error;
     }
     return 0;
@@ -313,6 +345,7 @@ static int fill_table(struct libscols_table *table, const struct table_options *
     scols_table_enable_colors(table, options->colour);
     /* Every cell is escaped by then, in one way in all formats. */
     scols_table_enable_noencoding(table, 1);
+    if (options->marks && !scols_table_new_column(table, "", 1, 0)) return -ENOMEM;
     for (size_t i = 0; i < options->column_count; i++) {
         int number = options->columns[i];
         bool long_text =
@@ -376,14 +409,40 @@ static void print_in_one_line(const char *document)
  * alike.  Not in raw lines, whose fields stay where they are. */
 static void add_columns(struct table_options *options, const struct usage_list *list)
 {
-    bool blocks = options->format == TABLE_JSON, reason = blocks;
+    static const int more[] = {COLUMN_GUEST, COLUMN_UNIT, COLUMN_MACHINE, COLUMN_BLOCKS, COLUMN_REASON};
+    char bytes[RECORD_SIZE];
     if (options->chosen || options->format == TABLE_RAW) return;
-    for (size_t i = 0; i < list->count; i++) {
-        blocks |= list->usages[i].block != 0;
-        reason |= *list->usages[i].reason != '\0';
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        bool said = options->format == TABLE_JSON;
+        for (size_t j = 0; j < list->count && !said; j++) {
+            struct text cell = text_in(bytes, sizeof bytes);
+            append_cell(&cell, more[i], &list->usages[j], options);
+            said = cell.length > 0;
+        }
+        if (said) options->columns[options->column_count++] = more[i];
     }
-    if (blocks) options->columns[options->column_count++] = COLUMN_BLOCKS;
-    if (reason) options->columns[options->column_count++] = COLUMN_REASON;
+}
+
+void table_print_change(const struct table_options *options, const struct usage *usage)
+{
+    char bytes[64];
+    struct timespec now;
+    struct text time = text_in(bytes, sizeof bytes);
+    clock_gettime(CLOCK_REALTIME, &now);
+    append_time(&time, now.tv_sec * INT64_C(1000), true);
+    printf("%s %c ", bytes, usage->mark);
+    print_raw_line(options, usage);
+}
+
+char *table_text(const struct table_options *asked, const struct usage_list *list)
+{
+    struct table_options filled = *asked;
+    char *text = NULL;
+    add_columns(&filled, list);
+    struct libscols_table *table = scols_new_table();
+    if (table && fill_table(table, &filled, list) == 0) scols_print_table_to_string(table, &text);
+    scols_unref_table(table);
+    return text;
 }
 
 int table_print(const struct table_options *asked, const struct usage_list *list)

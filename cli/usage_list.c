@@ -20,6 +20,7 @@
 #include "holders.h"
 #include "lock_file.h"
 #include "memory.h"
+#include "names.h"
 #include "status.h"
 
 /* A slot whose byte is locked. */
@@ -359,6 +360,7 @@ static void tell_process(const struct joining *joining, struct usage *usage, con
     usage->pid_space = process->pid_space;
     memcpy(usage->command, process->command, sizeof process->command);
     memcpy(usage->host, joining->self->host, sizeof usage->host);
+    names_of_process(process->pid, usage);
 }
 
 /* What its record says beside what is known of the process.  It blocks what the kernel says is blocked. */
@@ -682,7 +684,7 @@ static int compare(long long a, long long b)
 }
 
 /* By image, those whose path is not known last; the strongest lock first, then the oldest. */
-static int in_order(const void *a, const void *b)
+int usages_order(const void *a, const void *b)
 {
     const struct usage *first = a, *second = b;
     if (!first->image != !second->image) return first->image ? -1 : 1;
@@ -695,6 +697,14 @@ static int in_order(const void *a, const void *b)
     if (!order && first->kind == KIND_WAITING) order = compare((long long)first->start, (long long)second->start);
     if (!order) order = compare(first->since_ms, second->since_ms);
     return order ? order : compare(first->pid, second->pid);
+}
+
+bool usages_are_alike(const struct usage *a, const struct usage *b)
+{
+    if (!a->image != !b->image || (a->image && strcmp(a->image, b->image) != 0)) return false;
+    return strcmp(a->name->hex, b->name->hex) == 0 && a->mode == b->mode && a->kind == b->kind && a->pid == b->pid &&
+           a->uid == b->uid && a->descriptor == b->descriptor && a->since_ms == b->since_ms && a->block == b->block &&
+           strcmp(a->host, b->host) == 0 && strcmp(a->command, b->command) == 0 && strcmp(a->reason, b->reason) == 0;
 }
 
 /* IMGLOCK_KEY=inode makes a process take two locks of one image, by its path and by its inode: one usage. */
@@ -740,7 +750,7 @@ static bool collect(const struct question *question, struct usage_list *list, bo
     for (size_t i = 0; i < list->image_count; i++) join_opens(&joining, &list->images[i]);
     drop_sharers(list);
     join_keys(list);
-    if (list->count) qsort(list->usages, list->count, sizeof *list->usages, in_order);
+    if (list->count) qsort(list->usages, list->count, sizeof *list->usages, usages_order);
     list->unseen = scan.unseen;
     if (scan.error && (!joining.changed || last_attempt)) {
         complain("cannot look at processes in /proc: %s", strerror(scan.error));

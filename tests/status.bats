@@ -104,7 +104,7 @@ os.read(0, 1)' 0<>end 3>&- &
     run "$IMGLOCK" status -r -o +UID,fd
     assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE UID FD"
     run "$IMGLOCK" status -r --output-all
-    assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE BLOCKS REASON SHARERS"
+    assert_line --index 0 "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE BLOCKS REASON SHARERS GUEST UNIT MACHINE"
     for list in SIZE PID,SIZE "" + "PID,"; do
         run "$IMGLOCK" status -o "$list"
         assert_equal "$status" 125
@@ -117,7 +117,7 @@ os.read(0, 1)' 0<>end 3>&- &
     run "$IMGLOCK" status --list-columns
     assert_success
     assert_equal "$(awk '{print $1}' <<<"$output" | xargs)" \
-        "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE BLOCKS REASON SHARERS"
+        "IMAGE MODE KIND PID USER COMMAND SINCE UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE BLOCKS REASON SHARERS GUEST UNIT MACHINE"
     hold disk.img
     while read -r name rest; do
         [ -n "$rest" ] || fail "$name is not explained"
