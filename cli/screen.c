@@ -42,20 +42,19 @@ void screen_draw(const char *head, const char *text)
 {
     struct winsize size = {.ws_row = 24, .ws_col = 80};
     ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-    int left = size.ws_row > 2 ? size.ws_row - 2 : 1, more = 0;
-    printf("\033[H%.*s\033[K\n\033[K", size.ws_col, head);
-    for (const char *at = text; *at;) {
-        size_t length = strcspn(at, "\n");
-        if (left > 1 || (left == 1 && !at[length + (at[length] != '\0')])) {
-            printf("\n%.*s\033[K", (int)length, at);
-            left--;
-        } else {
-            more++;
-        }
-        at += length;
-        if (*at) at++;
+    int room = size.ws_row > 2 ? size.ws_row - 2 : 1, lines = 0;
+    for (const char *at = text; *at; at += *at == '\n') {
+        at += strcspn(at, "\n");
+        lines++;
     }
-    if (more) printf("\n... and %d more\033[K", more);
+    int shown = lines <= room ? lines : room - 1;
+    printf("\033[H%.*s\033[K\n\033[K", size.ws_col, head);
+    for (int i = 0; i < shown; i++) {
+        size_t length = strcspn(text, "\n");
+        printf("\n%.*s\033[K", (int)length, text);
+        text += length + (text[length] != '\0');
+    }
+    if (shown < lines) printf("\n... and %d more\033[K", lines - shown);
     fputs("\033[J", stdout);
     fflush(stdout);
 }
