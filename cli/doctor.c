@@ -273,7 +273,8 @@ static void examine_what_is_on(void)
 static void examine_command(char *const *command)
 {
     static struct target target;
-    if (target_look(command[0], command, &target) != 0)
+    char real[PATH_MAX];
+    if (target_look(links_see_through(command[0], real), command, &target) != 0)
         report(VERDICT_PROBLEM, "command %s%s%s", target.reason, target.next_step ? "; " : "",
                target.next_step ? target.next_step : "");
     else

@@ -11,6 +11,7 @@
 #include "blocker.h"
 #include "cli.h"
 #include "image.h"
+#include "links.h"
 #include "lock_file.h"
 #include "memory.h"
 #include "name.h"
@@ -167,7 +168,8 @@ static void say_outcome(const struct subject *subject, const char *name, int fla
 static void say_command(char **command)
 {
     static struct target target;
-    if (target_look(command[0], command, &target) != 0)
+    char real[PATH_MAX];
+    if (target_look(links_see_through(command[0], real), command, &target) != 0)
         say("command", "refused: %s%s%s", target.reason, target.next_step ? "; " : "",
             target.next_step ? target.next_step : "");
     else if (target.go)

@@ -195,3 +195,14 @@ int links_find_real(const char *name, char path[PATH_MAX])
     struct search search = {.found = path, .name = name, .error = ENOENT};
     return each_of_path(has_real, &search) ? 0 : search.error;
 }
+
+const char *links_see_through(const char *command, char path[PATH_MAX])
+{
+    char directory[PATH_MAX];
+    if (strchr(command, '/')) return command;
+    for (int of_all = 0; of_all < 2; of_all++) {
+        if (!links_directory(of_all, directory) || !links_has(directory, command)) continue;
+        return links_find_real(command, path) == 0 ? path : command;
+    }
+    return command;
+}

@@ -31,4 +31,8 @@ const char *links_started_as(void);
 /* Finds the program of that name in PATH that is not imglock.  0 or errno. */
 int links_find_real(const char *name, char path[PATH_MAX]);
 
+/* The program that this word of a command line runs in the end: behind a link of ours the real one, whose path goes
+ * into path; else the word itself. */
+const char *links_see_through(const char *command, char path[PATH_MAX]);
+
 #endif

@@ -56,7 +56,8 @@ int run_command(const char *program, char **command)
     struct target target;
     char reason[PATH_MAX];
     if (!settings_read(&settings)) return STATUS_FAILED;
-    int status = target_look(program, command, &target);
+    char real[PATH_MAX];
+    int status = target_look(links_see_through(program, real), command, &target);
     if (status) {
         const char *alike = status == STATUS_NOT_FOUND ? subcommand_alike(command[0]) : NULL;
         if (alike)

@@ -961,7 +961,7 @@ named() {
     while IFS= read -r name; do
         case $name in
         # Told by their names alone.
-        raw | disk | floppy) continue ;;
+        raw | disk | floppy | "simh disk" | tape | "floppy of other machines") continue ;;
         # Named with a number in a loop above.
         "amiga rdb in sector "* | "lvm2 in sector "* | "swap, "*" KiB pages" | "luks second header, "*) continue ;;
         esac

@@ -150,6 +150,11 @@ setup() {
     assert_line "warning  on for good: dd, and without effect: $LINKS is not in PATH; 'imglock on' tells what to add"
     PATH=$LINKS:$PATH run "$IMGLOCK" doctor
     assert_line "ok       on for good: dd, by $LINKS"
+    # It looks at the program itself, and not at the link.
+    PATH=$LINKS:$PATH run "$IMGLOCK" doctor dd
+    assert_line "ok       command $(command -v dd): the library can be preloaded into it"
+    PATH=$LINKS:$PATH run "$IMGLOCK" explain disk.img -- dd
+    assert_line "command   $(command -v dd): the library can be preloaded into it"
     run "$IMGLOCK" "$IMGLOCK" doctor
     assert_line "ok       on here: LD_PRELOAD=$SHIM"
 }
