@@ -594,6 +594,8 @@ KINDS
     # What only begins like a tape is none: the second block has to fit the first.
     printf '\x50\0\0\0\xa0\0%0106d' 0 >h
     unrecognised h
+    printf '\x03\0\0\0\xa0\0abc\x03\0\x04\0\xa0\0abc' >h
+    unrecognised h
     printf '\x03\0\0\0\xa2\0abc\x03\0\x03\0\xa2\0abc' >i
     recognised "het tape, bzip2" i
 }

@@ -60,6 +60,15 @@ setup() {
     PATH=$LINKS:$PATH IMGLOCK_MODE=nolock run dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
     assert_success
     assert_output ""
+    # Also where the library cannot be preloaded any more, which is refused else.
+    printf '#!/bin/sh\n' >tool
+    chmod 755 tool
+    PATH=$PWD:$PATH "$IMGLOCK" on tool
+    cp "$(command -v busybox)" tool
+    PATH=$LINKS:$PWD:$PATH run tool true
+    assert_equal "$status" 125
+    PATH=$LINKS:$PWD:$PATH IMGLOCK_MODE=nolock run tool
+    refute_output --partial "statically linked"
 }
 
 @test "on alone lists what is on, and says where the directory stands in PATH" {
