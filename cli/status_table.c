@@ -32,6 +32,10 @@ enum column {
     COLUMN_LOCKED_SINCE,
     COLUMN_BLOCKS,
     COLUMN_REASON,
+    COLUMN_SHARERS,
+    COLUMN_GUEST,
+    COLUMN_UNIT,
+    COLUMN_MACHINE,
     COLUMNS
 };
 
@@ -47,11 +51,12 @@ static const struct {
     [COLUMN_IMAGE] = {"IMAGE", 0.4, 0, false, "path of the image; sha1:... where the lock file does not tell it"},
     [COLUMN_MODE] = {"MODE", 9, 0, false,
                      "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock and no record"},
-    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign, blocker or open"},
+    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign, blocker, waiting or open"},
     [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID"},
     [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process"},
     [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command"},
-    [COLUMN_SINCE] = {"SINCE", 5, 0, false, "when the lock was taken, short; in JSON as LOCKED-SINCE"},
+    [COLUMN_SINCE] = {"SINCE", 5, 0, false,
+                      "when the lock was taken, short; on a terminal how long ago; in JSON as LOCKED-SINCE"},
     [COLUMN_UID] = {"UID", 4, SCOLS_FL_RIGHT, true, "user ID of the process"},
     [COLUMN_HOST] = {"HOST", 6, 0, false, "host that the process runs on"},
     [COLUMN_FD] = {"FD", 4, SCOLS_FL_RIGHT, true, "descriptor of the lock file, or of an image open without a lock"},
@@ -63,6 +68,10 @@ static const struct {
     [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, "when the lock was taken, as ISO 8601 has it"},
     [COLUMN_BLOCKS] = {"BLOCKS", 6, 0, false, "operations that it forbids others"},
     [COLUMN_REASON] = {"REASON", 0.3, 0, false, "why, in its own words"},
+    [COLUMN_GUEST] = {"GUEST", 5, 0, false, "guest of a virtual machine, QEMU's -name"},
+    [COLUMN_UNIT] = {"UNIT", 8, 0, false, "systemd unit of the process"},
+    [COLUMN_MACHINE] = {"MACHINE", 8, 0, false, "container or machine that the process runs in"},
+    [COLUMN_SHARERS] = {"SHARERS", 4, SCOLS_FL_RIGHT, true, "how many more processes have its lock, by inheritance"},
 };
 
 /* ---- which columns ------------------------------------------------------------------------------------------ */
@@ -103,8 +112,9 @@ bool table_parse_columns(struct table_options *options, const char *list)
             complain_usage("status: there is no column '%.*s'; --list-columns lists them", (int)length, list);
             return false;
         }
-        if (options->column_count == sizeof options->columns / sizeof *options->columns) {
-            complain_usage("status: too many columns");
+        for (size_t i = 0; i < options->column_count; i++) {
+            if (options->columns[i] != column) continue;
+            complain_usage("status: the column %s is given twice", columns[column].name);
             return false;
         }
         options->columns[options->column_count++] = column;
@@ -118,6 +128,17 @@ void table_list_columns(void)
     for (int i = 0; i < COLUMNS; i++) printf("%12s  %s\n", columns[i].name, columns[i].help);
 }
 
+const char *table_column_names(void)
+{
+    static char names[1024];
+    struct text text = text_in(names, sizeof names);
+    for (int i = 0; i < COLUMNS; i++) {
+        if (i) text_append(&text, " ");
+        text_append(&text, columns[i].name);
+    }
+    return names;
+}
+
 /* ---- cells -------------------------------------------------------------------------------------------------- */
 
 const char *usage_mode_name(const struct usage *usage)
@@ -127,13 +148,10 @@ const char *usage_mode_name(const struct usage *usage)
 
 const char *usage_kind_name(enum usage_kind kind)
 {
-    static const char *const names[] = {[KIND_HOLDER] = "holder",
-                                        [KIND_HELPER] = "helper",
-                                        [KIND_INHERITED] = "inherited",
-                                        [KIND_UNRECORDED] = "unrecorded",
-                                        [KIND_FOREIGN] = "foreign",
-                                        [KIND_BLOCKER] = "blocker",
-                                        [KIND_OPEN] = "open"};
+    static const char *const names[] = {
+        [KIND_HOLDER] = "holder",         [KIND_HELPER] = "helper",   [KIND_INHERITED] = "inherited",
+        [KIND_UNRECORDED] = "unrecorded", [KIND_FOREIGN] = "foreign", [KIND_BLOCKER] = "blocker",
+        [KIND_WAITING] = "waiting",       [KIND_OPEN] = "open"};
     return names[kind];
 }
 
@@ -191,10 +209,16 @@ static void append_operations(struct text *cell, unsigned operations)
     }
 }
 
+static long long seconds_held(const struct usage *usage)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec > usage->since_ms / 1000 ? now.tv_sec - usage->since_ms / 1000 : 0;
+}
+
 static void append_cell(struct text *cell, int column, const struct usage *usage, const struct table_options *options)
 {
     char path[PATH_MAX];
-    struct timespec now;
     switch ((enum column)column) {
     case COLUMN_IMAGE:
         if (usage->image) {
@@ -220,6 +244,11 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         text_append_escaped(cell, usage->command);
         break;
     case COLUMN_SINCE:
+        if (usage->since_ms && options->words) {
+            text_append_duration(cell, seconds_held(usage));
+            break;
+        }
+        /* fall through */
     case COLUMN_LOCKED_SINCE:
         /* A program that reads JSON is to know the day. */
         if (usage->since_ms)
@@ -248,15 +277,25 @@ static void append_cell(struct text *cell, int column, const struct usage *usage
         if (usage->pid_space) text_append_number(cell, (long long)usage->pid_space);
         break;
     case COLUMN_HELD:
-        if (!usage->since_ms) break;
-        clock_gettime(CLOCK_REALTIME, &now);
-        text_append_number(cell, now.tv_sec > usage->since_ms / 1000 ? now.tv_sec - usage->since_ms / 1000 : 0);
+        if (usage->since_ms) text_append_number(cell, seconds_held(usage));
         break;
     case COLUMN_BLOCKS:
         append_operations(cell, usage->block);
         break;
     case COLUMN_REASON:
         text_append_escaped(cell, usage->reason);
+        break;
+    case COLUMN_SHARERS:
+        text_append_number(cell, usage->sharers);
+        break;
+    case COLUMN_GUEST:
+        text_append(cell, usage->guest);
+        break;
+    case COLUMN_UNIT:
+        text_append(cell, usage->unit);
+        break;
+    case COLUMN_MACHINE:
+        text_append(cell, usage->machine);
         break;
     case COLUMNS:
         break;
@@ -280,14 +319,19 @@ static int add_line(struct libscols_table *table, const struct table_options *op
     static char bytes[4 * PATH_MAX + 1]; /* a path, each byte of it escaped */
     struct libscols_line *line = scols_table_new_line(table, NULL);
     if (!line) return -ENOMEM;
+    size_t first = options->marks;
+    if (options->marks && usage->mark) {
+        const char mark[] = {usage->mark, '\0'};
+        int error = scols_line_set_data(line, 0, mark);
+        if (!error && options->colour) error = scols_line_set_color(line, usage->mark == '+' ? "bold" : "darkgray");
+        if (error) return error;
+    }
     for (size_t i = 0; i < options->column_count; i++) {
         struct text cell = text_in(bytes, sizeof bytes);
         append_cell(&cell, options->columns[i], usage, options);
-        /* A field that is empty would shift those behind it. */
-        if (!cell.length && options->format == TABLE_RAW) text_append(&cell, "-");
-        int error = cell.length ? scols_line_set_data(line, i, cell.bytes) : 0;
-        if (!error && options->columns[i] == COLUMN_MODE && options->colour)
-            error = scols_cell_set_color(scols_line_get_cell(line, i), colour_of(usage));
+        int error = cell.length ? scols_line_set_data(line, first + i, cell.bytes) : 0;
+        if (!error && options->columns[i] == COLUMN_MODE && options->colour && usage->mark != '-')
+            error = scols_cell_set_color(scols_line_get_cell(line, first + i), colour_of(usage));
         if (error) return error;
     }
     return 0;
@@ -297,11 +341,11 @@ static int fill_table(struct libscols_table *table, const struct table_options *
 {
     scols_table_set_name(table, "locks");
     scols_table_enable_json(table, options->format == TABLE_JSON);
-    scols_table_enable_raw(table, options->format == TABLE_RAW);
     scols_table_enable_noheadings(table, !options->headings);
     scols_table_enable_colors(table, options->colour);
     /* Every cell is escaped by then, in one way in all formats. */
     scols_table_enable_noencoding(table, 1);
+    if (options->marks && !scols_table_new_column(table, "", 1, 0)) return -ENOMEM;
     for (size_t i = 0; i < options->column_count; i++) {
         int number = options->columns[i];
         bool long_text =
@@ -317,6 +361,36 @@ static int fill_table(struct libscols_table *table, const struct table_options *
         if (error) return error;
     }
     return 0;
+}
+
+/* One line of fields with a blank between them; one in a field is \x20, and what is not known is a dash, since a field
+ * that is empty would shift those behind it.  Printed here: libsmartcols would escape once more what is escaped
+ * already. */
+static void print_raw_line(const struct table_options *options, const struct usage *usage)
+{
+    static char bytes[4 * PATH_MAX + 1];
+    for (size_t i = 0; i < options->column_count; i++) {
+        struct text cell = text_in(bytes, sizeof bytes);
+        if (usage)
+            append_cell(&cell, options->columns[i], usage, options);
+        else
+            text_append(&cell, columns[options->columns[i]].name);
+        if (i) putchar(' ');
+        if (!cell.length) putchar('-');
+        for (const char *at = cell.bytes; *at; at++) {
+            if (*at == ' ')
+                fputs("\\x20", stdout);
+            else
+                putchar(*at);
+        }
+    }
+    putchar('\n');
+}
+
+static void print_raw(const struct table_options *options, const struct usage_list *list)
+{
+    if (options->headings && list->count) print_raw_line(options, NULL);
+    for (size_t i = 0; i < list->count; i++) print_raw_line(options, &list->usages[i]);
 }
 
 /* The document without the line breaks between its parts; those in strings are escaped. */
@@ -335,14 +409,40 @@ static void print_in_one_line(const char *document)
  * alike.  Not in raw lines, whose fields stay where they are. */
 static void add_columns(struct table_options *options, const struct usage_list *list)
 {
-    bool blocks = options->format == TABLE_JSON, reason = blocks;
+    static const int more[] = {COLUMN_GUEST, COLUMN_UNIT, COLUMN_MACHINE, COLUMN_BLOCKS, COLUMN_REASON};
+    char bytes[RECORD_SIZE];
     if (options->chosen || options->format == TABLE_RAW) return;
-    for (size_t i = 0; i < list->count; i++) {
-        blocks |= list->usages[i].block != 0;
-        reason |= *list->usages[i].reason != '\0';
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        bool said = options->format == TABLE_JSON;
+        for (size_t j = 0; j < list->count && !said; j++) {
+            struct text cell = text_in(bytes, sizeof bytes);
+            append_cell(&cell, more[i], &list->usages[j], options);
+            said = cell.length > 0;
+        }
+        if (said) options->columns[options->column_count++] = more[i];
     }
-    if (blocks) options->columns[options->column_count++] = COLUMN_BLOCKS;
-    if (reason) options->columns[options->column_count++] = COLUMN_REASON;
+}
+
+void table_print_change(const struct table_options *options, const struct usage *usage)
+{
+    char bytes[64];
+    struct timespec now;
+    struct text time = text_in(bytes, sizeof bytes);
+    clock_gettime(CLOCK_REALTIME, &now);
+    append_time(&time, now.tv_sec * INT64_C(1000), true);
+    printf("%s %c ", bytes, usage->mark);
+    print_raw_line(options, usage);
+}
+
+char *table_text(const struct table_options *asked, const struct usage_list *list)
+{
+    struct table_options filled = *asked;
+    char *text = NULL;
+    add_columns(&filled, list);
+    struct libscols_table *table = scols_new_table();
+    if (table && fill_table(table, &filled, list) == 0) scols_print_table_to_string(table, &text);
+    scols_unref_table(table);
+    return text;
 }
 
 int table_print(const struct table_options *asked, const struct usage_list *list)
@@ -350,6 +450,10 @@ int table_print(const struct table_options *asked, const struct usage_list *list
     struct table_options filled = *asked;
     const struct table_options *options = &filled;
     add_columns(&filled, list);
+    if (options->format == TABLE_RAW) {
+        print_raw(options, list);
+        return 0;
+    }
     struct libscols_table *table = scols_new_table();
     if (!table) return ENOMEM;
     int error = fill_table(table, options, list);
