@@ -100,9 +100,13 @@ static void relay_until(int process, char *directory, char *path)
 
 void notify_start(void)
 {
-    char directory[] = "/tmp/imglock-notify-XXXXXX", path[sizeof directory + 8], value[sizeof path + 16];
+    char directory[PATH_MAX - 64], path[PATH_MAX], value[PATH_MAX + 16];
+    const char *temporary = getenv("TMPDIR");
     if (!asked) return;
     asked = false;
+    if (snprintf(directory, sizeof directory, "%s/imglock-notify-XXXXXX",
+                 temporary && *temporary == '/' ? temporary : "/tmp") >= (int)sizeof directory)
+        return;
     int process = (int)syscall(SYS_pidfd_open, getpid(), 0);
     if (process < 0 || !mkdtemp(directory)) return;
     fcntl(process, F_SETFD, FD_CLOEXEC);

@@ -67,7 +67,7 @@ setup() {
     cp "$(command -v busybox)" tool
     PATH=$LINKS:$PWD:$PATH run tool true
     assert_equal "$status" 125
-    PATH=$LINKS:$PWD:$PATH IMGLOCK_MODE=nolock run tool
+    PATH=$LINKS:$PWD:$PATH IMGLOCK_MODE=nolock run -127 tool
     refute_output --partial "statically linked"
 }
 

@@ -196,7 +196,8 @@ not() {
 # ---- notifications ----------------------------------------------------------------------------------------------------
 
 @test "IMGLOCK_LOG=notify shows a refusal as a notification, too, and leaves nothing behind" {
-    mkdir bin
+    mkdir bin temporary
+    export TMPDIR=$PWD/temporary
     # What notify-send of a desktop is given; there is no desktop here.
     printf '#!/bin/sh\nfor word; do :; done\necho "$word" >>"%s"\n' "$PWD/notified" >bin/notify-send
     chmod 755 bin/notify-send
@@ -206,7 +207,7 @@ not() {
     eventually test -s notified
     run cat notified
     assert_output --partial "imglock: $PWD/disk.img: cannot open for writing: locked exclusively by holder (pid $HOLDER"
-    eventually not bash -c 'ls -d /tmp/imglock-notify-* 2>/dev/null'
+    eventually not bash -c 'ls -d temporary/imglock-notify-* 2>/dev/null'
     # The command has no child that it did not make, and standard error gets the line.
     PATH=$PWD/bin:$PATH IMGLOCK_LOG=conflicts,notify run "$IMGLOCK" bash -c 'wait; ps -o comm= --ppid $$ | grep -cvE "^(ps|grep)\$"; cat disk.img >/dev/null; sleep 0.5'
     assert_line --index 0 0
