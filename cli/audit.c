@@ -271,12 +271,13 @@ static int run_audited(struct audit_log *log, char **command)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static const struct option_row audit_options[] = {{.code = 'o',
-                                                   .name = "output",
-                                                   .argument = "<log>",
-                                                   .completes = COMPLETES_FILE,
-                                                   .help = "the log, imglock-audit.jsonl by default"},
-                                                  {0}};
+static const struct option_row audit_options[] = {
+    {.code = 'o',
+     .name = "output",
+     .argument = "<log>",
+     .completes = COMPLETES_FILE,
+     .help = "the log; by default a new one, imglock-audit.jsonl or\nimglock-audit-2.jsonl and so on"},
+    {0}};
 
 static int audit_main(int argc, char **argv)
 {

@@ -139,7 +139,9 @@ const struct subcommand report_subcommand = {
     .name = "report",
     .synopsis = "[--json|--svg|--trace] [-o <file>] [<log>...]",
     .summary = "Tell what the logs of audits hold",
-    .notes = "See imglock-report(1).",
+    .notes = "Without a log: the one in the current directory that imglock audit named last.\n"
+             "The exit status is 1 when two programs met at an image, 2 when none did in what could\n"
+             "be read, and some lines could not.  See imglock-report(1).",
     .options = report_options,
     .anywhere = true,
     .operands = COMPLETES_FILE,
