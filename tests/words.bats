@@ -50,6 +50,8 @@ guest_holds() {
         assert_equal "$("$HELPERS/who" "$HOLDER")" "${wanted:+, guest $wanted}"
         run "$IMGLOCK" status -rn -o GUEST disk.img
         assert_equal "$output" "${wanted:--}"
+        run ! wrapped bash -c ': >>disk.img'
+        assert_output --partial "(pid $HOLDER, user $(id -un)${wanted:+, guest $wanted}) for "
         kill -9 "$HOLDER"
         wait "$HOLDER" 2>/dev/null || true
     done <<END
@@ -88,6 +90,8 @@ in_group() {
         assert_equal "$group$("$HELPERS/who" "$HOLDER")" "$group${wanted:+, ${wanted/=/ }}"
         run "$IMGLOCK" status -J disk.img
         assert_equal "$(jq -r '.locks[0] | .unit // .machine' <<<"$output")" "$([ -z "$wanted" ] && echo null || echo "${wanted#*=}")"
+        run ! wrapped bash -c ': >>disk.img'
+        assert_output --partial ", user $(id -un)${wanted:+, ${wanted/=/ }}) for "
     done <<END
 imglock-nightly.service unit=imglock-nightly.service
 session-7.scope
