@@ -194,11 +194,11 @@ bool who_container(struct text *text, pid_t pid)
 
 static void append_part(struct text *text, const char *word, bool (*find)(struct text *, pid_t), pid_t pid)
 {
-    char bytes[4 * WORD_MAX];
-    struct text name = text_in(bytes, sizeof bytes);
-    if (!find(&name, pid)) return;
+    const size_t before = text->length;
     text_append(text, word);
-    text_append(text, bytes);
+    if (find(text, pid)) return;
+    text->length = before;
+    text->bytes[before] = '\0';
 }
 
 void who_append(struct text *text, pid_t pid)
