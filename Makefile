@@ -44,7 +44,7 @@ CRYPTO_static := -l:libcrypto.a
 CRYPTO_shared := -lcrypto
 CRYPTO = $(CRYPTO_$(OPENSSL))
 # The command may use what is well kept elsewhere: tables and JSON.
-CLI_LIBRARIES := -lsmartcols -ljansson -ldl -lpthread
+CLI_LIBRARIES := -lsmartcols -ljansson -lsystemd -ldl -lpthread
 
 # One short line a step; make V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
@@ -126,6 +126,7 @@ $(BUILD)/tests/identify: $(BUILD)/shim/image.o
 $(BUILD)/tests/children: $(BUILD)/shim/children.o
 $(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o
 $(BUILD)/tests/parsed: $(patsubst %,$(BUILD)/shim/%.o,settings arguments text)
+$(BUILD)/tests/who: $(BUILD)/shim/who.o $(BUILD)/shim/text.o
 
 # The library with a hook in every system call of its own, for the tests that make each of them fail.
 fault_objects := $(shim_sources:%=$(BUILD)/fault/%.o) $(BUILD)/fault/fault.o

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""readme.py [README]: writes the table of build/bench/results.json between README's two marks."""
+"""readme.py [README]: writes the table of build/bench/results.json between the two marks of bench/README.md, and those of
+its rows that users notice between README's."""
 
 import json
 import sys
@@ -7,6 +8,10 @@ import sys
 from measure import TOP
 
 BEGIN, END = "<!-- bench -->", "<!-- end of bench -->"
+
+# What users notice, and what a row is called that leans on the one before it.
+NOTICED = ["open", "exec-bare", "memory-image", "convert", "random", "mkfs", "loop", "rm"]
+ALONE = {"memory-image": "private memory of a process, after an image's open and close"}
 
 
 def figure(row: dict) -> str:
@@ -23,33 +28,41 @@ def limit(row: dict) -> str:
     return f"{row['limit']:g} KiB" if row["kind"] == "difference" else f"{row['limit']:g}x"
 
 
-def table(result: dict) -> str:
+def table(result: dict, noticed: bool) -> str:
     about = result["machine"]
     lines = [f"Measured at {result['commit']} on {about['processor']}, {about['cores']} cores, Linux {about['kernel']}, "
              f"{about['libc']}, {about['file_system']}: medians of runs in turn.", "",
              "| what | beside | cost | at most | |", "|---|---|---|---|---|"]
-    for row in result["rows"]:
+    rows = result["rows"]
+    if noticed:
+        rows = [next(row for row in rows if row["row"] == key) for key in NOTICED]
+    for row in rows:
         name = row["subject"]["name"]
         subject = "" if name.startswith("imglock") or name in row["what"] else f" ({name})"
-        lines.append(f"| {row['what']}{subject} | {row['floor']['name']} | {figure(row)} | {limit(row)} | "
+        what = ALONE.get(row["row"], row["what"]) if noticed else row["what"]
+        lines.append(f"| {what}{subject} | {row['floor']['name']} | {figure(row)} | {limit(row)} | "
                      f"{'' if row['verdict'] == 'peer' else row['verdict']} |")
     return "\n".join(lines)
 
 
-def main() -> int:
-    path = sys.argv[1] if len(sys.argv) > 1 else f"{TOP}/README.md"
-    with open(f"{TOP}/build/bench/results.json", encoding="utf-8") as file:
-        result = json.load(file)
+def write(path: str, lines: str) -> bool:
     with open(path, encoding="utf-8") as file:
         text = file.read()
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         print(f"{path} has no {BEGIN} and {END}", file=sys.stderr)
-        return 1
+        return False
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n{table(result)}\n{END}{after}")
-    return 0
+        file.write(f"{before}{BEGIN}\n{lines}\n{END}{after}")
+    return True
+
+
+def main() -> int:
+    with open(f"{TOP}/build/bench/results.json", encoding="utf-8") as file:
+        result = json.load(file)
+    path = sys.argv[1] if len(sys.argv) > 1 else f"{TOP}/README.md"
+    return 0 if write(path, table(result, True)) and write(f"{TOP}/bench/README.md", table(result, False)) else 1
 
 
 if __name__ == "__main__":

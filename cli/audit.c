@@ -25,6 +25,7 @@
 #include "audit_log.h"
 #include "cli.h"
 #include "holders.h"
+#include "run.h"
 
 /* The library's lines are 128 KiB at most.  What is longer is none of them. */
 enum { LONGEST_LINE = 256 * 1024 };
@@ -262,7 +263,7 @@ static int run_audited(struct audit_log *log, char **command)
     if (child == 0) {
         sigaction(SIGCHLD, &on_child, NULL);
         sigprocmask(SIG_SETMASK, &before, NULL);
-        _exit(run_command(command));
+        _exit(run_command(command[0], command));
     }
     int status = watch_command(&watch, child);
     if (status < 0) return complain("cannot wait for the command: %m");
@@ -270,30 +271,42 @@ static int run_audited(struct audit_log *log, char **command)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int audit_main(int argc, char **argv)
+static const struct option_row audit_options[] = {
+    {.code = 'o',
+     .name = "output",
+     .argument = "<log>",
+     .completes = COMPLETES_FILE,
+     .help = "the log; by default a new one, imglock-audit.jsonl or\nimglock-audit-2.jsonl and so on"},
+    {0}};
+
+static int audit_main(int argc, char **argv)
 {
-    static const struct option known[] = {{"output", required_argument, NULL, 'o'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {0}};
     const char *name = NULL;
-    for (int option; (option = getopt_long(argc, argv, "+o:hV", known, NULL)) != -1;) {
+    int status;
+    for (int option; (option = options_next(&audit_subcommand, argc, argv, &status)) != OPTIONS_END;) {
         switch (option) {
         case 'o':
             name = optarg;
             break;
-        case 'h':
-            return print_help();
-        case 'V':
-            return print_version();
         default:
-            return point_to_help();
+            return status;
         }
     }
     if (optind == argc) return complain_usage("no command given");
     struct audit_log log;
     if (!audit_log_open(&log, name)) return STATUS_FAILED;
-    int status = run_audited(&log, argv + optind);
+    status = run_audited(&log, argv + optind);
     free(log.path);
     return status;
 }
+
+const struct subcommand audit_subcommand = {
+    .name = "audit",
+    .synopsis = "[-o <log>] [--] <command> [<argument>...]",
+    .summary = "Run a command, refuse nothing, and log what it does to images",
+    .notes = "'imglock report' tells what the log holds.",
+    .options = audit_options,
+    .operands = COMPLETES_PROGRAM,
+    .command = true,
+    .main = audit_main,
+};

@@ -13,23 +13,22 @@
 
 #include "bytes.h"
 #include "cli.h"
+#include "colour.h"
+#include "library.h"
+#include "links.h"
+#include "login.h"
+#include "setting.h"
+#include "target.h"
 #include "text.h"
 
-/* ---- findings ----------------------------------------------------------------------------------------------- */
+/* ---- verdicts ----------------------------------------------------------------------------------------------- */
 
-enum finding { FINDING_OK, FINDING_WARNING, FINDING_PROBLEM };
+enum verdict { VERDICT_OK, VERDICT_WARNING, VERDICT_PROBLEM };
 
 static int problems;
 
-static bool in_colour(void)
-{
-    const char *no_colour = getenv("NO_COLOR");
-    const char *terminal = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !(no_colour && *no_colour) && !(terminal && strcmp(terminal, "dumb") == 0);
-}
-
-static void report(enum finding finding, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void report(enum finding finding, const char *format, ...)
+static void report(enum verdict verdict, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void report(enum verdict verdict, const char *format, ...)
 {
     static const struct {
         const char *word, *colour;
@@ -41,9 +40,9 @@ static void report(enum finding finding, const char *format, ...)
     va_end(list);
     struct text text = text_in(line, sizeof line);
     text_append_untrusted(&text, words, strlen(words));
-    bool colour = in_colour();
-    printf("%s%-7s%s  %s\n", colour ? shapes[finding].colour : "", shapes[finding].word, colour ? "\033[0m" : "", line);
-    if (finding == FINDING_PROBLEM) problems++;
+    bool colour = colour_by_default();
+    printf("%s%-7s%s  %s\n", colour ? shapes[verdict].colour : "", shapes[verdict].word, colour ? "\033[0m" : "", line);
+    if (verdict == VERDICT_PROBLEM) problems++;
 }
 
 /* ---- settings ----------------------------------------------------------------------------------------------- */
@@ -52,15 +51,15 @@ static void examine_setting(const char *name, const char *value)
 {
     const char *refusal = *value ? setting_refusal(name, value) : NULL;
     if (strcmp(name, "IMGLOCK_LIBRARY") == 0)
-        report(FINDING_OK, "setting IMGLOCK_LIBRARY=%s", value);
+        report(VERDICT_OK, "setting IMGLOCK_LIBRARY=%s", value);
     else if (!setting_is_known(name)) {
         const char *alike = setting_alike(name);
-        report(FINDING_WARNING, "setting %s: nothing reads a variable of this name%s%s%s", name,
+        report(VERDICT_WARNING, "setting %s: nothing reads a variable of this name%s%s%s", name,
                alike ? "; did you mean " : "", alike ? alike : "", alike ? "?" : "");
     } else if (refusal)
-        report(FINDING_PROBLEM, "setting %s=%s makes no sense; it takes %s", name, value, refusal);
+        report(VERDICT_PROBLEM, "setting %s=%s makes no sense; it takes %s", name, value, refusal);
     else
-        report(FINDING_OK, "setting %s=%s", name, value);
+        report(VERDICT_OK, "setting %s=%s", name, value);
 }
 
 /* Every IMGLOCK_ variable of the environment; then what they amount to. */
@@ -75,12 +74,12 @@ static bool examine_settings(struct settings *settings)
         free(name);
         any = true;
     }
-    if (!any) report(FINDING_OK, "settings: all are the defaults");
+    if (!any) report(VERDICT_OK, "settings: all are the defaults");
     bool valid = policy_parse(environ, settings, false);
     if (valid && settings->log_target == LOG_TO_FILE) {
         int descriptor = open(settings->log_file, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
         if (descriptor < 0 && errno != ENOENT)
-            report(FINDING_WARNING, "log %s: cannot be written, so messages are lost: %m", settings->log_file);
+            report(VERDICT_WARNING, "log %s: cannot be written, so messages are lost: %m", settings->log_file);
         if (descriptor >= 0) close(descriptor);
     }
     return valid;
@@ -96,7 +95,7 @@ static bool examine_locks(const char *directory)
     if (snprintf(path, sizeof path, "%s/.imglock-doctor-XXXXXX", directory) >= (int)sizeof path) return false;
     int first = mkostemp(path, O_CLOEXEC);
     if (first < 0) {
-        report(FINDING_PROBLEM, "directory %s: cannot create a file in it: %m", directory);
+        report(VERDICT_PROBLEM, "directory %s: cannot create a file in it: %m", directory);
         return false;
     }
     int second = open(path, O_RDWR | O_CLOEXEC);
@@ -110,13 +109,13 @@ static bool examine_locks(const char *directory)
     bool free_again = rightly && bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES) == 0;
     if (second >= 0) close(second);
     if (error)
-        report(FINDING_PROBLEM, "locks in %s: its file system gives none: %s", directory, strerror(error));
+        report(VERDICT_PROBLEM, "locks in %s: its file system gives none: %s", directory, strerror(error));
     else if (!refused)
-        report(FINDING_PROBLEM, "locks in %s: its file system gave one exclusive lock twice", directory);
+        report(VERDICT_PROBLEM, "locks in %s: its file system gave one exclusive lock twice", directory);
     else if (!free_again)
-        report(FINDING_PROBLEM, "locks in %s: a lock outlived its last descriptor", directory);
+        report(VERDICT_PROBLEM, "locks in %s: a lock outlived its last descriptor", directory);
     else
-        report(FINDING_OK, "locks in %s: open file description locks exclude each other", directory);
+        report(VERDICT_OK, "locks in %s: open file description locks exclude each other", directory);
     return !error && refused && free_again;
 }
 
@@ -156,41 +155,41 @@ static void examine_file_system(const char *directory)
     if (statfs(directory, &type) == 0) {
         const char *name = distant_file_system(type.f_type);
         if (name)
-            report(FINDING_WARNING,
+            report(VERDICT_WARNING,
                    "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
                    "that uses the images, and when it restarts they may be lost",
                    directory, name);
     }
     if (statvfs(directory, &room) < 0) return;
     if (room.f_files > 0 && room.f_favail == 0)
-        report(FINDING_PROBLEM, "file system of %s: no inode is free for a new lock file; make room", directory);
+        report(VERDICT_PROBLEM, "file system of %s: no inode is free for a new lock file; make room", directory);
     else if (room.f_bavail == 0)
-        report(FINDING_WARNING, "file system of %s: full; locks hold, but who holds them cannot be recorded; make room",
+        report(VERDICT_WARNING, "file system of %s: full; locks hold, but who holds them cannot be recorded; make room",
                directory);
     else
-        report(FINDING_OK, "file system of %s: has room", directory);
+        report(VERDICT_OK, "file system of %s: has room", directory);
 }
 
 static void examine_directory(const char *directory)
 {
     struct stat status;
     if (stat(directory, &status) < 0) {
-        report(FINDING_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777'", directory);
+        report(VERDICT_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777'", directory);
         return;
     }
     if (!S_ISDIR(status.st_mode)) {
-        report(FINDING_PROBLEM, "directory %s: it is no directory", directory);
+        report(VERDICT_PROBLEM, "directory %s: it is no directory", directory);
         return;
     }
     if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0) {
-        report(FINDING_PROBLEM, "directory %s: this user cannot create lock files in it: %m; chmod it", directory);
+        report(VERDICT_PROBLEM, "directory %s: this user cannot create lock files in it: %m; chmod it", directory);
         return;
     }
     if (status.st_mode & (S_IWGRP | S_IWOTH) && !(status.st_mode & S_ISVTX))
-        report(FINDING_PROBLEM,
+        report(VERDICT_PROBLEM,
                "directory %s: others may delete lock files in it and so void locks; 'chmod +t' forbids it", directory);
     else
-        report(FINDING_OK, "directory %s: exists, this user may create lock files in it, others may not delete them",
+        report(VERDICT_OK, "directory %s: exists, this user may create lock files in it, others may not delete them",
                directory);
     if (examine_locks(directory)) examine_file_system(directory);
 }
@@ -202,16 +201,59 @@ static void examine_library(void)
     char reason[PATH_MAX];
     const char *library = library_path();
     if (!library) {
-        report(FINDING_PROBLEM, "library: its path is not fit for LD_PRELOAD; see the message above");
+        report(VERDICT_PROBLEM, "library: its path is not fit for LD_PRELOAD; see the message above");
         return;
     }
     /* An image that is open here would be locked by the library, which is not the question. */
     closefrom(3);
     if (library_loads(library, reason, sizeof reason))
-        report(FINDING_OK, "library %s: the dynamic loader loads it", library);
+        report(VERDICT_OK, "library %s: the dynamic loader loads it", library);
     else
-        report(FINDING_PROBLEM, "library %s: %s; install imglock anew, or IMGLOCK_LIBRARY names another", library,
+        report(VERDICT_PROBLEM, "library %s: %s; install imglock anew, or IMGLOCK_LIBRARY names another", library,
                reason);
+}
+
+/* ---- what is on for good ------------------------------------------------------------------------------------ */
+
+/* Returns whether anything is on there. */
+static bool examine_links(bool of_all)
+{
+    char directory[PATH_MAX], other[PATH_MAX], names[1024] = "";
+    size_t count;
+    if (!links_directory(of_all, directory)) return false;
+    char **list = links_list(directory, &count);
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", list[i]);
+        free(list[i]);
+    }
+    free(list);
+    if (!count) return false;
+    enum links_in_path place = links_in_path(directory, other);
+    if (place == LINKS_FIRST)
+        report(VERDICT_OK, "on for good: %s, by %s", names, directory);
+    else
+        report(VERDICT_WARNING, "on for good: %s, and without effect: %s %s%s; 'imglock on' tells what to add", names,
+               directory, place == LINKS_BEHIND ? "stands in PATH behind " : "is not in PATH", other);
+    return true;
+}
+
+static void examine_what_is_on(void)
+{
+    char path[PATH_MAX];
+    bool any = false;
+    for (int of_all = 0; of_all < 2; of_all++) {
+        any |= examine_links(of_all);
+        if (!login_path(of_all, path) || !login_is_on(path)) continue;
+        report(VERDICT_OK, "on for good: %s session, by %s", of_all ? "every user's" : "this user's", path);
+        any = true;
+    }
+    const char *preloaded = getenv("LD_PRELOAD");
+    if (preloaded && strstr(preloaded, "libimglock.so")) {
+        report(VERDICT_OK, "on here: LD_PRELOAD=%s", preloaded);
+        any = true;
+    }
+    if (!any) report(VERDICT_OK, "on for good: nothing; see 'imglock help on'");
 }
 
 /* ---- the command -------------------------------------------------------------------------------------------- */
@@ -219,40 +261,43 @@ static void examine_library(void)
 static void examine_command(char *const *command)
 {
     static struct target target;
-    if (target_look(command[0], command, &target) != 0)
-        report(FINDING_PROBLEM, "command %s%s%s", target.reason, target.next_step ? "; " : "",
+    char real[PATH_MAX];
+    if (target_look(links_see_through(command[0], real), command, &target) != 0)
+        report(VERDICT_PROBLEM, "command %s%s%s", target.reason, target.next_step ? "; " : "",
                target.next_step ? target.next_step : "");
     else
-        report(FINDING_OK, "command %s: the library can be preloaded into it", target.chain);
+        report(VERDICT_OK, "command %s: the library can be preloaded into it", target.chain);
     if (target.go)
         report(
-            FINDING_WARNING,
+            VERDICT_WARNING,
             "command %s: it is written in Go, which opens files without libc, so its own opens take no "
             "lock, only those of dynamically linked programs that it starts; 'imglock hold IMAGE -- COMMAND' takes the "
             "lock around it",
             target.chain);
 }
 
-int doctor_main(int argc, char **argv)
+static int doctor_main(int argc, char **argv)
 {
-    static const struct option known[] = {{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
-    for (int option; (option = getopt_long(argc, argv, "+hV", known, NULL)) != -1;) {
-        switch (option) {
-        case 'h':
-            return print_help();
-        case 'V':
-            return print_version();
-        default:
-            return point_to_help();
-        }
-    }
     struct settings settings;
+    int status;
+    if (options_next(&doctor_subcommand, argc, argv, &status) == OPTIONS_OVER) return status;
     bool valid = examine_settings(&settings);
     examine_library();
     if (valid)
         examine_directory(settings.directory);
     else
-        report(FINDING_WARNING, "directory: not looked at, since the settings make no sense");
+        report(VERDICT_WARNING, "directory: not looked at, since the settings make no sense");
+    examine_what_is_on();
     if (optind < argc) examine_command(argv + optind);
     return finish_output(problems ? EXIT_FAILURE : EXIT_SUCCESS);
 }
+
+const struct subcommand doctor_subcommand = {
+    .name = "doctor",
+    .synopsis = "[<command> [<argument>...]]",
+    .summary = "Say whether locks work here, and for this command",
+    .notes = "Each line begins with ok, warning or problem; the exit status is 1 when there is a problem.",
+    .operands = COMPLETES_PROGRAM,
+    .command = true,
+    .main = doctor_main,
+};

@@ -17,6 +17,7 @@
 #include "bytes.h"
 #include "cli.h"
 #include "holders.h"
+#include "setting.h"
 #include "status.h"
 #include "text.h"
 
@@ -106,6 +107,11 @@ static enum outcome examine(const struct collection *collection, const char *fil
         *reason = S_ISREG(status.st_mode) ? "it has a second hard link" : "it is no regular file";
         return OUTCOME_KEPT;
     }
+    /* Scripts and other programs make empty lock files, as open(2) and flock(1) do. */
+    if (status.st_size > 0 && !record_has_header(descriptor)) {
+        *reason = "it is not imglock's";
+        return OUTCOME_KEPT;
+    }
     if (is_locked(descriptor)) {
         *reason = "in use";
         return OUTCOME_KEPT;
@@ -152,17 +158,18 @@ static void collect(struct collection *collection, const char *file)
     if (descriptor >= 0) close(descriptor);
 }
 
-int gc_main(int argc, char **argv)
+static const struct option_row gc_options[] = {
+    {.code = 'n', .name = "dry-run", .help = "remove nothing, say what would be removed"},
+    {.code = 'v', .name = "verbose", .help = "name each lock file"},
+    {0}};
+
+static int gc_main(int argc, char **argv)
 {
-    static const struct option known[] = {{"dry-run", no_argument, NULL, 'n'},
-                                          {"verbose", no_argument, NULL, 'v'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {0}};
     struct settings settings;
     struct lock_names list;
     struct collection collection = {0};
-    for (int option; (option = getopt_long(argc, argv, "nvhV", known, NULL)) != -1;) {
+    int status;
+    for (int option; (option = options_next(&gc_subcommand, argc, argv, &status)) != OPTIONS_END;) {
         switch (option) {
         case 'n':
             collection.dry_run = true;
@@ -170,12 +177,8 @@ int gc_main(int argc, char **argv)
         case 'v':
             collection.verbose = true;
             break;
-        case 'h':
-            return print_help();
-        case 'V':
-            return print_version();
         default:
-            return point_to_help();
+            return status;
         }
     }
     if (optind < argc) return complain_usage("gc: it takes no argument, and '%s' is one", argv[optind]);
@@ -196,3 +199,13 @@ int gc_main(int argc, char **argv)
     free(list.names);
     return finish_output(collection.failed ? EXIT_FAILURE : EXIT_SUCCESS);
 }
+
+const struct subcommand gc_subcommand = {
+    .name = "gc",
+    .synopsis = "[-n] [-v]",
+    .summary = "Remove lock files that nobody uses",
+    .notes = "A lock file in use is never removed, and programs may take locks meanwhile.",
+    .options = gc_options,
+    .anywhere = true,
+    .main = gc_main,
+};

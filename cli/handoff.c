@@ -15,6 +15,25 @@
 #include "message.h"
 #include "text.h"
 
+/* ---- the options ------------------------------------------------------------------------------------------- */
+
+enum { OPTION_FROM = OPTION_LONG, OPTION_TO };
+
+#define FROM_ROW                                                                                  \
+    {                                                                                             \
+        .code = OPTION_FROM, .name = "from", .argument = "<pid>", .completes = COMPLETES_PROCESS, \
+        .help = "the process that gives the lock up, by default its holder"                       \
+    }
+#define TO_ROW                                                                                \
+    {                                                                                         \
+        .code = OPTION_TO, .name = "to", .argument = "<pid>", .completes = COMPLETES_PROCESS, \
+        .help = "the inactive process that gets the lock"                                     \
+    }
+
+static const struct option_row handoff_options[] = {FROM_ROW, TO_ROW, {0}};
+static const struct option_row inactivate_options[] = {FROM_ROW, {0}};
+static const struct option_row activate_options[] = {TO_ROW, {0}};
+
 /* ---- the command line --------------------------------------------------------------------------------------- */
 
 struct words {
@@ -36,36 +55,25 @@ static bool parse_pid(const char *text, pid_t *pid)
 enum { GO_ON = -1 };
 
 /* Options may stand before and behind the image.  GO_ON, or the exit status. */
-static int parse_words(int argc, char **argv, bool takes_from, bool takes_to, struct words *words)
+static int parse_words(const struct subcommand *subcommand, int argc, char **argv, struct words *words)
 {
-    const struct option all[] = {{"from", required_argument, NULL, 'f'},
-                                 {"to", required_argument, NULL, 't'},
-                                 {"help", no_argument, NULL, 'h'},
-                                 {"version", no_argument, NULL, 'V'}};
-    struct option known[5] = {{0}};
-    size_t count = 0;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if ((all[i].val != 'f' || takes_from) && (all[i].val != 't' || takes_to)) known[count++] = all[i];
-    for (int option; (option = getopt_long(argc, argv, "hV", known, NULL)) != -1;) {
+    int status;
+    for (int option; (option = options_next(subcommand, argc, argv, &status)) != OPTIONS_END;) {
         switch (option) {
-        case 'f':
-        case 't':
-            if (!parse_pid(optarg, option == 'f' ? &words->from : &words->to))
+        case OPTION_FROM:
+        case OPTION_TO:
+            if (!parse_pid(optarg, option == OPTION_FROM ? &words->from : &words->to))
                 return complain_usage("%s: %s takes the pid of a process, and '%s' is none", words->command,
-                                      option == 'f' ? "--from" : "--to", optarg);
+                                      option == OPTION_FROM ? "--from" : "--to", optarg);
             break;
-        case 'h':
-            return print_help();
-        case 'V':
-            return print_version();
         default:
-            return point_to_help();
+            return status;
         }
     }
     if (optind == argc) return complain_usage("%s: no image given", words->command);
     if (optind + 1 < argc)
         return complain_usage("%s: it takes one image, and '%s' is one more", words->command, argv[optind + 1]);
-    if (takes_to && !words->to)
+    if (subcommand != &inactivate_subcommand && !words->to)
         return complain_usage("%s: give the process that is to have the lock, with --to", words->command);
     words->image = argv[optind];
     if (!process_is(getpid(), getpid()))
@@ -99,11 +107,11 @@ static int report(struct transfer *transfer, const char *format, ...)
 
 /* ---- handoff ------------------------------------------------------------------------------------------------ */
 
-int handoff_main(int argc, char **argv)
+static int handoff_main(int argc, char **argv)
 {
     static struct transfer transfer;
     struct words words = {.command = "handoff"};
-    int status = parse_words(argc, argv, true, true, &words);
+    int status = parse_words(&handoff_subcommand, argc, argv, &words);
     if (status != GO_ON) return status;
     if (words.from == words.to) return complain_usage("handoff: --from and --to are the same process, %d", words.to);
     status = transfer_open(&transfer, words.image, "cannot hand over");
@@ -122,11 +130,11 @@ int handoff_main(int argc, char **argv)
 
 /* ---- inactivate --------------------------------------------------------------------------------------------- */
 
-int inactivate_main(int argc, char **argv)
+static int inactivate_main(int argc, char **argv)
 {
     static struct transfer transfer;
     struct words words = {.command = "inactivate"};
-    int status = parse_words(argc, argv, true, false, &words);
+    int status = parse_words(&inactivate_subcommand, argc, argv, &words);
     if (status != GO_ON) return status;
     status = transfer_open(&transfer, words.image, "cannot inactivate");
     if (!status) status = transfer_reach_source(&transfer, words.from, true);
@@ -137,11 +145,11 @@ int inactivate_main(int argc, char **argv)
 
 /* ---- activate ----------------------------------------------------------------------------------------------- */
 
-int activate_main(int argc, char **argv)
+static int activate_main(int argc, char **argv)
 {
     static struct transfer transfer;
     struct words words = {.command = "activate"};
-    int status = parse_words(argc, argv, false, true, &words);
+    int status = parse_words(&activate_subcommand, argc, argv, &words);
     if (status != GO_ON) return status;
     status = transfer_open(&transfer, words.image, "cannot give the lock");
     if (!status) status = transfer_reach_target(&transfer, words.to);
@@ -158,3 +166,36 @@ int activate_main(int argc, char **argv)
     status = transfer_move(&transfer);
     return status ? status : report(&transfer, "%s holds the lock", transfer.target.name);
 }
+
+const struct subcommand handoff_subcommand = {
+    .name = "handoff",
+    .synopsis = "<image> [--from <pid>] --to <pid>",
+    .summary = "Pass an image's lock to another process",
+    .notes = "The order of things when a virtual machine moves is in imglock(1), MIGRATION.",
+    .options = handoff_options,
+    .anywhere = true,
+    .operands = COMPLETES_FILE,
+    .main = handoff_main,
+};
+
+const struct subcommand inactivate_subcommand = {
+    .name = "inactivate",
+    .synopsis = "<image> [--from <pid>]",
+    .summary = "Take an image's lock from its holder, for nobody",
+    .notes = "Its holder is inactive on the image from then on.",
+    .options = inactivate_options,
+    .anywhere = true,
+    .operands = COMPLETES_FILE,
+    .main = inactivate_main,
+};
+
+const struct subcommand activate_subcommand = {
+    .name = "activate",
+    .synopsis = "<image> --to <pid>",
+    .summary = "Give a lock that nobody holds to an inactive process",
+    .notes = "It undoes inactivate, and ends a hand-over whose source is gone.",
+    .options = activate_options,
+    .anywhere = true,
+    .operands = COMPLETES_FILE,
+    .main = activate_main,
+};

@@ -18,7 +18,11 @@
 
 #include "cli.h"
 #include "lock.h"
+#include "memory.h"
 #include "message.h"
+#include "name.h"
+#include "notify.h"
+#include "setting.h"
 #include "sys.h"
 
 struct wanted {
@@ -50,14 +54,14 @@ static bool want_image(struct hold *hold, const char *image)
     char path[PATH_MAX];
     bool exists;
     struct stat status;
-    int error = image_real_path(image, path, &exists, &status);
+    int error = name_real_path(image, path, &exists, &status);
     if (!error && exists && !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
         complain("%s: cannot hold: it is neither a regular file nor a block device", image);
         return false;
     }
     char *kept = error ? NULL : strdup(path);
     if (!kept) {
-        complain("%s: cannot tell its lock's path: %s", image_shown(image), strerror(error ? error : ENOMEM));
+        complain("%s: cannot tell its lock's path: %s", word_shown(image), strerror(error ? error : ENOMEM));
         return false;
     }
     struct wanted *wanted = &hold->wanted[hold->count++];
@@ -84,32 +88,25 @@ static void sort_wanted(struct hold *hold)
 
 /* ---- taking them -------------------------------------------------------------------------------------------- */
 
-static int64_t monotonic_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* The lock that is waited for: none of the others is held meanwhile, so that two who each wait for what the other has
  * cannot come about. */
-struct waiting {
+struct awaited {
     struct lock_waiter waiter;
     struct wanted *lock; /* NULL: none */
     int opened;          /* its lock file */
     int inotify;         /* for the next wait; close-on-exec */
 };
 
-static void stop_waiting(struct waiting *waiting)
+static void stop_waiting(struct awaited *awaited)
 {
-    if (!waiting->lock) return;
+    if (!awaited->lock) return;
     /* The gate belongs to the open lock file, which by now may be the lock's own descriptor. */
-    lock_wait_end(&waiting->waiter, waiting->opened >= 0 ? waiting->opened : waiting->lock->lock.descriptor);
-    lock_wait_unwatch(waiting->waiter.inotify, waiting->waiter.watch);
-    waiting->inotify = waiting->waiter.inotify;
-    if (waiting->opened >= 0) close(waiting->opened);
-    waiting->lock = NULL;
-    waiting->opened = -1;
+    lock_wait_end(&awaited->waiter, awaited->opened >= 0 ? awaited->opened : awaited->lock->lock.descriptor);
+    lock_wait_unwatch(awaited->waiter.inotify, awaited->waiter.watch);
+    awaited->inotify = awaited->waiter.inotify;
+    if (awaited->opened >= 0) close(awaited->opened);
+    awaited->lock = NULL;
+    awaited->opened = -1;
 }
 
 static void give_back(struct hold *hold)
@@ -119,7 +116,7 @@ static void give_back(struct hold *hold)
 
 /* Tries all once.  LOCK_TAKEN: all are held.  LOCK_BUSY: *blocked is in the way, and none is held; *opened is its lock
  * file.  LOCK_FAILED: *blocked and *problem tell. */
-static enum lock_result try_all(struct hold *hold, struct waiting *waiting, struct wanted **blocked, int *opened,
+static enum lock_result try_all(struct hold *hold, struct awaited *awaited, struct wanted **blocked, int *opened,
                                 struct lock_problem *problem)
 {
     for (size_t i = 0; i < hold->count; i++) {
@@ -135,10 +132,10 @@ static enum lock_result try_all(struct hold *hold, struct waiting *waiting, stru
                                        .deadline = hold->deadline ? hold->deadline : sys_monotonic() + LOCK_GRACE_NS};
         if (wanted->left_out) continue;
         int fresh = -1;
-        bool awaited = wanted == waiting->lock;
-        int *at = awaited ? &waiting->opened : &fresh;
+        bool first = wanted == awaited->lock;
+        int *at = first ? &awaited->opened : &fresh;
         enum lock_result result = lock_take(&request, &wanted->lock, at, problem);
-        if (awaited && result != LOCK_BUSY) stop_waiting(waiting);
+        if (first && result != LOCK_BUSY) stop_waiting(awaited);
         if (result == LOCK_TAKEN) continue;
         give_back(hold);
         *blocked = wanted;
@@ -176,37 +173,37 @@ enum { ALL_TAKEN = -1 };
 /* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
 static int take_all(struct hold *hold, int conflict_status)
 {
-    struct waiting waiting = {.opened = -1, .inotify = -1};
-    int64_t start = monotonic_now();
+    struct awaited awaited = {.opened = -1, .inotify = -1};
+    int64_t start = sys_monotonic();
     bool noted = false;
     for (;;) {
         struct wanted *blocked = NULL;
         int opened = -1;
         struct lock_problem problem = {.owner = (uid_t)-1};
-        enum lock_result result = try_all(hold, &waiting, &blocked, &opened, &problem);
+        enum lock_result result = try_all(hold, &awaited, &blocked, &opened, &problem);
         if (result == LOCK_TAKEN) return ALL_TAKEN;
         if (result == LOCK_FAILED) {
             message_problem(&hold->settings, blocked->image, action_of(hold->mode), &blocked->name, &problem);
-            stop_waiting(&waiting);
+            stop_waiting(&awaited);
             if (!hold->settings.allow_on_error) return STATUS_FAILED;
             blocked->left_out = true;
             continue;
         }
-        if (blocked != waiting.lock) {
-            stop_waiting(&waiting);
-            waiting.lock = blocked;
-            waiting.opened = opened;
-            lock_wait_start(&waiting.waiter, hold->settings.directory, &blocked->name, hold->deadline, waiting.inotify);
+        if (blocked != awaited.lock) {
+            stop_waiting(&awaited);
+            awaited.lock = blocked;
+            awaited.opened = opened;
+            lock_wait_start(&awaited.waiter, hold->settings.directory, &blocked->name, hold->deadline, awaited.inotify);
         }
         /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
-        if (!noted && !problem.blocked && hold->deadline != 0 && monotonic_now() - start > NOTE_AFTER_NS) {
-            message_waiting(&hold->settings, blocked->image, waiting.opened, hold->mode);
+        if (!noted && !problem.blocked && hold->deadline != 0 && sys_monotonic() - start > NOTE_AFTER_NS) {
+            message_waiting(&hold->settings, blocked->image, awaited.opened, hold->mode);
             noted = true;
         }
         bool interrupted;
-        if (hold->deadline != 0 && lock_wait(&waiting.waiter, waiting.opened, hold->mode, &interrupted)) continue;
-        tell_conflict(hold, blocked, waiting.opened, &problem);
-        stop_waiting(&waiting);
+        if (hold->deadline != 0 && lock_wait(&awaited.waiter, awaited.opened, hold->mode, &interrupted)) continue;
+        tell_conflict(hold, blocked, awaited.opened, &problem);
+        stop_waiting(&awaited);
         if (hold->settings.on_conflict == CONFLICT_DENY) return conflict_status;
         blocked->left_out = true;
     }
@@ -237,7 +234,7 @@ static void execute(const struct hold *hold, char **command)
     pass_down(hold);
     execvp(command[0], command);
     int error = errno;
-    complain("%s: %s", command[0], strerror(error));
+    complain("%s: %s", word_shown(command[0]), strerror(error));
     _exit(error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE);
 }
 
@@ -305,7 +302,7 @@ static bool parse_status(const char *text, int *status)
 }
 
 /* What the options ask for. */
-struct asked {
+struct chosen {
     struct given mode, wait, block, reason;
 };
 
@@ -321,24 +318,24 @@ static bool parse_as(const char *variable, const struct given *given, struct set
 }
 
 /* The settings of the environment, and what options say instead.  The command's own environment stays as it is. */
-static bool read_settings(struct hold *hold, const struct asked *asked)
+static bool read_settings(struct hold *hold, const struct chosen *chosen)
 {
     struct settings parsed;
     if (!settings_read(&hold->settings)) return false;
     hold->deadline = hold->settings.wait_ns;
-    if (asked->wait.value) {
-        if (!parse_as("IMGLOCK_WAIT", &asked->wait, &parsed)) return false;
+    if (chosen->wait.value) {
+        if (!parse_as("IMGLOCK_WAIT", &chosen->wait, &parsed)) return false;
         hold->deadline = parsed.wait_ns;
     }
-    if (hold->deadline != 0 && hold->deadline != WAIT_FOREVER) hold->deadline += monotonic_now();
+    if (hold->deadline != 0 && hold->deadline != WAIT_FOREVER) hold->deadline += sys_monotonic();
     hold->block = hold->settings.block;
-    if (asked->block.value) {
-        if (!parse_as("IMGLOCK_BLOCK", &asked->block, &parsed)) return false;
+    if (chosen->block.value) {
+        if (!parse_as("IMGLOCK_BLOCK", &chosen->block, &parsed)) return false;
         hold->block = parsed.block;
     }
-    hold->reason = asked->reason.value ? asked->reason.value : hold->settings.reason;
+    hold->reason = chosen->reason.value ? chosen->reason.value : hold->settings.reason;
     if (hold->reason && !*hold->reason) hold->reason = NULL;
-    const char *mode = asked->mode.value ? asked->mode.value : "exclusive";
+    const char *mode = chosen->mode.value ? chosen->mode.value : "exclusive";
     hold->mode = strcmp(mode, "exclusive") == 0 ? LOCK_EXCLUSIVE
                  : strcmp(mode, "shared") == 0  ? LOCK_SHARED
                                                 : LOCK_NONE;
@@ -347,56 +344,68 @@ static bool read_settings(struct hold *hold, const struct asked *asked)
     return false;
 }
 
-int hold_main(int argc, char **argv)
+enum { OPTION_BLOCK = OPTION_LONG, OPTION_REASON, OPTION_NO_LOCK };
+
+static const struct option_row hold_options[] = {
+    {.code = 's', .name = "shared", .help = "take shared locks"},
+    {.code = 'x', .name = "exclusive", .help = "take exclusive locks (the default)"},
+    {.code = OPTION_NO_LOCK, .name = "no-lock", .help = "take no lock, only block operations"},
+    {.code = 'n', .name = "nonblock", .help = "fail at once when an image is locked (the default)"},
+    {.code = 'w',
+     .name = "wait",
+     .argument = "<seconds>",
+     .completes = COMPLETES_WORD,
+     .words = "forever",
+     .help = "wait so long for the locks; forever: without an end"},
+    {.code = 'E',
+     .name = "conflict-exit-code",
+     .argument = "<status>",
+     .help = "exit status when an image is locked (the default is 1)"},
+    {.code = OPTION_BLOCK,
+     .name = "block",
+     .argument = "<operations>",
+     .completes = COMPLETES_WORD_LIST,
+     .words = "write truncate resize rename unlink",
+     .help = "what others may not do to the images meanwhile: any of\n"
+             "write,truncate,resize,rename,unlink"},
+    {.code = OPTION_REASON, .name = "reason", .argument = "<text>", .help = "why, for others to read"},
+    {0}};
+
+static int hold_main(int argc, char **argv)
 {
-    enum { OPTION_BLOCK = 256, OPTION_REASON, OPTION_NO_LOCK };
-    static const struct option known[] = {{"shared", no_argument, NULL, 's'},
-                                          {"exclusive", no_argument, NULL, 'x'},
-                                          {"nonblock", no_argument, NULL, 'n'},
-                                          {"wait", required_argument, NULL, 'w'},
-                                          {"conflict-exit-code", required_argument, NULL, 'E'},
-                                          {"block", required_argument, NULL, OPTION_BLOCK},
-                                          {"reason", required_argument, NULL, OPTION_REASON},
-                                          {"no-lock", no_argument, NULL, OPTION_NO_LOCK},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {0}};
-    struct asked asked = {0};
+    struct chosen chosen = {0};
+    int status;
     int conflict_status = EXIT_FAILURE;
-    for (int option; (option = getopt_long(argc, argv, "+sxnw:E:hV", known, NULL)) != -1;) {
+    for (int option; (option = options_next(&hold_subcommand, argc, argv, &status)) != OPTIONS_END;) {
         bool good = true;
         switch (option) {
         case 's':
-            good = setting_give(&asked.mode, "-s", "shared");
+            good = setting_give(&chosen.mode, "-s", "shared");
             break;
         case 'x':
-            good = setting_give(&asked.mode, "-x", "exclusive");
+            good = setting_give(&chosen.mode, "-x", "exclusive");
             break;
         case 'n':
-            good = setting_give(&asked.wait, "-n", "0");
+            good = setting_give(&chosen.wait, "-n", "0");
             break;
         case 'w':
-            good = setting_give(&asked.wait, "-w", optarg);
+            good = setting_give(&chosen.wait, "-w", optarg);
             break;
         case 'E':
             if (!parse_status(optarg, &conflict_status))
                 return complain_usage("hold: -E takes an exit status from 0 to 255, and '%s' is none", optarg);
             break;
         case OPTION_BLOCK:
-            good = setting_give(&asked.block, "--block", optarg);
+            good = setting_give(&chosen.block, "--block", optarg);
             break;
         case OPTION_REASON:
-            good = setting_give(&asked.reason, "--reason", optarg);
+            good = setting_give(&chosen.reason, "--reason", optarg);
             break;
         case OPTION_NO_LOCK:
-            good = setting_give(&asked.mode, "--no-lock", "none");
+            good = setting_give(&chosen.mode, "--no-lock", "none");
             break;
-        case 'h':
-            return print_help();
-        case 'V':
-            return print_version();
         default:
-            return point_to_help();
+            return status;
         }
         if (!good) return STATUS_FAILED;
     }
@@ -406,9 +415,9 @@ int hold_main(int argc, char **argv)
     if (separator == argc) return complain_usage("hold: give the images, then --, then the command");
     if (separator == optind) return complain_usage("hold: no image given before --");
     if (separator + 1 == argc) return complain_usage("hold: no command given after --");
-    struct hold hold = {.wanted = calloc(2 * (size_t)(separator - optind), sizeof(struct wanted))};
-    if (!hold.wanted) return complain("%m");
-    if (!read_settings(&hold, &asked)) return STATUS_FAILED;
+    struct hold hold = {.wanted = memory_get(2 * (size_t)(separator - optind), sizeof(struct wanted))};
+    notify_start();
+    if (!read_settings(&hold, &chosen)) return STATUS_FAILED;
     for (int i = optind; i < separator; i++) {
         if (!separated && argv[i][0] == '-')
             return complain_usage("hold: options come before the images; an image of that name is ./%s", argv[i]);
@@ -417,6 +426,19 @@ int hold_main(int argc, char **argv)
     sort_wanted(&hold);
     message_start();
     take_name(argv[separator + 1]);
-    int status = take_all(&hold, conflict_status);
+    status = take_all(&hold, conflict_status);
     return status != ALL_TAKEN ? status : run_held(&hold, argv + separator + 1);
 }
+
+const struct subcommand hold_subcommand = {
+    .name = "hold",
+    .synopsis = "[-s|-x|--no-lock] [-n|-w <seconds>] [-E <status>]\n"
+                "[--block <operations>] [--reason <text>] <image>... -- <command> [<argument>...]",
+    .summary = "Hold the locks of images while a command runs",
+    .notes = "The command may be of any kind; what it runs under imglock may open the images.",
+    .options = hold_options,
+    .operands = COMPLETES_FILE,
+    .command = true,
+    .separated = true,
+    .main = hold_main,
+};

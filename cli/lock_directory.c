@@ -4,24 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "memory.h"
 #include "status.h"
-
-void *array_grow(void *array, size_t count, size_t *room, size_t element_size)
-{
-    if (count < *room) return array;
-    *room = *room ? 2 * *room : 64;
-    array = reallocarray(array, *room, element_size);
-    if (!array) exit(complain("%s", strerror(ENOMEM)));
-    return array;
-}
-
-char *string_keep(const char *string)
-{
-    char *kept = strdup(string);
-    if (!kept) exit(complain("%s", strerror(ENOMEM)));
-    return kept;
-}
 
 static int by_digits(const void *a, const void *b)
 {

@@ -14,9 +14,11 @@
 
 #include "blocker.h"
 #include "bytes.h"
-#include "cli.h"
+#include "complain.h"
 #include "fdinfo.h"
 #include "message.h"
+#include "name.h"
+#include "setting.h"
 #include "status.h"
 #include "sys.h"
 
@@ -40,34 +42,31 @@ struct owned {
     bool writing; /* holds a slot exclusively: its record was being written when that was cut short */
 };
 
-static void note_lock(const char *line, struct owned *owned)
+static bool note_lock(const struct fdinfo_lock *lock, void *argument)
 {
-    struct fdinfo_lock lock;
-    if (!fdinfo_parse_lock(line, &lock) || lock.owner != FDINFO_DESCRIPTION) return;
+    struct owned *owned = argument;
+    if (lock->owner != FDINFO_DESCRIPTION) return true;
     for (unsigned byte = 0; byte < LOCK_BYTES; byte++) {
-        if (lock.start > LOCK_BYTE + byte || lock.end < LOCK_BYTE + byte) continue;
+        if (lock->start > LOCK_BYTE + byte || lock->end < LOCK_BYTE + byte) continue;
         owned->bytes |= 1u << byte;
-        owned->shared |= !lock.exclusive;
+        owned->shared |= !lock->exclusive;
     }
-    if (lock.start < RELATIVES_BYTE + RELATIVES && lock.end >= RELATIVES_BYTE) owned->beside = true;
-    if (lock.start == lock.end && lock.start >= SLOT_BYTE && lock.start < SLOT_BYTE + SLOTS) {
+    if (lock->start < RELATIVES_BYTE + RELATIVES && lock->end >= RELATIVES_BYTE) owned->beside = true;
+    if (lock->start == lock->end && lock->start >= SLOT_BYTE && lock->start < SLOT_BYTE + SLOTS) {
         const size_t count = sizeof owned->slots / sizeof *owned->slots;
-        if (owned->slot_count < count) owned->slots[owned->slot_count++] = (int)(lock.start - SLOT_BYTE);
-        owned->writing |= lock.exclusive;
+        if (owned->slot_count < count) owned->slots[owned->slot_count++] = (int)(lock->start - SLOT_BYTE);
+        owned->writing |= lock->exclusive;
     }
+    return true;
 }
 
 /* The kernel's own word on a duplicate is its word on the process's descriptor: both are one open file description. */
 static struct owned owned_by(int descriptor)
 {
     struct owned owned = {0};
-    char name[48], line[256];
+    char name[48];
     snprintf(name, sizeof name, "/proc/self/fdinfo/%d", descriptor);
-    FILE *stream = descriptor < 0 ? NULL : fopen(name, "re");
-    if (!stream) return owned;
-    while (fgets(line, sizeof line, stream))
-        if (strncmp(line, "lock:", 5) == 0) note_lock(line, &owned);
-    fclose(stream);
+    if (descriptor >= 0) fdinfo_each_lock(AT_FDCWD, name, note_lock, &owned);
     return owned;
 }
 
@@ -493,22 +492,19 @@ static int open_lock(struct transfer *transfer, const struct lock_name *name)
     return 0;
 }
 
-/* Does this row of fdinfo cover byte 3? */
-static bool is_transferring(const char *line)
+static bool note_transfer_byte(const struct fdinfo_lock *lock, void *argument)
 {
-    struct fdinfo_lock lock;
-    return fdinfo_parse_lock(line, &lock) && lock.start <= TRANSFER_BYTE && lock.end >= TRANSFER_BYTE;
+    bool *holds = argument;
+    *holds |= lock->start <= TRANSFER_BYTE && lock->end >= TRANSFER_BYTE;
+    return !*holds;
 }
 
 static bool holds_transfer_byte(const struct finding *finding)
 {
-    char name[48], line[256];
+    char name[48];
     bool holds = false;
     snprintf(name, sizeof name, "/proc/%d/fdinfo/%d", finding->pid, finding->descriptor);
-    FILE *stream = fopen(name, "re");
-    if (!stream) return false;
-    while (fgets(line, sizeof line, stream)) holds |= strncmp(line, "lock:", 5) == 0 && is_transferring(line);
-    fclose(stream);
+    fdinfo_each_lock(AT_FDCWD, name, note_transfer_byte, &holds);
     return holds;
 }
 
@@ -542,8 +538,8 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
     struct lock_name name;
     *transfer = (struct transfer){.action = action, .source = nobody, .target = nobody};
     if (!settings_read(&transfer->settings)) return STATUS_FAILED;
-    int error = image_real_path(image, transfer->path, &exists, &status);
-    if (error) return complain("%s: %s: cannot tell its lock's path: %s", image_shown(image), action, strerror(error));
+    int error = name_real_path(image, transfer->path, &exists, &status);
+    if (error) return complain("%s: %s: cannot tell its lock's path: %s", word_shown(image), action, strerror(error));
     message_start();
     lock_name_of_path(transfer->path, &name);
     int failed = open_lock(transfer, &name);

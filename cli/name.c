@@ -1,17 +1,13 @@
 /* name.c: the image that a name on the command line stands for. */
+#include "name.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "cli.h"
 #include "realpath.h"
 
-const char *image_shown(const char *name)
-{
-    return *name ? name : "''";
-}
-
-int image_real_path(const char *name, char *path, bool *exists, struct stat *status)
+int name_real_path(const char *name, char path[PATH_MAX], bool *exists, struct stat *status)
 {
     bool deleted = false;
     ssize_t length;

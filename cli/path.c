@@ -6,6 +6,8 @@
 
 #include "cli.h"
 #include "lock.h"
+#include "name.h"
+#include "setting.h"
 
 static void print_lock(const char *directory, const struct lock_name *name, char end)
 {
@@ -21,9 +23,9 @@ static bool print_locks_of(const struct settings *settings, const char *image, c
     bool exists;
     struct stat status;
     struct lock_name name;
-    int error = image_real_path(image, path, &exists, &status);
+    int error = name_real_path(image, path, &exists, &status);
     if (error) {
-        complain("%s: cannot tell its lock's path: %s", image_shown(image), strerror(error));
+        complain("%s: cannot tell its lock's path: %s", word_shown(image), strerror(error));
         return false;
     }
     lock_name_of_path(path, &name);
@@ -35,29 +37,36 @@ static bool print_locks_of(const struct settings *settings, const char *image, c
     return true;
 }
 
-int path_main(int argc, char **argv)
+static const struct option_row path_options[] = {{.code = '0', .name = "null", .help = "end each path with a NUL"},
+                                                 {0}};
+
+static int path_main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"null", no_argument, NULL, '0'}, {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
     struct settings settings;
     char end = '\n';
-    for (int option; (option = getopt_long(argc, argv, "+0hV", options, NULL)) != -1;) {
+    int status = EXIT_SUCCESS;
+    for (int option; (option = options_next(&path_subcommand, argc, argv, &status)) != OPTIONS_END;) {
         switch (option) {
         case '0':
             end = '\0';
             break;
-        case 'h':
-            return print_help();
-        case 'V':
-            return print_version();
         default:
-            return point_to_help();
+            return status;
         }
     }
     if (optind == argc) return complain_usage("path: no image given");
     if (!settings_read(&settings)) return STATUS_FAILED;
-    int status = EXIT_SUCCESS;
     for (int i = optind; i < argc; i++)
         if (!print_locks_of(&settings, argv[i], end)) status = EXIT_FAILURE;
     return finish_output(status);
 }
+
+const struct subcommand path_subcommand = {
+    .name = "path",
+    .synopsis = "[-0] <image>...",
+    .summary = "Print the path of an image's lock file",
+    .notes = "The image need not exist.  With IMGLOCK_KEY=inode the second lock of an image follows.",
+    .options = path_options,
+    .operands = COMPLETES_FILE,
+    .main = path_main,
+};

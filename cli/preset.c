@@ -2,13 +2,18 @@
  *
  * One file works with --config, with systemd's EnvironmentFile=, and with "set -a; . file", so what those three read
  * differently is refused here instead of being read in one of three ways. */
+#include "preset.h"
+
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "complain.h"
+#include "library.h"
+#include "setting.h"
 
 /* Where the file stands, for messages. */
 struct place {
@@ -121,11 +126,16 @@ static int is_preset(const struct dirent *entry)
     return length > 5 && strcmp(entry->d_name + length - 5, ".conf") == 0 && !strstr(entry->d_name, ".tmpfiles.");
 }
 
+int preset_list(struct dirent ***entries)
+{
+    return scandir(library_preset_directory(), entries, is_preset, alphasort);
+}
+
 static void complain_unknown(const char *name)
 {
     struct dirent **entries;
     char list[1024] = "";
-    int count = scandir(library_preset_directory(), &entries, is_preset, alphasort);
+    int count = preset_list(&entries);
     for (int i = 0; i < count; i++) {
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%.*s", i ? ", " : "", (int)strlen(entries[i]->d_name) - 5,
@@ -133,7 +143,7 @@ static void complain_unknown(const char *name)
         free(entries[i]);
     }
     if (count >= 0) free(entries);
-    complain("there is no preset '%s' in %s, which has: %s; a file of your own is ./%s", name,
+    complain("there is no preset %s in %s, which has: %s; a file of your own is ./%s", word_shown(name),
              library_preset_directory(), *list ? list : "none", name);
 }
 

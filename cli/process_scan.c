@@ -14,9 +14,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "complain.h"
 #include "fdinfo.h"
 #include "holders.h"
+#include "memory.h"
 #include "status.h"
 
 struct scanned_file {
@@ -115,6 +116,7 @@ static void note_lock(const char *line, struct finding *finding, struct slots *s
     const enum lock_mode mode = lock.exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED;
     if (lock.start < LOCK_BYTE + LOCK_BYTES && mode > finding->own) finding->own = mode;
     if (lock.start <= LOCK_BYTE) finding->first_byte = true;
+    if (lock.start <= GATE_BYTE && lock.end == GATE_BYTE) finding->gate = true;
     if (lock.start < RELATIVES_BYTE + RELATIVES && lock.end >= RELATIVES_BYTE && mode > finding->beside)
         finding->beside = mode;
     if (lock.start == lock.end && lock.start >= SLOT_BYTE && lock.start < SLOT_BYTE + SLOTS)
@@ -123,12 +125,12 @@ static void note_lock(const char *line, struct finding *finding, struct slots *s
 }
 
 /* Which locks the descriptor holds, and whether it is more than a name.  False: it is gone, or O_PATH. */
-static bool read_fdinfo(int process, const char *number, bool lock_file, struct finding *finding, struct slots *slots)
+static bool read_fdinfo(int folder, const char *number, bool lock_file, struct finding *finding, struct slots *slots)
 {
     char name[32], bytes[4096];
     unsigned flags = 0;
     snprintf(name, sizeof name, "fdinfo/%s", number);
-    if (read_text(process, name, bytes, sizeof bytes) <= 0) return false;
+    if (read_text(folder, name, bytes, sizeof bytes) <= 0) return false;
     const char *at = strstr(bytes, "flags:");
     if (at) sscanf(at, "flags: %o", &flags);
     if (flags & O_PATH) return false;
@@ -146,7 +148,7 @@ static void add_finding(struct process_scan *scan, const struct finding *finding
     scan->findings[scan->finding_count++] = *finding;
 }
 
-static void scan_descriptor(struct process_scan *scan, pid_t pid, int process, int directory, const char *number)
+static void scan_descriptor(struct process_scan *scan, pid_t pid, int folder, int directory, const char *number)
 {
     struct file_identity identity;
     if (!identify_file(directory, number, &identity)) return;
@@ -155,7 +157,7 @@ static void scan_descriptor(struct process_scan *scan, pid_t pid, int process, i
     struct finding finding = {
         .file = (size_t)(file - scan->files), .pid = pid, .descriptor = atoi(number), .slot = -1, .loop = -1};
     struct slots slots = {.count = 0};
-    if (!read_fdinfo(process, number, file->lock_file, &finding, &slots)) return;
+    if (!read_fdinfo(folder, number, file->lock_file, &finding, &slots)) return;
     size_t at = 0;
     do {
         if (slots.count) finding.slot = slots.numbers[at];
@@ -163,15 +165,56 @@ static void scan_descriptor(struct process_scan *scan, pid_t pid, int process, i
     } while (++at < slots.count);
 }
 
+/* ---- who waits ----------------------------------------------------------------------------------------------- */
+
+/* Does this text, the fdinfo of an inotify descriptor, tell of a watch on the file of this inode?  Rows are "inotify
+ * wd:1 ino:ab4257 sdev:fe00000 mask:...", numbers in hexadecimal (fs/notify/fdinfo.c of the kernel). */
+static bool names_watch(const char *text, uint64_t inode)
+{
+    for (const char *at = text; (at = strstr(at, "inotify wd:")); at++) {
+        unsigned long long watched;
+        if (sscanf(at, "inotify wd:%*x ino:%llx", &watched) == 1 && watched == inode) return true;
+    }
+    return false;
+}
+
+/* Is the process told when the file changes, as one that waits for its lock is? */
+static bool is_watching(int folder, DIR *descriptors, uint64_t inode)
+{
+    char name[300], link[32], bytes[4096];
+    rewinddir(descriptors);
+    for (const struct dirent *entry; (entry = readdir(descriptors));) {
+        ssize_t length = readlinkat(dirfd(descriptors), entry->d_name, link, sizeof link - 1);
+        if (length < 0) continue;
+        link[length] = '\0';
+        if (strcmp(link, "anon_inode:inotify") != 0) continue;
+        snprintf(name, sizeof name, "fdinfo/%s", entry->d_name);
+        if (read_text(folder, name, bytes, sizeof bytes) > 0 && names_watch(bytes, inode)) return true;
+    }
+    return false;
+}
+
+/* A process that waits has the lock file open, and no lock in it but for the gate.  before: where its findings start.
+ */
+static void note_waiting(struct process_scan *scan, int folder, DIR *descriptors, size_t before)
+{
+    for (size_t i = before; i < scan->finding_count; i++) {
+        struct finding *finding = &scan->findings[i];
+        const struct scanned_file *file = &scan->files[finding->file];
+        if (!file->lock_file || finding->own || finding->beside || finding->slot >= 0) continue;
+        finding->waits = is_watching(folder, descriptors, file->identity.inode);
+    }
+}
+
 /* ---- one process -------------------------------------------------------------------------------------------- */
 
 /* Files that are mapped: the descriptor may be closed by now.  The device here is the file system's, which is stat's on
  * all but a few (btrfs).  before: where the findings of the process's descriptors start. */
-static void scan_mappings(struct process_scan *scan, pid_t pid, int process, size_t before)
+static void scan_mappings(struct process_scan *scan, pid_t pid, int folder, size_t before)
 {
     static char *line;
     static size_t size;
-    int descriptor = openat(process, "maps", O_RDONLY | O_CLOEXEC);
+    int descriptor = openat(folder, "maps", O_RDONLY | O_CLOEXEC);
     FILE *stream = descriptor < 0 ? NULL : fdopen(descriptor, "r");
     if (!stream) {
         if (descriptor >= 0) close(descriptor);
@@ -197,32 +240,33 @@ static void scan_mappings(struct process_scan *scan, pid_t pid, int process, siz
 }
 
 /* Kernel threads hold no files, and their descriptors are hidden from all but root. */
-static bool is_kernel_thread(int process)
+static bool is_kernel_thread(int folder)
 {
     char bytes[512];
     unsigned flags;
-    if (read_text(process, "stat", bytes, sizeof bytes) <= 0) return false;
+    if (read_text(folder, "stat", bytes, sizeof bytes) <= 0) return false;
     const char *at = strrchr(bytes, ')');
     return at && sscanf(at, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && flags & 0x00200000 /* PF_KTHREAD */;
 }
 
 static void scan_process(struct process_scan *scan, pid_t pid, int proc, const char *name)
 {
-    int process = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (process < 0) return;
-    int directory = openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int folder = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return;
+    int directory = openat(folder, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *stream = directory < 0 ? NULL : fdopendir(directory);
     if (!stream) {
-        if ((errno == EACCES || errno == EPERM) && !is_kernel_thread(process)) scan->unseen++;
-        close(process);
+        if ((errno == EACCES || errno == EPERM) && !is_kernel_thread(folder)) scan->unseen++;
+        close(folder);
         return;
     }
     size_t before = scan->finding_count;
     for (const struct dirent *entry; (entry = readdir(stream));)
-        if (isdigit((unsigned char)entry->d_name[0])) scan_descriptor(scan, pid, process, directory, entry->d_name);
+        if (isdigit((unsigned char)entry->d_name[0])) scan_descriptor(scan, pid, folder, directory, entry->d_name);
+    note_waiting(scan, folder, stream, before);
     closedir(stream);
-    if (scan->mappings) scan_mappings(scan, pid, process, before);
-    close(process);
+    if (scan->mappings) scan_mappings(scan, pid, folder, before);
+    close(folder);
     scan->seen = array_grow(scan->seen, scan->seen_count, &scan->seen_room, sizeof *scan->seen);
     scan->seen[scan->seen_count++] = pid;
 }

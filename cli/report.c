@@ -31,19 +31,24 @@ static bool choose_form(struct request *request, const char *option, void (*writ
     return true;
 }
 
+enum { JSON = OPTION_LONG, SVG, TRACE };
+
+static const struct option_row report_options[] = {
+    {.code = JSON, .name = "json", .help = "write JSON instead of a text"},
+    {.code = SVG, .name = "svg", .help = "draw a picture"},
+    {.code = TRACE, .name = "trace", .help = "write Chrome trace events"},
+    {.code = 'o',
+     .name = "output",
+     .argument = "<file>",
+     .completes = COMPLETES_FILE,
+     .help = "where to write it; standard output by default"},
+    {0}};
+
 /* False after a message. */
 static bool read_options(int argc, char **argv, struct request *request, int *status)
 {
-    enum { JSON = 256, SVG, TRACE };
-    static const struct option known[] = {{"json", no_argument, NULL, JSON},
-                                          {"svg", no_argument, NULL, SVG},
-                                          {"trace", no_argument, NULL, TRACE},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {0}};
     *status = STATUS_FAILED;
-    for (int option; (option = getopt_long(argc, argv, "o:hV", known, NULL)) != -1;) {
+    for (int option; (option = options_next(&report_subcommand, argc, argv, status)) != OPTIONS_END;) {
         switch (option) {
         case JSON:
             if (!choose_form(request, "--json", report_write_json)) return false;
@@ -57,14 +62,7 @@ static bool read_options(int argc, char **argv, struct request *request, int *st
         case 'o':
             request->output = optarg;
             break;
-        case 'h':
-            *status = print_help();
-            return false;
-        case 'V':
-            *status = print_version();
-            return false;
         default:
-            point_to_help();
             return false;
         }
     }
@@ -124,7 +122,7 @@ static int status_of(const struct report *report)
     return report->skipped ? STATUS_INCOMPLETE : EXIT_SUCCESS;
 }
 
-int report_main(int argc, char **argv)
+static int report_main(int argc, char **argv)
 {
     struct request request = {0};
     static struct report report;
@@ -136,3 +134,16 @@ int report_main(int argc, char **argv)
     if (report.events == 0 && report.skipped > 0) return complain("report: nothing here is a line of an audit log");
     return write_report(&request, &report, status_of(&report));
 }
+
+const struct subcommand report_subcommand = {
+    .name = "report",
+    .synopsis = "[--json|--svg|--trace] [-o <file>] [<log>...]",
+    .summary = "Tell what the logs of audits hold",
+    .notes = "Without a log: the one in the current directory that imglock audit named last.\n"
+             "The exit status is 1 when two programs met at an image, 2 when none did in what could\n"
+             "be read, and some lines could not.  See imglock-report(1).",
+    .options = report_options,
+    .anywhere = true,
+    .operands = COMPLETES_FILE,
+    .main = report_main,
+};

@@ -1,12 +1,15 @@
 /* setting.c: IMGLOCK_* as the library understands it.  All judgement is policy_parse()'s: what the command accepts, the
  * library accepts. */
+#include "setting.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "alike.h"
 #include "cli.h"
 
-const char *const setting_names[] = {
+static const char *const setting_names[] = {
 #define WORD(name, field, words, meaning) "IMGLOCK_" #name,
 #define VALUE(name, parse, takes, values, meaning) "IMGLOCK_" #name,
 #include "settings.def"
@@ -54,27 +57,6 @@ bool setting_is_known(const char *name)
     for (const char *const *known = setting_names; *known; known++)
         if (strcmp(*known, name) == 0) return true;
     return false;
-}
-
-/* How many letters have to be added, left out or changed to make b of a, Levenshtein's distance; both are short. */
-static size_t letters_apart(const char *a, const char *b)
-{
-    enum { LONGEST = 40 };
-    size_t length = strlen(b);
-    size_t row[LONGEST + 1];
-    if (strlen(a) > LONGEST || length > LONGEST) return LONGEST;
-    for (size_t j = 0; j <= length; j++) row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < length; j++) {
-            size_t changed = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            size_t shorter = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
-            row[j + 1] = changed < shorter ? changed : shorter;
-        }
-    }
-    return row[length];
 }
 
 const char *setting_alike(const char *name)

@@ -9,6 +9,11 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "colour.h"
+#include "memory.h"
+#include "name.h"
+#include "open_count.h"
+#include "setting.h"
 #include "status.h"
 
 /* ---- what is asked for -------------------------------------------------------------------------------------- */
@@ -19,13 +24,13 @@ static bool ask(struct question *question, const char *name)
     bool exists;
     struct stat status;
     struct asked *asked = &question->asked[question->count];
-    int error = image_real_path(name, path, &exists, &status);
+    int error = name_real_path(name, path, &exists, &status);
     if (!error && exists && !S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
         complain("%s: it is no regular file, block device or directory", name);
         return false;
     }
     if (error) {
-        complain("%s: %s", name, strerror(error));
+        complain("%s: %s", word_shown(name), strerror(error));
         return false;
     }
     *asked =
@@ -65,33 +70,55 @@ void status_note_unseen(const struct usage_list *list)
              list->unseen == 1 ? "process of another user" : "processes of other users");
 }
 
+static bool is_in_use(const struct usage_list *list, const char *image)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->usages[i].image && strcmp(list->usages[i].image, image) == 0) return true;
+    return false;
+}
+
+/* An image of which nobody was found to be a user may still be used by whom we could not look into, or who is in
+ * another container.  The kernel knows; where it does not say, the image is not called free.  Returns whether all is
+ * told. */
+static bool ask_the_kernel(const struct question *question, struct usage_list *list)
+{
+    bool told = true;
+    for (size_t i = 0; i < question->count; i++) {
+        const struct asked *asked = &question->asked[i];
+        if (asked->directory || asked->missing || is_in_use(list, asked->path)) continue;
+        switch (open_count_ask(asked->path)) {
+        case OPEN_BY_SOMEBODY:
+            usages_add_unknown(list, asked->path);
+            break;
+        case OPEN_BY_NOBODY:
+            break;
+        case OPEN_UNKNOWN:
+            told &= !list->unseen;
+            break;
+        }
+    }
+    for (size_t i = 0; i < question->count; i++)
+        if (question->asked[i].directory && list->unseen) told = false;
+    return told && (question->count || !list->unseen);
+}
+
 static int print_once(const struct question *question, const struct table_options *options)
 {
     struct usage_list list;
     usages_collect(question, &list);
     if (!all_exist(question, &list)) list.failed = true;
+    bool told = ask_the_kernel(question, &list);
+    if (!told) list.failed = true;
     int error = table_print(options, &list);
     if (error) return complain("cannot print: %s", strerror(error));
     int status = finish_output(status_of_list(&list));
-    status_note_unseen(&list);
+    /* Who asked for images of which all is known need not hear of others. */
+    if (!told || !question->count || list.count) status_note_unseen(&list);
     usages_free(&list);
     return status;
 }
 
 /* ---- the command line --------------------------------------------------------------------------------------- */
-
-static bool is_in_colour(const char *when, bool *colour)
-{
-    const char *no_colour = getenv("NO_COLOR");
-    const char *terminal = getenv("TERM");
-    if (strcmp(when, "auto") == 0)
-        *colour = isatty(STDOUT_FILENO) && !(no_colour && *no_colour) && !(terminal && strcmp(terminal, "dumb") == 0);
-    else if (strcmp(when, "always") == 0 || strcmp(when, "never") == 0)
-        *colour = *when == 'a';
-    else
-        return false;
-    return true;
-}
 
 /* --watch keeps a lock file and a watch for each image. */
 static void raise_descriptor_limit(void)
@@ -102,28 +129,41 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int status_main(int argc, char **argv)
+enum { OPTION_WATCH = OPTION_LONG, OPTION_FOLLOW, OPTION_COLOUR, OPTION_ALL };
+
+static const struct option_row status_options[] = {
+    {.code = 'J', .name = "json", .help = "print JSON"},
+    {.code = 'r', .name = "raw", .help = "print fields with a blank between them"},
+    {.code = 'n', .name = "noheadings", .help = "leave out the heading"},
+    {.code = 'o',
+     .name = "output",
+     .argument = "<list>",
+     .completes = COMPLETES_COLUMN_LIST,
+     .help = "print these columns; +<list>: these as well"},
+    {.code = OPTION_ALL, .name = "output-all", .help = "print all columns"},
+    {.code = 'H', .name = "list-columns", .help = "list the columns"},
+    {.code = 'u', .name = "notruncate", .help = "do not break long paths"},
+    {.code = OPTION_WATCH, .name = "watch", .help = "show what is new and what went, in place on a terminal"},
+    {.code = OPTION_FOLLOW, .name = "follow", .help = "print a line for each change"},
+    {.code = OPTION_COLOUR,
+     .name = "color",
+     .argument = "<when>",
+     .optional = true,
+     .completes = COMPLETES_WORD,
+     .words = "auto always never",
+     .help = "auto, always or never"},
+    {0}};
+
+static int status_main(int argc, char **argv)
 {
-    enum { OPTION_WATCH = 256, OPTION_COLOUR, OPTION_ALL };
-    static const struct option known[] = {{"json", no_argument, NULL, 'J'},
-                                          {"raw", no_argument, NULL, 'r'},
-                                          {"noheadings", no_argument, NULL, 'n'},
-                                          {"notruncate", no_argument, NULL, 'u'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"output-all", no_argument, NULL, OPTION_ALL},
-                                          {"list-columns", no_argument, NULL, 'H'},
-                                          {"watch", no_argument, NULL, OPTION_WATCH},
-                                          {"color", optional_argument, NULL, OPTION_COLOUR},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {0}};
     struct settings settings;
     struct table_options options = {.headings = true, .wrap = isatty(STDOUT_FILENO), .settings = &settings};
+    int status;
     bool json = false, raw = false, watch = false;
-    is_in_colour("auto", &options.colour);
+    options.colour = colour_by_default();
     setlocale(LC_ALL, "");
     table_default_columns(&options);
-    for (int option; (option = getopt_long(argc, argv, "Jrnuo:HhV", known, NULL)) != -1;) {
+    for (int option; (option = options_next(&status_subcommand, argc, argv, &status)) != OPTIONS_END;) {
         switch (option) {
         case 'J':
             json = true;
@@ -149,27 +189,40 @@ int status_main(int argc, char **argv)
         case OPTION_WATCH:
             watch = true;
             break;
+        case OPTION_FOLLOW:
+            options.follow = watch = true;
+            break;
         case OPTION_COLOUR:
-            if (is_in_colour(optarg ? optarg : "always", &options.colour)) break;
+            if (colour_wanted(optarg ? optarg : "always", &options.colour)) break;
             return complain_usage("status: --color takes auto, always or never, and not '%s'", optarg);
-        case 'h':
-            return print_help();
-        case 'V':
-            return print_version();
         default:
-            return point_to_help();
+            return status;
         }
     }
     if (json && raw) return complain_usage("options -J and -r contradict each other");
     options.format = json ? TABLE_JSON : raw ? TABLE_RAW : TABLE_PLAIN;
+    if (json && options.follow) return complain_usage("options -J and --follow contradict each other");
     options.one_line = json && watch;
+    options.words = options.format == TABLE_PLAIN && isatty(STDOUT_FILENO);
+    options.marks = options.words && watch && !options.follow;
     if (options.format != TABLE_PLAIN) options.wrap = options.colour = false;
     if (!settings_read(&settings)) return STATUS_FAILED;
-    struct question question = {.settings = &settings, .asked = calloc((size_t)argc, sizeof(struct asked))};
-    if (!question.asked) return complain("%m");
+    struct question question = {.settings = &settings, .asked = memory_get((size_t)argc, sizeof(struct asked))};
     for (int i = optind; i < argc; i++)
         if (!ask(&question, argv[i])) return STATUS_FAILED;
     if (!watch) return print_once(&question, &options);
     raise_descriptor_limit();
     return status_watch(&question, &options);
 }
+
+const struct subcommand status_subcommand = {
+    .name = "status",
+    .synopsis = "[options] [<image>|<directory>...]",
+    .summary = "List who uses which image now",
+    .notes = "The exit status is 0 when something is in use, 1 when nothing is, 125 when that\n"
+             "cannot be told.",
+    .options = status_options,
+    .anywhere = true,
+    .operands = COMPLETES_FILE,
+    .main = status_main,
+};

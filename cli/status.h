@@ -28,12 +28,6 @@ struct lock_names {
 /* The names in a lock directory that lock files have, in their order.  0 or an errno. */
 int lock_directory_list(const char *directory, struct lock_names *list);
 
-/* Room for one more element of an array that grows.  Ends the program when there is no memory. */
-void *array_grow(void *array, size_t count, size_t *room, size_t element_size);
-
-/* A copy of a string.  Ends the program when there is no memory. */
-char *string_keep(const char *string);
-
 /* ---- process_scan.c ----------------------------------------------------------------------------------------- */
 
 /* What tells one file from all others: device and inode; for a block device its number, and 0. */
@@ -51,6 +45,8 @@ struct finding {
     bool first_byte;       /* byte 0 is among them */
     enum lock_mode beside; /* in the relatives' range */
     int slot;              /* the slot whose byte it has locked, or -1 */
+    bool gate;             /* it holds the gate: it is the next writer */
+    bool waits;            /* it has the lock file open, holds nothing in it, and is told when it changes */
     int loop;              /* the loop device of this number has it open, and no process; or -1 */
 };
 
@@ -108,6 +104,7 @@ enum usage_kind {
     KIND_UNRECORDED, /* holds the lock and left no record */
     KIND_FOREIGN,    /* recorded on another host or in another pid namespace, and not to be seen from here */
     KIND_BLOCKER,    /* holds no lock, and blocks operations (imglock hold --no-lock) */
+    KIND_WAITING,    /* waits for the lock */
     KIND_OPEN        /* has the image open and does not hold its lock */
 };
 
@@ -130,6 +127,14 @@ struct usage {
     uint64_t pid_space;
     unsigned block; /* 1 << enum operation, each: what it forbids others */
     char reason[RECORD_SIZE];
+    char guest[64];   /* of a QEMU; or empty, as the next two */
+    char unit[96];    /* systemd's */
+    char machine[64]; /* machine or container */
+    char mark;        /* for a watch: '+' is new, '-' is gone */
+    bool first;       /* of those that wait: it has the gate */
+    bool recorded;    /* the record is its own */
+    bool same;        /* the same open file description as the usage before: told in that one's row */
+    unsigned sharers; /* how many more processes have this one's, by inheritance */
 };
 
 struct usage_list {
@@ -163,8 +168,17 @@ void usages_collect(const struct question *question, struct usage_list *list);
 
 void usages_free(struct usage_list *list);
 
+/* The order of a list, for qsort(3). */
+int usages_order(const void *a, const void *b);
+
+/* Do two usages say the same, but for how long? */
+bool usages_are_alike(const struct usage *a, const struct usage *b);
+
 /* Keeps lock files open from one list to the next, so that looking at them is no event that a watch reports. */
 struct lock_cache *lock_cache_make(void);
+
+/* Adds a usage of the image by somebody of whom nothing is known. */
+void usages_add_unknown(struct usage_list *list, const char *image);
 
 /* Every path of an image in the list: what a watch watches. */
 const char *usages_image(const struct usage_list *list, size_t index);
@@ -179,6 +193,9 @@ struct table_options {
     bool chosen; /* the user has said which columns */
     bool wrap;   /* what is too long for the terminal goes on in the next line */
     bool colour;
+    bool words;    /* times in words: "3 h" */
+    bool marks;    /* a column of what is new and what is gone */
+    bool follow;   /* a line for each change */
     bool one_line; /* a JSON document is one line */
     const struct settings *settings;
     int columns[32];
@@ -195,8 +212,17 @@ void table_all_columns(struct table_options *options);
 
 void table_list_columns(void);
 
+/* Their names, separated by blanks. */
+const char *table_column_names(void);
+
 /* Prints the list to standard output.  0, or an errno. */
 int table_print(const struct table_options *options, const struct usage_list *list);
+
+/* The table as a text, which the caller frees.  NULL: there is no memory. */
+char *table_text(const struct table_options *options, const struct usage_list *list);
+
+/* Prints one usage as a raw line: the time, its mark, and the columns. */
+void table_print_change(const struct table_options *options, const struct usage *usage);
 
 const char *usage_kind_name(enum usage_kind kind);
 
@@ -205,7 +231,8 @@ const char *usage_mode_name(const struct usage *usage);
 
 /* ---- status_watch.c ----------------------------------------------------------------------------------------- */
 
-/* Prints the list whenever it changes, until SIGINT or SIGTERM.  Returns the exit status. */
+/* Shows the list whenever it changes, until SIGINT or SIGTERM: in place on a terminal, else again and again, or as a
+ * line for each change.  Returns the exit status. */
 int status_watch(struct question *question, const struct table_options *options);
 
 /* The exit status that a list stands for. */

@@ -13,111 +13,6 @@
 #include "status.h"
 #include "text.h"
 
-enum column {
-    COLUMN_IMAGE,
-    COLUMN_MODE,
-    COLUMN_KIND,
-    COLUMN_PID,
-    COLUMN_USER,
-    COLUMN_COMMAND,
-    COLUMN_SINCE,
-    COLUMN_UID,
-    COLUMN_HOST,
-    COLUMN_FD,
-    COLUMN_LOCKFILE,
-    COLUMN_BOOT,
-    COLUMN_START,
-    COLUMN_PIDNS,
-    COLUMN_HELD,
-    COLUMN_LOCKED_SINCE,
-    COLUMN_BLOCKS,
-    COLUMN_REASON,
-    COLUMNS
-};
-
-enum { DEFAULT_COLUMNS = COLUMN_SINCE + 1 };
-
-static const struct {
-    const char *name;
-    double width; /* as scols_table_new_column has it */
-    int flags;
-    bool number;
-    const char *help;
-} columns[COLUMNS] = {
-    [COLUMN_IMAGE] = {"IMAGE", 0.4, 0, false, "path of the image; sha1:... where the lock file does not tell it"},
-    [COLUMN_MODE] = {"MODE", 9, 0, false,
-                     "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock and no record"},
-    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign, blocker or open"},
-    [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID"},
-    [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process"},
-    [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command"},
-    [COLUMN_SINCE] = {"SINCE", 5, 0, false, "when the lock was taken, short; in JSON as LOCKED-SINCE"},
-    [COLUMN_UID] = {"UID", 4, SCOLS_FL_RIGHT, true, "user ID of the process"},
-    [COLUMN_HOST] = {"HOST", 6, 0, false, "host that the process runs on"},
-    [COLUMN_FD] = {"FD", 4, SCOLS_FL_RIGHT, true, "descriptor of the lock file, or of an image open without a lock"},
-    [COLUMN_LOCKFILE] = {"LOCKFILE", 0.4, 0, false, "path of the lock file"},
-    [COLUMN_BOOT] = {"BOOT", 16, 0, false, "start of the boot ID of the process's host"},
-    [COLUMN_START] = {"START", 8, SCOLS_FL_RIGHT, true, "when the process started, clock ticks after the boot"},
-    [COLUMN_PIDNS] = {"PIDNS", 10, SCOLS_FL_RIGHT, true, "PID namespace of the process"},
-    [COLUMN_HELD] = {"HELD", 4, SCOLS_FL_RIGHT, true, "how long the lock is held, in seconds"},
-    [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, "when the lock was taken, as ISO 8601 has it"},
-    [COLUMN_BLOCKS] = {"BLOCKS", 6, 0, false, "operations that it forbids others"},
-    [COLUMN_REASON] = {"REASON", 0.3, 0, false, "why, in its own words"},
-};
-
-/* ---- which columns ------------------------------------------------------------------------------------------ */
-
-void table_default_columns(struct table_options *options)
-{
-    options->column_count = 0;
-    for (int i = 0; i < DEFAULT_COLUMNS; i++) options->columns[options->column_count++] = i;
-}
-
-void table_all_columns(struct table_options *options)
-{
-    options->chosen = true;
-    options->column_count = 0;
-    for (int i = 0; i < COLUMNS; i++) options->columns[options->column_count++] = i;
-}
-
-static int find_column(const char *name, size_t length)
-{
-    for (int i = 0; i < COLUMNS; i++)
-        if (strlen(columns[i].name) == length && strncasecmp(columns[i].name, name, length) == 0) return i;
-    return -1;
-}
-
-bool table_parse_columns(struct table_options *options, const char *list)
-{
-    options->chosen = true;
-    if (*list == '+') {
-        table_default_columns(options);
-        list++;
-    } else {
-        options->column_count = 0;
-    }
-    for (;;) {
-        size_t length = strcspn(list, ",");
-        int column = find_column(list, length);
-        if (column < 0) {
-            complain_usage("status: there is no column '%.*s'; --list-columns lists them", (int)length, list);
-            return false;
-        }
-        if (options->column_count == sizeof options->columns / sizeof *options->columns) {
-            complain_usage("status: too many columns");
-            return false;
-        }
-        options->columns[options->column_count++] = column;
-        if (!list[length]) return true;
-        list += length + 1;
-    }
-}
-
-void table_list_columns(void)
-{
-    for (int i = 0; i < COLUMNS; i++) printf("%12s  %s\n", columns[i].name, columns[i].help);
-}
-
 /* ---- cells -------------------------------------------------------------------------------------------------- */
 
 const char *usage_mode_name(const struct usage *usage)
@@ -127,13 +22,10 @@ const char *usage_mode_name(const struct usage *usage)
 
 const char *usage_kind_name(enum usage_kind kind)
 {
-    static const char *const names[] = {[KIND_HOLDER] = "holder",
-                                        [KIND_HELPER] = "helper",
-                                        [KIND_INHERITED] = "inherited",
-                                        [KIND_UNRECORDED] = "unrecorded",
-                                        [KIND_FOREIGN] = "foreign",
-                                        [KIND_BLOCKER] = "blocker",
-                                        [KIND_OPEN] = "open"};
+    static const char *const names[] = {
+        [KIND_HOLDER] = "holder",         [KIND_HELPER] = "helper",   [KIND_INHERITED] = "inherited",
+        [KIND_UNRECORDED] = "unrecorded", [KIND_FOREIGN] = "foreign", [KIND_BLOCKER] = "blocker",
+        [KIND_WAITING] = "waiting",       [KIND_OPEN] = "open"};
     return names[kind];
 }
 
@@ -191,76 +83,289 @@ static void append_operations(struct text *cell, unsigned operations)
     }
 }
 
-static void append_cell(struct text *cell, int column, const struct usage *usage, const struct table_options *options)
+static long long seconds_held(const struct usage *usage)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec > usage->since_ms / 1000 ? now.tv_sec - usage->since_ms / 1000 : 0;
+}
+
+static void cell_image(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->image) {
+        append_string(cell, usage->image);
+    } else {
+        text_append(cell, "sha1:");
+        text_append(cell, usage->name->hex);
+    }
+}
+
+static void cell_mode(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append(cell, usage_mode_name(usage));
+}
+
+static void cell_kind(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append(cell, usage_kind_name(usage->kind));
+}
+
+static void cell_pid(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->pid) text_append_number(cell, usage->pid);
+}
+
+static void cell_user_name(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->uid_known) append_user(cell, usage->uid);
+}
+
+static void cell_command(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append_escaped(cell, usage->command);
+}
+
+static void cell_since(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    if (!usage->since_ms) return;
+    if (options->words)
+        text_append_duration(cell, seconds_held(usage));
+    else /* a program that reads JSON is to know the day */
+        append_time(cell, usage->since_ms, options->format == TABLE_JSON);
+}
+
+static void cell_uid(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->uid_known) text_append_number(cell, usage->uid);
+}
+
+static void cell_host(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append_escaped(cell, usage->host);
+}
+
+static void cell_descriptor(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->descriptor >= 0) text_append_number(cell, usage->descriptor);
+}
+
+static void cell_lock_file(struct text *cell, const struct usage *usage, const struct table_options *options)
 {
     char path[PATH_MAX];
-    struct timespec now;
-    switch ((enum column)column) {
-    case COLUMN_IMAGE:
-        if (usage->image) {
-            append_string(cell, usage->image);
-        } else {
-            text_append(cell, "sha1:");
-            text_append(cell, usage->name->hex);
-        }
-        break;
-    case COLUMN_MODE:
-        text_append(cell, usage_mode_name(usage));
-        break;
-    case COLUMN_KIND:
-        text_append(cell, usage_kind_name(usage->kind));
-        break;
-    case COLUMN_PID:
-        if (usage->pid) text_append_number(cell, usage->pid);
-        break;
-    case COLUMN_USER:
-        if (usage->uid_known) append_user(cell, usage->uid);
-        break;
-    case COLUMN_COMMAND:
-        text_append_escaped(cell, usage->command);
-        break;
-    case COLUMN_SINCE:
-    case COLUMN_LOCKED_SINCE:
-        /* A program that reads JSON is to know the day. */
-        if (usage->since_ms)
-            append_time(cell, usage->since_ms, column == COLUMN_LOCKED_SINCE || options->format == TABLE_JSON);
-        break;
-    case COLUMN_UID:
-        if (usage->uid_known) text_append_number(cell, usage->uid);
-        break;
-    case COLUMN_HOST:
-        text_append_escaped(cell, usage->host);
-        break;
-    case COLUMN_FD:
-        if (usage->descriptor >= 0) text_append_number(cell, usage->descriptor);
-        break;
-    case COLUMN_LOCKFILE:
-        lock_path(options->settings->directory, usage->name, path);
-        append_string(cell, path);
-        break;
-    case COLUMN_BOOT:
-        if (usage->boot) text_append_hex(cell, usage->boot, 16);
-        break;
-    case COLUMN_START:
-        if (usage->start) text_append_number(cell, (long long)usage->start);
-        break;
-    case COLUMN_PIDNS:
-        if (usage->pid_space) text_append_number(cell, (long long)usage->pid_space);
-        break;
-    case COLUMN_HELD:
-        if (!usage->since_ms) break;
-        clock_gettime(CLOCK_REALTIME, &now);
-        text_append_number(cell, now.tv_sec > usage->since_ms / 1000 ? now.tv_sec - usage->since_ms / 1000 : 0);
-        break;
-    case COLUMN_BLOCKS:
-        append_operations(cell, usage->block);
-        break;
-    case COLUMN_REASON:
-        text_append_escaped(cell, usage->reason);
-        break;
-    case COLUMNS:
-        break;
+    lock_path(options->settings->directory, usage->name, path);
+    append_string(cell, path);
+}
+
+static void cell_boot(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->boot) text_append_hex(cell, usage->boot, 16);
+}
+
+static void cell_start(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->start) text_append_number(cell, (long long)usage->start);
+}
+
+static void cell_pid_space(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->pid_space) text_append_number(cell, (long long)usage->pid_space);
+}
+
+static void cell_held(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->since_ms) text_append_number(cell, seconds_held(usage));
+}
+
+static void cell_locked_since(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    if (usage->since_ms) append_time(cell, usage->since_ms, true);
+}
+
+static void cell_blocks(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    append_operations(cell, usage->block);
+}
+
+static void cell_reason(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append_escaped(cell, usage->reason);
+}
+
+static void cell_guest(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append(cell, usage->guest);
+}
+
+static void cell_unit(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append(cell, usage->unit);
+}
+
+static void cell_machine(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append(cell, usage->machine);
+}
+
+static void cell_sharers(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    text_append_number(cell, usage->sharers);
+}
+
+/* ---- the columns -------------------------------------------------------------------------------------------- */
+
+enum column {
+    COLUMN_IMAGE,
+    COLUMN_MODE,
+    COLUMN_KIND,
+    COLUMN_PID,
+    COLUMN_USER,
+    COLUMN_COMMAND,
+    COLUMN_SINCE,
+    COLUMN_UID,
+    COLUMN_HOST,
+    COLUMN_FD,
+    COLUMN_LOCKFILE,
+    COLUMN_BOOT,
+    COLUMN_START,
+    COLUMN_PIDNS,
+    COLUMN_HELD,
+    COLUMN_LOCKED_SINCE,
+    COLUMN_BLOCKS,
+    COLUMN_REASON,
+    COLUMN_SHARERS,
+    COLUMN_GUEST,
+    COLUMN_UNIT,
+    COLUMN_MACHINE,
+    COLUMNS
+};
+
+enum { DEFAULT_COLUMNS = COLUMN_SINCE + 1 };
+
+static const struct {
+    const char *name;
+    double width; /* as scols_table_new_column has it */
+    int flags;
+    bool number;
+    const char *help;
+    void (*append)(struct text *cell, const struct usage *usage, const struct table_options *options);
+} columns[COLUMNS] = {
+    [COLUMN_IMAGE] = {"IMAGE", 0.4, 0, false, "path of the image; sha1:... where the lock file does not tell it",
+                      cell_image},
+    [COLUMN_MODE] = {"MODE", 9, 0, false,
+                     "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock and no record",
+                     cell_mode},
+    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign, blocker, waiting or open",
+                     cell_kind},
+    [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID", cell_pid},
+    [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process", cell_user_name},
+    [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command", cell_command},
+    [COLUMN_SINCE] = {"SINCE", 5, 0, false,
+                      "when the lock was taken, short; on a terminal how long ago; in JSON as LOCKED-SINCE",
+                      cell_since},
+    [COLUMN_UID] = {"UID", 4, SCOLS_FL_RIGHT, true, "user ID of the process", cell_uid},
+    [COLUMN_HOST] = {"HOST", 6, 0, false, "host that the process runs on", cell_host},
+    [COLUMN_FD] = {"FD", 4, SCOLS_FL_RIGHT, true, "descriptor of the lock file, or of an image open without a lock",
+                   cell_descriptor},
+    [COLUMN_LOCKFILE] = {"LOCKFILE", 0.4, 0, false, "path of the lock file", cell_lock_file},
+    [COLUMN_BOOT] = {"BOOT", 16, 0, false, "start of the boot ID of the process's host", cell_boot},
+    [COLUMN_START] = {"START", 8, SCOLS_FL_RIGHT, true, "when the process started, clock ticks after the boot",
+                      cell_start},
+    [COLUMN_PIDNS] = {"PIDNS", 10, SCOLS_FL_RIGHT, true, "PID namespace of the process", cell_pid_space},
+    [COLUMN_HELD] = {"HELD", 4, SCOLS_FL_RIGHT, true, "how long the lock is held, in seconds", cell_held},
+    [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, "when the lock was taken, as ISO 8601 has it",
+                             cell_locked_since},
+    [COLUMN_BLOCKS] = {"BLOCKS", 6, 0, false, "operations that it forbids others", cell_blocks},
+    [COLUMN_REASON] = {"REASON", 0.3, 0, false, "why, in its own words", cell_reason},
+    [COLUMN_GUEST] = {"GUEST", 5, 0, false, "guest of a virtual machine, QEMU's -name", cell_guest},
+    [COLUMN_UNIT] = {"UNIT", 8, 0, false, "systemd unit of the process", cell_unit},
+    [COLUMN_MACHINE] = {"MACHINE", 8, 0, false, "container or machine that the process runs in", cell_machine},
+    [COLUMN_SHARERS] = {"SHARERS", 4, SCOLS_FL_RIGHT, true, "how many more processes have its lock, by inheritance",
+                        cell_sharers},
+};
+
+/* ---- which columns ------------------------------------------------------------------------------------------ */
+
+void table_default_columns(struct table_options *options)
+{
+    options->column_count = 0;
+    for (int i = 0; i < DEFAULT_COLUMNS; i++) options->columns[options->column_count++] = i;
+}
+
+void table_all_columns(struct table_options *options)
+{
+    options->chosen = true;
+    options->column_count = 0;
+    for (int i = 0; i < COLUMNS; i++) options->columns[options->column_count++] = i;
+}
+
+static int find_column(const char *name, size_t length)
+{
+    for (int i = 0; i < COLUMNS; i++)
+        if (strlen(columns[i].name) == length && strncasecmp(columns[i].name, name, length) == 0) return i;
+    return -1;
+}
+
+bool table_parse_columns(struct table_options *options, const char *list)
+{
+    options->chosen = true;
+    if (*list == '+') {
+        table_default_columns(options);
+        list++;
+    } else {
+        options->column_count = 0;
     }
+    for (;;) {
+        size_t length = strcspn(list, ",");
+        int column = find_column(list, length);
+        if (column < 0) {
+            complain_usage("status: there is no column '%.*s'; --list-columns lists them", (int)length, list);
+            return false;
+        }
+        for (size_t i = 0; i < options->column_count; i++) {
+            if (options->columns[i] != column) continue;
+            complain_usage("status: the column %s is given twice", columns[column].name);
+            return false;
+        }
+        options->columns[options->column_count++] = column;
+        if (!list[length]) return true;
+        list += length + 1;
+    }
+}
+
+void table_list_columns(void)
+{
+    for (int i = 0; i < COLUMNS; i++) printf("%12s  %s\n", columns[i].name, columns[i].help);
+}
+
+const char *table_column_names(void)
+{
+    static char names[1024];
+    struct text text = text_in(names, sizeof names);
+    for (int i = 0; i < COLUMNS; i++) {
+        if (i) text_append(&text, " ");
+        text_append(&text, columns[i].name);
+    }
+    return names;
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------------- */
@@ -280,14 +385,19 @@ static int add_line(struct libscols_table *table, const struct table_options *op
     static char bytes[4 * PATH_MAX + 1]; /* a path, each byte of it escaped */
     struct libscols_line *line = scols_table_new_line(table, NULL);
     if (!line) return -ENOMEM;
+    size_t first = options->marks;
+    if (options->marks && usage->mark) {
+        const char mark[] = {usage->mark, '\0'};
+        int error = scols_line_set_data(line, 0, mark);
+        if (!error && options->colour) error = scols_line_set_color(line, usage->mark == '+' ? "bold" : "darkgray");
+        if (error) return error;
+    }
     for (size_t i = 0; i < options->column_count; i++) {
         struct text cell = text_in(bytes, sizeof bytes);
-        append_cell(&cell, options->columns[i], usage, options);
-        /* A field that is empty would shift those behind it. */
-        if (!cell.length && options->format == TABLE_RAW) text_append(&cell, "-");
-        int error = cell.length ? scols_line_set_data(line, i, cell.bytes) : 0;
-        if (!error && options->columns[i] == COLUMN_MODE && options->colour)
-            error = scols_cell_set_color(scols_line_get_cell(line, i), colour_of(usage));
+        columns[options->columns[i]].append(&cell, usage, options);
+        int error = cell.length ? scols_line_set_data(line, first + i, cell.bytes) : 0;
+        if (!error && options->columns[i] == COLUMN_MODE && options->colour && usage->mark != '-')
+            error = scols_cell_set_color(scols_line_get_cell(line, first + i), colour_of(usage));
         if (error) return error;
     }
     return 0;
@@ -297,11 +407,11 @@ static int fill_table(struct libscols_table *table, const struct table_options *
 {
     scols_table_set_name(table, "locks");
     scols_table_enable_json(table, options->format == TABLE_JSON);
-    scols_table_enable_raw(table, options->format == TABLE_RAW);
     scols_table_enable_noheadings(table, !options->headings);
     scols_table_enable_colors(table, options->colour);
     /* Every cell is escaped by then, in one way in all formats. */
     scols_table_enable_noencoding(table, 1);
+    if (options->marks && !scols_table_new_column(table, "", 1, 0)) return -ENOMEM;
     for (size_t i = 0; i < options->column_count; i++) {
         int number = options->columns[i];
         bool long_text =
@@ -317,6 +427,36 @@ static int fill_table(struct libscols_table *table, const struct table_options *
         if (error) return error;
     }
     return 0;
+}
+
+/* One line of fields with a blank between them; one in a field is \x20, and what is not known is a dash, since a field
+ * that is empty would shift those behind it.  Printed here: libsmartcols would escape once more what is escaped
+ * already. */
+static void print_raw_line(const struct table_options *options, const struct usage *usage)
+{
+    static char bytes[4 * PATH_MAX + 1];
+    for (size_t i = 0; i < options->column_count; i++) {
+        struct text cell = text_in(bytes, sizeof bytes);
+        if (usage)
+            columns[options->columns[i]].append(&cell, usage, options);
+        else
+            text_append(&cell, columns[options->columns[i]].name);
+        if (i) putchar(' ');
+        if (!cell.length) putchar('-');
+        for (const char *at = cell.bytes; *at; at++) {
+            if (*at == ' ')
+                fputs("\\x20", stdout);
+            else
+                putchar(*at);
+        }
+    }
+    putchar('\n');
+}
+
+static void print_raw(const struct table_options *options, const struct usage_list *list)
+{
+    if (options->headings && list->count) print_raw_line(options, NULL);
+    for (size_t i = 0; i < list->count; i++) print_raw_line(options, &list->usages[i]);
 }
 
 /* The document without the line breaks between its parts; those in strings are escaped. */
@@ -335,14 +475,40 @@ static void print_in_one_line(const char *document)
  * alike.  Not in raw lines, whose fields stay where they are. */
 static void add_columns(struct table_options *options, const struct usage_list *list)
 {
-    bool blocks = options->format == TABLE_JSON, reason = blocks;
+    static const int more[] = {COLUMN_GUEST, COLUMN_UNIT, COLUMN_MACHINE, COLUMN_BLOCKS, COLUMN_REASON};
+    char bytes[RECORD_SIZE];
     if (options->chosen || options->format == TABLE_RAW) return;
-    for (size_t i = 0; i < list->count; i++) {
-        blocks |= list->usages[i].block != 0;
-        reason |= *list->usages[i].reason != '\0';
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        bool said = options->format == TABLE_JSON;
+        for (size_t j = 0; j < list->count && !said; j++) {
+            struct text cell = text_in(bytes, sizeof bytes);
+            columns[more[i]].append(&cell, &list->usages[j], options);
+            said = cell.length > 0;
+        }
+        if (said) options->columns[options->column_count++] = more[i];
     }
-    if (blocks) options->columns[options->column_count++] = COLUMN_BLOCKS;
-    if (reason) options->columns[options->column_count++] = COLUMN_REASON;
+}
+
+void table_print_change(const struct table_options *options, const struct usage *usage)
+{
+    char bytes[64];
+    struct timespec now;
+    struct text time = text_in(bytes, sizeof bytes);
+    clock_gettime(CLOCK_REALTIME, &now);
+    append_time(&time, now.tv_sec * INT64_C(1000), true);
+    printf("%s %c ", bytes, usage->mark);
+    print_raw_line(options, usage);
+}
+
+char *table_text(const struct table_options *asked, const struct usage_list *list)
+{
+    struct table_options filled = *asked;
+    char *text = NULL;
+    add_columns(&filled, list);
+    struct libscols_table *table = scols_new_table();
+    if (table && fill_table(table, &filled, list) == 0) scols_print_table_to_string(table, &text);
+    scols_unref_table(table);
+    return text;
 }
 
 int table_print(const struct table_options *asked, const struct usage_list *list)
@@ -350,6 +516,10 @@ int table_print(const struct table_options *asked, const struct usage_list *list
     struct table_options filled = *asked;
     const struct table_options *options = &filled;
     add_columns(&filled, list);
+    if (options->format == TABLE_RAW) {
+        print_raw(options, list);
+        return 0;
+    }
     struct libscols_table *table = scols_new_table();
     if (!table) return ENOMEM;
     int error = fill_table(table, options, list);

@@ -1,4 +1,4 @@
-/* status_watch.c: imglock status --watch: the list anew whenever it changes.
+/* status_watch.c: imglock status --watch and --follow: the list, or what is new in it, whenever it changes.
  *
  * inotify tells of every open, close and write of a lock file, through a watch on the lock directory, and of every open
  * and close of an image.  Nothing is looked at while nothing happens.  Three things make it less simple:
@@ -25,6 +25,8 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "memory.h"
+#include "screen.h"
 #include "status.h"
 
 enum {
@@ -39,9 +41,12 @@ struct watch {
     struct question *question;
     const struct table_options *options;
     int inotify, signals;
-    int directory; /* the watch on the lock directory */
-    int newest;    /* watches are numbered in the order in which they were made */
-    char *printed; /* what the list said that was printed last */
+    int directory;            /* the watch on the lock directory */
+    int newest;               /* watches are numbered in the order in which they were made */
+    struct usage_list shown;  /* the list that was shown last */
+    struct usage_list before; /* the one before: what has gone since is drawn still */
+    struct usage_list drawn;  /* what is on the screen; its strings are those of the two */
+    bool any;                 /* there is one */
     bool first;
     int64_t held_since; /* in ms: when a list was held back first, since a lock of it has no record yet; 0: none is */
     int status;
@@ -49,21 +54,45 @@ struct watch {
 
 /* ---- what has changed --------------------------------------------------------------------------------------- */
 
-/* All that a list says but the times that go on by themselves. */
-static char *describe(const struct usage_list *list)
+static bool has_alike(const struct usage_list *list, const struct usage *usage)
 {
-    char *description = NULL;
-    size_t size;
-    FILE *stream = open_memstream(&description, &size);
-    if (!stream) exit(complain("%s", strerror(ENOMEM)));
+    for (size_t i = 0; i < list->count; i++)
+        if (usages_are_alike(&list->usages[i], usage)) return true;
+    return false;
+}
+
+/* Marks what is new in the list.  True when anything is, or anything has gone that was shown. */
+static bool mark_changes(const struct watch *watch, struct usage_list *list)
+{
+    bool changed = !watch->any;
     for (size_t i = 0; i < list->count; i++) {
-        const struct usage *usage = &list->usages[i];
-        fprintf(stream, "%s\n%s %d %d %d %u %d %lld %s %s %x %s\n", usage->image ? usage->image : "", usage->name->hex,
-                (int)usage->mode, (int)usage->kind, usage->pid, usage->uid, usage->descriptor,
-                (long long)usage->since_ms, usage->host, usage->command, usage->block, usage->reason);
+        bool fresh = !has_alike(&watch->shown, &list->usages[i]);
+        list->usages[i].mark = fresh ? '+' : '\0';
+        changed |= fresh;
     }
-    if (fclose(stream) != 0) exit(complain("%s", strerror(ENOMEM)));
-    return description;
+    for (size_t i = 0; i < watch->shown.count; i++) {
+        const struct usage *before = &watch->shown.usages[i];
+        changed |= !has_alike(list, before);
+    }
+    return changed;
+}
+
+/* The list, and what has gone since the last one was shown; its strings are those of both lists. */
+static struct usage_list with_those_gone(const struct watch *watch, const struct usage_list *list)
+{
+    struct usage_list both = {0};
+    for (size_t i = 0; i < list->count; i++) {
+        both.usages = array_grow(both.usages, both.count, &both.room, sizeof *both.usages);
+        both.usages[both.count++] = list->usages[i];
+    }
+    for (size_t i = 0; i < watch->shown.count; i++) {
+        if (has_alike(list, &watch->shown.usages[i])) continue;
+        both.usages = array_grow(both.usages, both.count, &both.room, sizeof *both.usages);
+        both.usages[both.count] = watch->shown.usages[i];
+        both.usages[both.count++].mark = '-';
+    }
+    if (both.count) qsort(both.usages, both.count, sizeof *both.usages, usages_order);
+    return both;
 }
 
 /* ---- watching ----------------------------------------------------------------------------------------------- */
@@ -115,33 +144,103 @@ static bool take_events(const struct watch *watch)
     return any;
 }
 
-enum reason { REASON_EVENT, REASON_TIME, REASON_SIGNAL };
+/* ---- printing ----------------------------------------------------------------------------------------------- */
 
-/* Waits for an event that concerns the list, or the end of the time. */
+/* In place: what is drawn is kept, since the times in it go on. */
+static void draw(const struct watch *watch, const struct usage_list *list)
+{
+    char head[256], clock[64];
+    time_t now = time(NULL);
+    struct tm local;
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++) count += list->usages[i].mark != '-';
+    strftime(clock, sizeof clock, "%a %b %e %H:%M:%S %Y", localtime_r(&now, &local));
+    snprintf(head, sizeof head, "imglock status: %zu in use, %s   (q ends)", count, clock);
+    char *text = table_text(watch->options, list);
+    screen_draw(head, list->count && text ? text : "nothing is in use\n");
+    free(text);
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------------ */
+
+enum reason { REASON_EVENT, REASON_TIME, REASON_END };
+
+/* Does what a signal asks for.  False: the watch is to end. */
+static bool take_signal(const struct watch *watch)
+{
+    struct signalfd_siginfo signal;
+    if (read(watch->signals, &signal, sizeof signal) != (ssize_t)sizeof signal) return true;
+    if (signal.ssi_signo == SIGTSTP) {
+        screen_leave();
+        raise(SIGSTOP);
+        screen_enter();
+    } else if (signal.ssi_signo != SIGWINCH) {
+        return false;
+    }
+    draw(watch, &watch->drawn);
+    return true;
+}
+
+/* Waits for an event that concerns the list, or the end of the time; -1: without an end.  On a terminal the clock goes
+ * on meanwhile. */
 static enum reason wait_for(const struct watch *watch, int milliseconds)
 {
-    struct pollfd polled[2] = {{.fd = watch->signals, .events = POLLIN}, {.fd = watch->inotify, .events = POLLIN}};
+    struct pollfd polled[] = {{.fd = watch->signals, .events = POLLIN},
+                              {.fd = watch->inotify, .events = POLLIN},
+                              {.fd = watch->options->marks ? STDIN_FILENO : -1, .events = POLLIN}};
+    bool ticking = watch->options->marks && milliseconds < 0;
     for (;;) {
-        int ready = poll(polled, 2, milliseconds);
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        int ready = poll(polled, 3, ticking ? (int)(1001 - now.tv_nsec / 1000000) : milliseconds);
         if (ready < 0 && errno == EINTR) continue;
         if (ready < 0) exit(complain("cannot wait for events: %m"));
-        if (polled[0].revents) return REASON_SIGNAL;
-        if (ready == 0) return REASON_TIME;
-        if (take_events(watch)) return REASON_EVENT;
+        if (polled[0].revents && !take_signal(watch)) return REASON_END;
+        if (polled[2].revents && screen_wants_to_quit()) return REASON_END;
+        /* A terminal that is gone, or an input that has ended. */
+        if (polled[2].revents & (POLLHUP | POLLERR | POLLNVAL)) polled[2].fd = -1;
+        if (ready == 0 && !ticking) return REASON_TIME;
+        if (ready == 0) draw(watch, &watch->drawn);
+        if (polled[1].revents && take_events(watch)) return REASON_EVENT;
     }
 }
 
-/* ---- printing ----------------------------------------------------------------------------------------------- */
+/* ---- showing a list ----------------------------------------------------------------------------------------- */
 
-static int print_list(struct watch *watch, const struct usage_list *list)
+static void print_changes(const struct watch *watch, const struct usage_list *both)
+{
+    for (size_t i = 0; i < both->count; i++)
+        if (both->usages[i].mark) table_print_change(watch->options, &both->usages[i]);
+}
+
+static int print_again(const struct watch *watch, const struct usage_list *list)
 {
     if (!watch->first && watch->options->format != TABLE_JSON) putchar('\n');
-    if (watch->first) status_note_unseen(list);
     if (!list->count && watch->options->format == TABLE_PLAIN && watch->options->headings) puts("nothing is in use");
-    watch->first = false;
     int error = table_print(watch->options, list);
-    if (error) return complain("cannot print: %s", strerror(error));
-    return finish_output(0);
+    return error ? complain("cannot print: %s", strerror(error)) : 0;
+}
+
+/* Shows the list, and takes it over. */
+static int show(struct watch *watch, struct usage_list *list)
+{
+    struct usage_list both = with_those_gone(watch, list);
+    if (watch->first) status_note_unseen(list);
+    int status = 0;
+    if (watch->options->marks)
+        draw(watch, &both);
+    else if (watch->options->follow)
+        print_changes(watch, &both);
+    else
+        status = print_again(watch, list);
+    watch->first = false;
+    free(watch->drawn.usages);
+    watch->drawn = both;
+    usages_free(&watch->before);
+    watch->before = watch->shown;
+    watch->shown = *list;
+    watch->any = true;
+    return status ? status : finish_output(0);
 }
 
 static bool has_unrecorded(const struct usage_list *list)
@@ -171,19 +270,14 @@ static int look(struct watch *watch, bool settled)
         usages_collect(watch->question, &list);
     }
     int status = 0;
-    char *description = describe(&list);
-    bool changed = !watch->printed || strcmp(description, watch->printed) != 0;
+    bool changed = mark_changes(watch, &list);
     bool held_back = changed && !settled && has_unrecorded(&list) && hold_back(watch);
     if (!held_back) watch->held_since = 0;
-    if (changed && !held_back) {
-        status = print_list(watch, &list);
-        free(watch->printed);
-        watch->printed = description;
-    } else {
-        free(description);
-    }
     watch->status = status_of_list(&list);
-    usages_free(&list);
+    if (changed && !held_back)
+        status = show(watch, &list);
+    else
+        usages_free(&list);
     return status;
 }
 
@@ -193,9 +287,11 @@ static int watch_until_signal(struct watch *watch)
     bool settling = false;
     while (!status) {
         enum reason reason = wait_for(watch, settling ? SETTLE_MS : -1);
-        for (int waited = 0; reason == REASON_EVENT && waited < GROUP_MS; waited += QUIET_MS)
-            if (wait_for(watch, QUIET_MS) == REASON_TIME) break;
-        if (reason == REASON_SIGNAL) return watch->status;
+        /* Events come in groups: the look waits for the end of one, but not for long. */
+        enum reason more = reason;
+        for (int waited = 0; more == REASON_EVENT && waited < GROUP_MS; waited += QUIET_MS)
+            more = wait_for(watch, QUIET_MS);
+        if (more == REASON_END) return watch->status;
         settling = reason == REASON_EVENT;
         status = look(watch, !settling);
     }
@@ -209,6 +305,12 @@ int status_watch(struct question *question, const struct table_options *options)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    if (options->marks) {
+        sigaddset(&signals, SIGHUP);
+        sigaddset(&signals, SIGQUIT);
+        sigaddset(&signals, SIGTSTP);
+        sigaddset(&signals, SIGWINCH);
+    }
     sigprocmask(SIG_BLOCK, &signals, NULL);
     watch.signals = signalfd(-1, &signals, SFD_CLOEXEC);
     watch.inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -217,5 +319,8 @@ int status_watch(struct question *question, const struct table_options *options)
     if (watch.directory < 0) return complain("cannot watch the lock directory %s: %m", question->settings->directory);
     watch.newest = watch.directory;
     question->cache = lock_cache_make();
-    return watch_until_signal(&watch);
+    if (options->marks) screen_enter();
+    int status = watch_until_signal(&watch);
+    screen_leave();
+    return status;
 }

@@ -3,6 +3,8 @@
  * The dynamic loader ignores LD_PRELOAD in silence, or is not started at all, for a program that is static, that
  * changes its user, or that is for another architecture.  Such a program would run without locks, so it is found out
  * before it is started: by its ELF header, and where it is a script by that of its interpreter. */
+#include "target.h"
+
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,13 +15,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "complain.h"
 #include "elf_own.h"
 #include "go_note.h"
+#include "library.h"
 #include "musl.h"
 #include "other_size.h"
 
@@ -55,8 +59,7 @@ static int refuse(struct look *look, int status, const char *next_step, const ch
 
 /* ---- the search path ---------------------------------------------------------------------------------------- */
 
-/* 0 when this is a file that may be executed, else errno. */
-static int check_executable(const char *path)
+int target_check_executable(const char *path)
 {
     struct stat status;
     if (stat(path, &status) < 0) return errno;
@@ -71,7 +74,7 @@ static int find_command(const char *command, const char *search_path, char path[
     if (strlen(command) >= PATH_MAX) return ENAMETOOLONG;
     if (strchr(command, '/')) {
         strcpy(path, command);
-        return check_executable(path);
+        return target_check_executable(path);
     }
     if (!*command) return ENOENT;
     int answer = ENOENT;
@@ -79,7 +82,7 @@ static int find_command(const char *command, const char *search_path, char path[
         const char *end = strchrnul(at, ':');
         int length = end == at ? snprintf(path, PATH_MAX, "./%s", command)
                                : snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - at), at, command);
-        int error = length < PATH_MAX ? check_executable(path) : ENAMETOOLONG;
+        int error = length < PATH_MAX ? target_check_executable(path) : ENAMETOOLONG;
         if (error == 0) return 0;
         if (error == EACCES) answer = EACCES;
         if (!*end) return answer;
@@ -87,7 +90,7 @@ static int find_command(const char *command, const char *search_path, char path[
     }
 }
 
-static const char *default_search_path(void)
+const char *target_search_path(void)
 {
     static char path[256];
     const char *set = getenv("PATH");
@@ -345,7 +348,7 @@ static int look_at_script(struct look *look, const char *path, const char *bytes
     line[length - 2] = '\0';
     if (!parse_script_line(line, length - 2, &interpreter, &argument))
         return refuse(look, STATUS_NOT_EXECUTABLE, NULL, "%s: its first line names no interpreter", path);
-    int error = check_executable(interpreter);
+    int error = target_check_executable(interpreter);
     if (error)
         return refuse(look, error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE, NULL,
                       "%s: its interpreter %s: %s", path, interpreter, strerror(error));
@@ -412,8 +415,8 @@ static int look_at_command(struct look *look, const char *command, char *const *
         return refuse(look, STATUS_FAILED, NULL, "%s: too many scripts that env runs one from the other", command);
     int error = find_command(command, look->search_path, path);
     if (error)
-        return refuse(look, error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE, NULL, "%s: %s", command,
-                      strerror(error));
+        return refuse(look, error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE, NULL, "%s: %s",
+                      word_shown(command), strerror(error));
     size_t told = strlen(look->target->chain);
     snprintf(look->target->chain + told, sizeof look->target->chain - told, "%s%s", told ? ", run by it " : "", path);
     if (!look->target->path[0]) strcpy(look->target->path, path);
@@ -422,7 +425,7 @@ static int look_at_command(struct look *look, const char *command, char *const *
 
 int target_look(const char *command, char *const *arguments, struct target *target)
 {
-    struct look look = {.target = target, .search_path = default_search_path()};
+    struct look look = {.target = target, .search_path = target_search_path()};
     target->path[0] = target->reason[0] = target->chain[0] = '\0';
     target->next_step = NULL;
     target->go = target->musl = false;

@@ -16,8 +16,11 @@
 
 #include "blocker.h"
 #include "bytes.h"
-#include "cli.h"
+#include "complain.h"
 #include "holders.h"
+#include "lock_file_look.h"
+#include "memory.h"
+#include "names.h"
 #include "status.h"
 
 /* A slot whose byte is locked. */
@@ -68,8 +71,7 @@ struct lock_cache {
 
 struct lock_cache *lock_cache_make(void)
 {
-    struct lock_cache *cache = calloc(1, sizeof *cache);
-    if (!cache) exit(complain("%s", strerror(ENOMEM)));
+    struct lock_cache *cache = memory_get(1, sizeof *cache);
     return cache;
 }
 
@@ -103,15 +105,14 @@ static void forget_cached(struct lock_cache *cache, struct cached_file **place)
 
 static int open_lock(const struct question *question, const struct lock_name *name, struct lock_problem *problem)
 {
-    if (!question->cache) return lock_open_existing(question->settings->directory, name, problem);
+    if (!question->cache) return lock_file_look(question->settings->directory, name, problem);
     struct cached_file **place;
     int descriptor = find_cached(question, name, &place);
     if (descriptor >= 0) return descriptor;
     if (place) forget_cached(question->cache, place);
-    descriptor = lock_open_existing(question->settings->directory, name, problem);
+    descriptor = lock_file_look(question->settings->directory, name, problem);
     if (descriptor < 0) return descriptor;
-    struct cached_file *file = malloc(sizeof *file);
-    if (!file) exit(complain("%s", strerror(ENOMEM)));
+    struct cached_file *file = memory_get(1, sizeof *file);
     *file = (struct cached_file){.name = *name, .descriptor = descriptor};
     if (!tsearch(file, &question->cache->tree, by_name)) exit(complain("%s", strerror(ENOMEM)));
     return descriptor;
@@ -198,8 +199,7 @@ static size_t add_image(struct usage_list *list, struct process_scan *scan, cons
     if (image.exists) image.file = scan_add(scan, &identity, false);
     list->images = array_grow(list->images, list->image_count, &list->image_room, sizeof *list->images);
     list->images[list->image_count++] = image;
-    struct image_path *node = malloc(sizeof *node);
-    if (!node) exit(complain("%s", strerror(ENOMEM)));
+    struct image_path *node = memory_get(1, sizeof *node);
     *node = (struct image_path){.path = image.path, .image = list->image_count};
     if (!tsearch(node, &list->image_tree, by_path)) exit(complain("%s", strerror(ENOMEM)));
     return list->image_count;
@@ -365,6 +365,7 @@ static void tell_process(const struct joining *joining, struct usage *usage, con
     usage->pid_space = process->pid_space;
     memcpy(usage->command, process->command, sizeof process->command);
     memcpy(usage->host, joining->self->host, sizeof usage->host);
+    names_of_process(process->pid, usage);
 }
 
 /* What its record says beside what is known of the process.  It blocks what the kernel says is blocked. */
@@ -445,6 +446,7 @@ static void join_finding(struct joining *joining, const struct looked_lock *lock
     tell_process(joining, usage, &process);
     usage->descriptor = finding->descriptor;
     usage->noted = noted;
+    usage->recorded = recorded;
     if (this_boot) tell_note(usage, lock, holder);
 }
 
@@ -517,10 +519,23 @@ static bool is_slot_of_another(const struct joining *joining, const struct looke
             process.start != holder->process.start || process.inner_pid != holder->process.pid);
 }
 
+/* One slot is one open file description: the process that took the lock, and those that have it from there by
+ * inheritance, are one row.  before: where the slot's usages start. */
+static void note_sharers(struct usage_list *list, size_t before)
+{
+    if (list->count <= before + 1) return;
+    size_t first = before;
+    for (size_t i = before; i < list->count; i++)
+        if (list->usages[i].recorded && !list->usages[first].recorded) first = i;
+    for (size_t i = before; i < list->count; i++) list->usages[i].same = i != first;
+    list->usages[first].sharers = (unsigned)(list->count - before - 1);
+}
+
 static void join_slot(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot)
 {
     size_t count;
     const struct finding *findings = scan_findings(joining->scan, lock->file, &count);
+    size_t before = joining->list->count;
     bool found = false;
     for (size_t i = 0; i < count; i++) {
         if (findings[i].slot != slot->holder.slot) continue;
@@ -535,6 +550,7 @@ static void join_slot(struct joining *joining, const struct looked_lock *lock, c
         join_finding(joining, lock, slot, &findings[i]);
     }
     if (!found) join_record(joining, lock, slot);
+    note_sharers(joining->list, before);
 }
 
 static bool knows_slot(const struct looked_lock *lock, int slot)
@@ -602,6 +618,24 @@ static void join_blockers(struct joining *joining, const struct looked_lock *loc
     silent->block = left;
 }
 
+/* Those who wait for the lock. */
+static void join_waiting(struct joining *joining, const struct looked_lock *lock)
+{
+    size_t count;
+    const struct finding *findings = scan_findings(joining->scan, lock->file, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct process process;
+        if (!findings[i].waits || is_user(joining, findings[i].pid)) continue;
+        if (i > 0 && findings[i - 1].waits && findings[i - 1].pid == findings[i].pid) continue;
+        if (!process_look_up(findings[i].pid, &process)) continue;
+        struct usage *usage = add_usage(joining, lock, KIND_WAITING, LOCK_NONE);
+        tell_process(joining, usage, &process);
+        usage->descriptor = findings[i].descriptor;
+        usage->first = findings[i].gate;
+        usage->noted = true;
+    }
+}
+
 static void join_lock(struct joining *joining, const struct looked_lock *lock)
 {
     joining->first = joining->list->count;
@@ -609,6 +643,7 @@ static void join_lock(struct joining *joining, const struct looked_lock *lock)
         if (lock->held || says_unlocked(&lock->slots[i].holder)) join_slot(joining, lock, &lock->slots[i]);
     if (lock->held) join_unrecorded(joining, lock);
     if (lock->blocked) join_blockers(joining, lock);
+    join_waiting(joining, lock);
 }
 
 /* Is the process told already as one that uses the image?  Who only blocks operations may have it open as well. */
@@ -656,7 +691,7 @@ static int compare(long long a, long long b)
 }
 
 /* By image, those whose path is not known last; the strongest lock first, then the oldest. */
-static int in_order(const void *a, const void *b)
+int usages_order(const void *a, const void *b)
 {
     const struct usage *first = a, *second = b;
     if (!first->image != !second->image) return first->image ? -1 : 1;
@@ -664,8 +699,19 @@ static int in_order(const void *a, const void *b)
     if (!order) order = compare(second->mode, first->mode);
     if (!order) order = compare(second->noted, first->noted);
     if (!order) order = compare(first->kind, second->kind);
+    /* The gate's writer is the next one; the others come as they happen to, the oldest process first. */
+    if (!order) order = compare(second->first, first->first);
+    if (!order && first->kind == KIND_WAITING) order = compare((long long)first->start, (long long)second->start);
     if (!order) order = compare(first->since_ms, second->since_ms);
     return order ? order : compare(first->pid, second->pid);
+}
+
+bool usages_are_alike(const struct usage *a, const struct usage *b)
+{
+    if (!a->image != !b->image || (a->image && strcmp(a->image, b->image) != 0)) return false;
+    return strcmp(a->name->hex, b->name->hex) == 0 && a->mode == b->mode && a->kind == b->kind && a->pid == b->pid &&
+           a->uid == b->uid && a->descriptor == b->descriptor && a->since_ms == b->since_ms && a->block == b->block &&
+           strcmp(a->host, b->host) == 0 && strcmp(a->command, b->command) == 0 && strcmp(a->reason, b->reason) == 0;
 }
 
 /* IMGLOCK_KEY=inode makes a process take two locks of one image, by its path and by its inode: one usage. */
@@ -690,6 +736,15 @@ static void join_keys(struct usage_list *list)
     }
 }
 
+/* Who has another's open file description is told in that one's row. */
+static void drop_sharers(struct usage_list *list)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++)
+        if (!list->usages[i].same) list->usages[kept++] = list->usages[i];
+    list->count = kept;
+}
+
 static bool collect(const struct question *question, struct usage_list *list, bool last_attempt)
 {
     struct process_scan scan = {.mappings = question->count > 0};
@@ -700,8 +755,9 @@ static bool collect(const struct question *question, struct usage_list *list, bo
         .question = question, .list = list, .scan = &scan, .self = process_self(), .last_attempt = last_attempt};
     for (size_t i = 0; i < list->lock_count; i++) join_lock(&joining, &list->locks[i]);
     for (size_t i = 0; i < list->image_count; i++) join_opens(&joining, &list->images[i]);
+    drop_sharers(list);
     join_keys(list);
-    if (list->count) qsort(list->usages, list->count, sizeof *list->usages, in_order);
+    if (list->count) qsort(list->usages, list->count, sizeof *list->usages, usages_order);
     list->unseen = scan.unseen;
     if (scan.error && (!joining.changed || last_attempt)) {
         complain("cannot look at processes in /proc: %s", strerror(scan.error));
@@ -716,6 +772,17 @@ void usages_collect(const struct question *question, struct usage_list *list)
     enum { ATTEMPTS = 5 };
     for (int attempt = 1; !collect(question, list, attempt == ATTEMPTS) && attempt < ATTEMPTS; attempt++)
         usages_free(list);
+}
+
+void usages_add_unknown(struct usage_list *list, const char *image)
+{
+    for (size_t i = 0; i < list->image_count; i++) {
+        const struct looked_image *one = &list->images[i];
+        if (strcmp(one->path, image) != 0) continue;
+        list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
+        list->usages[list->count++] =
+            (struct usage){.image = one->path, .name = &one->name, .kind = KIND_OPEN, .descriptor = -1};
+    }
 }
 
 void usages_free(struct usage_list *list)

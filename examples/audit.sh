@@ -9,6 +9,8 @@ set -eu
 here=$(dirname "$(realpath "$0")")
 [ ! -x "$here/../build/imglock" ] || PATH=$here/../build:$PATH
 result=$(realpath "${1:-.}")
+# Where mkfs.ext4 is, for who is not root.
+PATH=$PATH:/usr/sbin
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"

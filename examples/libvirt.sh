@@ -11,15 +11,14 @@ PATH=$PATH:/usr/sbin
 for program in virsh qemu-system-x86_64 qemu-img mkfs.ext4; do
     command -v "$program" >/dev/null || { echo "$0: $program is not installed" >&2; exit 1; }
 done
-library=/usr/local/lib/imglock/libimglock.so
 folder=$(mktemp -d)
 cd "$folder"
 if [ -x "$here/../build/imglock" ]; then
     PATH=$here/../build:$PATH
-    # A copy, since the one who runs the machine might not reach the original.
-    cp "$here/../build/libimglock.so" .
-    library=$folder/libimglock.so
 fi
+# A copy, since the one who runs the machine might not reach the original.
+cp "$(imglock printenv LD_PRELOAD)" libimglock.so
+library=$folder/libimglock.so
 
 # libvirt's session mode is for users; root lends itself the name of one.
 as_user=(env HOME="$folder" XDG_CONFIG_HOME="$folder/home" XDG_CACHE_HOME="$folder/home" XDG_RUNTIME_DIR="$folder/run")

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EXTENSION_MAX = 12, EXTENSION_SLOTS = 512 };
+enum { EXTENSION_MAX = 12, EXTENSION_SLOTS = 1024 };
 
 struct extension {
     uint64_t packed;
@@ -40,9 +40,9 @@ static inline uint64_t extension_pack(const char *extension, size_t length)
 
 static inline unsigned extension_hash(uint64_t packed, uint64_t multiplier)
 {
-    return (unsigned)((packed * multiplier) >> 55);
+    return (unsigned)((packed * multiplier) >> 54);
 }
 
-_Static_assert(EXTENSION_SLOTS == 1 << (64 - 55), "the hash yields an index into the slots");
+_Static_assert(EXTENSION_SLOTS == 1 << (64 - 54), "the hash yields an index into the slots");
 
 #endif

@@ -254,6 +254,26 @@ static bool d88_header(const struct probe *probe)
            (first_track == 672 || first_track == 688 || first_track == 0) && probe->size >= 672;
 }
 
+static bool uml_version(const struct probe *probe)
+{
+    /* Version 1 has the byte order of its host, 2 and 3 have the network's. */
+    return probe->head[0] == 'M' ? le32(probe->head + 4) == 1
+                                 : be32(probe->head + 4) >= 2 && be32(probe->head + 4) <= 4;
+}
+
+static bool aws_tape(const struct probe *probe)
+{
+    /* Each block has a header of 6 bytes: its length, that of the block before, and flags.  Nothing is before the first
+     * one, and the second says how long the first is.  A first block that is not a label, and so a long one, is told by
+     * its name alone. */
+    uint32_t length = le16(probe->head);
+    size_t second = 6 + length;
+    if (length == 0 || le16(probe->head + 2) != 0 || probe->head[5] != 0) return false;
+    if (second + 6 > probe->length) return false;
+    uint32_t flags = probe->head[second + 4];
+    return le16(probe->head + second + 2) == length && ((flags & 0xfc) == 0xa0 || flags == 0x40);
+}
+
 static bool apple_size(const struct probe *probe)
 {
     return probe->size == 143360 || probe->size == 232960;

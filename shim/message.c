@@ -14,6 +14,7 @@
 #include "log_file.h"
 #include "sys.h"
 #include "text.h"
+#include "who.h"
 
 /* A path of 4,095 bytes, each escaped as \xHH, and the rest of the line. */
 enum { LINE_SIZE = 5 * PATH_MAX };
@@ -186,7 +187,8 @@ static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_
     }
 }
 
-/* "COMMAND (pid N, user U) and 2 others for T: REASON"; unfinished: of others not all were looked at. */
+/* "COMMAND (pid N, user U, guest G, unit X) and 2 others for T: REASON"; unfinished: of others not all were looked at.
+ */
 static void append_holder(struct text *line, const struct holder *holder, int others, bool unfinished)
 {
     struct timespec now = {0};
@@ -203,6 +205,7 @@ static void append_holder(struct text *line, const struct holder *holder, int ot
     append_pid(line, process->pid);
     text_append(line, ", user ");
     append_user(line, user);
+    if (seen) who_append(line, process->pid);
     if (self->pid_space && process->pid_space && process->pid_space != self->pid_space)
         text_append(line, ", in another PID namespace");
     /* Beside a reason, a record has room for the host's first letters alone. */

@@ -634,7 +634,7 @@ one_safe_line() {
         run --separate-stderr "$IMGLOCK" status -rn -o MODE,PID,BLOCKS,KIND,UID disk.img
         assert_line "none $HOLDER unlink blocker $(id -u)"
         run --separate-stderr "$IMGLOCK" status -n -o PID,REASON disk.img
-        assert_equal "${#lines[@]}" 2
+        assert_equal "${#lines[@]}" 1
         output=${lines[0]}
         one_safe_line
         "$IMGLOCK" status -J disk.img >status.json

@@ -241,15 +241,77 @@ END
     assert_output "imglock: cannot write to standard output: No space left on device"
 }
 
-@test "--help, the man page and the program have the same options" {
-    "$IMGLOCK" --help | grep -oE -- '--[a-z-]+' | grep -vx -- -- | sort -u >helped
-    groff -mdoc -Tascii -P-c -rLL=500n "$TOP/man/imglock.1" | col -b |
-        awk '/^OPTIONS/ {on = 1} /^ENVIRONMENT/ {on = 0} on' | grep -oE -- '--[a-z][a-z-]+' | sort -u >explained
-    (cd "$TOP/cli" && grep -ohE '\{"[a-z-]+", (no|required|optional)_argument' run.c hold.c path.c doctor.c audit.c status.c gc.c report.c handoff.c) | sed 's/{"/--/; s/".*//' | sort -u >taken
-    run comm -3 helped taken
-    assert_output ""
-    run comm -3 helped explained
-    assert_output ""
+# in_all_three SUBCOMMAND...: what bash, zsh and fish offer as options of the subcommand.  bash gets the answer by a file, since
+# it completes only at a prompt.
+offered_by_bash() {
+    # shellcheck disable=SC1091,SC2034 # bash-completion's own names
+    (
+        source "$TOP/cli/completion/imglock.bash"
+        compopt() { :; }
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+        _imglock
+        [ ${#COMPREPLY[@]} = 0 ] || printf '%s\n' "${COMPREPLY[@]}"
+    )
+}
+offered_by_fish() {
+    PATH=$TOP/build:$PATH HOME=$PWD XDG_CONFIG_HOME=$PWD fish --no-config -c 'source $argv[1]; complete -C $argv[2]' \
+        "$TOP/cli/completion/imglock.fish" "$1" | cut -f 1
+}
+offered_by_zsh() {
+    PATH=$TOP/build:$PATH timeout 60 zsh -f "$TOP/tests/helpers/complete.zsh" "$TOP/cli/completion" "$1" | tr -d '\r'
+}
+
+@test "every option of every subcommand is in its help, in the manual, and in the completion of bash, zsh and fish" {
+    "$IMGLOCK" __options >table
+    [ "$(wc -l <table)" -ge 50 ]
+    for page in imglock imglock-report; do
+        groff -mdoc -Tascii -P-c -rLL=500n "$TOP/man/$page.1" | col -b
+    done | grep -oE -- '(^|[[ ,])--?[A-Za-z0-9][a-z-]*' | tr -d '[ ,' | sort -u >explained
+    while read -r subcommand; do
+        local word=${subcommand#-}
+        # shellcheck disable=SC2086 # no word for the command itself
+        "$IMGLOCK" $word --help | grep -oE -- '(^ *|, )--?[A-Za-z0-9][a-z-]*' | tr -d ' ,' | sort -u >helped
+        awk -v name="$subcommand" '$1 == name {print $3; if ($2 != "-") print $2}' table | sort -u >listed
+        # shellcheck disable=SC2086
+        offered_by_bash "$IMGLOCK" $word - | grep -v = | sort -u >bash
+        offered_by_zsh "imglock ${word:+$word }-" | grep -v = | sort -u >zsh
+        { offered_by_fish "imglock ${word:+$word }--"; offered_by_fish "imglock ${word:+$word }-"; } | grep -v = | sort -u >fish
+        for place in helped bash zsh fish; do
+            run diff listed "$place"
+            assert_equal "$subcommand, $place: $output" "$subcommand, $place: "
+        done
+        run comm -23 listed explained
+        assert_equal "$subcommand, manual: $output" "$subcommand, manual: "
+    done < <(cut -d ' ' -f 1 table | sort -u)
+}
+
+@test "each subcommand has a help of its own, of one screen, and imglock help SUBCOMMAND is the same" {
+    for subcommand in $("$IMGLOCK" --help | sed -n '/^Subcommands/,/^$/ s/^ \([a-z]*\) .*/\1/p'); do
+        run "$IMGLOCK" "$subcommand" --help
+        assert_success
+        assert_line --index 1 --partial " imglock $subcommand"
+        local own=$output
+        [ "$(wc -l <<<"$own")" -le 24 ] || fail "$subcommand: more than a screen"
+        [ "$(wc -L <<<"$own")" -le 100 ] || fail "$subcommand: too wide"
+        run "$IMGLOCK" help "$subcommand"
+        assert_output "$own"
+    done
+    "$IMGLOCK" --help >all
+    run "$IMGLOCK" help
+    assert_output "$(cat all)"
+    run "$IMGLOCK" gc --bogus
+    assert_line --partial "Try 'imglock gc --help'"
+}
+
+@test "a mistyped subcommand gets a suggestion" {
+    run -127 env PATH=/nonexistent "$IMGLOCK" staus
+    assert_output "imglock: staus: No such file or directory; did you mean the subcommand status?"
+    run -127 env PATH=/nonexistent "$IMGLOCK" stauts disk.img
+    assert_output --partial "did you mean the subcommand status?"
+    run -127 env PATH=/nonexistent "$IMGLOCK" something
+    refute_output --partial "did you mean"
+    run -125 "$IMGLOCK" help dotcor
+    assert_line --index 0 "imglock: help: there is no subcommand dotcor; did you mean doctor?"
 }
 
 @test "--help, the man page and the completion name the modes that --mode takes" {
@@ -260,14 +322,7 @@ END
     assert_equal "$(sed -n 's/^ *--mode <mode> *//p' help)" "$modes"
     assert_equal "$(groff -mdoc -Tascii -P-c -rLL=500n "$TOP/man/imglock.1" | col -b |
         sed -n 's/.*One of \(.*\); see IMGLOCK_MODE in.*/\1/p' | sed 's/ and / or /')" "$modes"
-    # shellcheck disable=SC1091,SC2034 # bash-completion's own names
-    offered=$(
-        source "$TOP/cli/completion/imglock.bash"
-        COMP_WORDS=("$IMGLOCK" --mode '') COMP_CWORD=2 COMPREPLY=()
-        _imglock
-        echo "${COMPREPLY[*]}"
-    )
-    assert_equal "$offered" "$(sed 's/,//g; s/ or / /' <<<"$modes")"
+    assert_equal "$(offered_by_bash "$IMGLOCK" --mode '' | xargs)" "$(sed 's/,//g; s/ or / /' <<<"$modes")"
 }
 
 # ---- finding the command ---------------------------------------------------------------------------------------------
@@ -278,11 +333,7 @@ END
     run -127 "$IMGLOCK" ./no-such-command
     assert_equal "${#lines[@]}" 1
     run -127 "$IMGLOCK" ''
-    for word in help version; do
-        run -127 env PATH=/nonexistent "$IMGLOCK" "$word"
-        assert_line --index 0 "imglock: $word: No such file or directory"
-        assert_line --index 1 --partial "Try 'imglock --help'"
-    done
+    assert_output "imglock: '': No such file or directory"
     run "$IMGLOCK" ./disk.img
     assert_equal "$status" 126
     assert_output "imglock: ./disk.img: Permission denied"
@@ -430,6 +481,18 @@ not_run_with() {
 }
 
 # ---- subcommands -----------------------------------------------------------------------------------------------------
+
+@test "a subcommand after options is an error, and a program of that name is run after --" {
+    mkdir bin
+    while read -r name; do
+        printf '#!/bin/sh\necho ran\n' >"bin/$name"
+        chmod 755 "bin/$name"
+        PATH=$PWD/bin:$PATH failed_125 "'$name' after options is neither the subcommand" -s "$name"
+        PATH=$PWD/bin:$PATH run "$IMGLOCK" -- "$name"
+        assert_output ran
+    done < <("$IMGLOCK" --help | sed -n '/^Subcommands/,/^$/ s/^ \([a-z]*\) .*/\1/p')
+    [ "$(find bin -type f | wc -l)" -ge 11 ]
+}
 
 @test "a program called hold is run after --" {
     mkdir bin
@@ -924,7 +987,8 @@ SCRIPT
         {
             cd "$TOP"
             printf './usr/%s\n' bin/imglock lib/imglock/libimglock.so lib/tmpfiles.d/imglock.conf \
-                share/bash-completion/completions/imglock
+                share/bash-completion/completions/imglock share/fish/vendor_completions.d/imglock.fish \
+                share/zsh/vendor-completions/_imglock
             find config -type f ! -name imglock.tmpfiles.conf -printf './usr/share/imglock/%f\n'
             find examples -name '*.sh' -printf './usr/share/doc/imglock/examples/%f\n' -o -name '*.xml' \
                 -printf './usr/share/doc/imglock/examples/%f\n'
@@ -951,40 +1015,37 @@ SCRIPT
     assert_output ""
 }
 
-@test "the completion offers options, subcommands and presets" {
-    # shellcheck disable=SC2034,SC1091 # bash-completion's own names
-    offers() {
-        source "$TOP/cli/completion/imglock.bash"
-        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
-        _imglock
-        printf '%s\n' "${COMPREPLY[@]}"
-    }
-    run offers "$IMGLOCK" --m
-    assert_output -- --mode
-    run offers "$IMGLOCK" --mode s
-    assert_output shared
-    run offers "$IMGLOCK" audit --v
-    assert_output -- --version
-    compopt() { :; }
-    run offers "$IMGLOCK" hold --block write,re
-    assert_output $'write,resize\nwrite,rename'
-    run offers "$IMGLOCK" hold --block resize,write,re
-    assert_output resize,write,rename
-    run offers "$IMGLOCK" docto
-    assert_output doctor
-    run offers "$IMGLOCK" hold --conf
-    assert_output -- --conflict-exit-code
-    run offers "$IMGLOCK" --config e
-    assert_output emulators
-    # Every option of --help is offered, and no other.
-    "$IMGLOCK" --help | grep -oE -- '--[a-z-]+' | sort -u | grep -vx -- -- >helped
-    grep -oE -- "--[a-z][a-z-]+" "$TOP/cli/completion/imglock.bash" | sort -u >offered
-    run comm -3 helped offered
-    assert_output ""
+@test "the completion offers subcommands, words, lists, presets, files and what a command offers itself" {
+    local line
+    while IFS='|' read -r line wanted; do
+        # shellcheck disable=SC2086 # words
+        assert_equal "bash: $line: $(offered_by_bash "$IMGLOCK" $line | sort | paste -sd " ")" "bash: $line: $wanted"
+        assert_equal "zsh: $line: $(offered_by_zsh "imglock $line" | sort | paste -sd " ")" "zsh: $line: $wanted"
+        assert_equal "fish: $line: $(offered_by_fish "imglock $line" | sort | paste -sd " ")" "fish: $line: $wanted"
+    done <<'END'
+--mode sh|shared
+docto|doctor
+audit --v|--version
+hold --block write,re|write,rename write,resize
+hold --block resize,write,re|resize,write,rename
+status -o +ki|
+status -o PID,STA|PID,START
+--config em|emulators
+help inac|inactivate
+END
+    assert_equal "$(offered_by_bash "$IMGLOCK" status --color = al)" always
+    touch some.qcow2
+    assert_equal "$(offered_by_bash "$IMGLOCK" path some)" some.qcow2
+    assert_equal "$(offered_by_zsh 'imglock path some')" some.qcow2
+    assert_equal "$(offered_by_fish 'imglock path some')" some.qcow2
+    # What stands behind an option with an argument, and behind --, is completed as that command has it.
+    for line in '-w 5 grep --line-n' '-- grep --line-n' 'hold x -- grep --line-n' 'doctor grep --line-n'; do
+        assert_equal "$(offered_by_zsh "imglock $line")" --line-number
+    done
 }
 
 @test "the synopsis of the man page has every line of --help's usage" {
-    "$IMGLOCK" --help | sed -n 's/^ imglock \([a-z]*\) .*/\1/p' | sort >helped
+    "$IMGLOCK" __options | cut -d ' ' -f 1 | grep -v -e - | sort -u >helped
     awk '/^\.Sh/ {on = /SYNOPSIS/} on && /^\.Cm/ {print $2}' "$TOP/man/imglock.1" | sort >explained
     [ "$(wc -l <helped)" -ge 10 ]
     run diff helped explained

@@ -59,6 +59,22 @@ example() {
     refute_output --partial 'No such file'
 }
 
+@test "installed, the examples run for an ordinary user, in whose PATH /usr/sbin is not" {
+    chmod 755 "$BATS_RUN_TMPDIR" "$BATS_TEST_TMPDIR"
+    make -s -C "$TOP" install DESTDIR="$PWD/root" PREFIX=/usr >/dev/null
+    install -d -o nobody home
+    user=(setpriv --reuid=nobody --regid=nogroup --clear-groups env -i HOME="$PWD/home" TMPDIR="$PWD/home"
+        PATH="$PWD/root/usr/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games" IMGLOCK_DIR="$IMGLOCK_DIR")
+    cd home
+    for example in two-writers emulators qemu-img-script audit migration libvirt; do
+        run timeout 100 "${user[@]}" ../root/usr/share/doc/imglock/examples/"$example".sh
+        [ "$status" -eq 0 ] || fail "$example.sh: $output"
+        refute_output --partial "not found"
+        refute_output --partial "No such file"
+        assert_output --regexp "cannot |would have been refused"
+    done
+}
+
 @test "make run wraps the command that it is given" {
     [[ $TOP != *[[:space:]:]* ]] || skip "the dynamic loader takes no library below $TOP"
     qemu-img create -q -f qcow2 x.qcow2 1M

@@ -584,6 +584,71 @@ KINDS
     written "simh container" $((2494464 + 512)) -512 'simh\0\0\0\1'
 }
 
+@test "hercules: disks, plain, compressed and shadowed, and tapes" {
+    quiet dasdinit -a a 3330-1 MVS001
+    recognised "ckd disk" a
+    quiet dasdinit -z b 3330-1 MVS002
+    recognised "ckd disk, compressed" b
+    quiet dasdinit c 3370-1 FBA001 100
+    recognised "fba disk" c
+    quiet dasdinit -z d 3370-1 FBA001 100
+    recognised "fba disk, compressed" d
+    quiet hetinit -d f VOL001
+    recognised "aws tape" f
+    quiet hetinit g VOL002
+    recognised "het tape, zlib" g
+    written "ckd disk, shadow" 1536 0 CKD_S370
+    written "ckd disk, large" 1536 0 CKD_P064
+    written "ckd disk, large, compressed" 1536 0 CKD_C064
+    written "ckd disk, large, shadow" 1536 0 CKD_S064
+    written "fba disk, shadow" 1536 0 FBA_S370
+    written "fba disk, large, compressed" 1536 0 FBA_C064
+    written "fba disk, large, shadow" 1536 0 FBA_S064
+    # What only begins like a tape is none: the second block has to fit the first.
+    printf '\x50\0\0\0\xa0\0%0106d' 0 >h
+    unrecognised h
+    printf '\x03\0\0\0\xa0\0abc\x03\0\x04\0\xa0\0abc' >h
+    unrecognised h
+    printf '\x03\0\0\0\xa2\0abc\x03\0\x03\0\xa2\0abc' >i
+    recognised "het tape, bzip2" i
+}
+
+@test "user mode linux: a copy-on-write file, of whatever name" {
+    truncate -s 1M back
+    quiet uml_mkcow a back
+    recognised "uml cow" a
+    written "uml cow" 8192 0 'OOOM\0\0\0\2'
+    written "uml cow 1" 8192 0 'MOOO\1\0\0\0'
+    printf 'OOOM\0\0\0\x09%0500d' 0 >b
+    unrecognised b
+}
+
+@test "bochs: an undoable disk's redolog" {
+    quiet bximage -q -func=create -hd=10M -imgmode=growing growing
+    recognised "bochs growing" growing
+    cp growing a.redolog
+    run "$HELPERS/identify" a.redolog
+    assert_output "by name: bochs growing  by content: bochs growing  a.redolog"
+}
+
+@test "openmsx: a floppy and a hard disk of its disk manipulator" {
+    printf 'diskmanipulator create %s/a 720\ndiskmanipulator create %s/b 32M 32M\nexit\n' "$PWD" "$PWD" >make.tcl
+    SDL_VIDEODRIVER=dummy SDL_AUDIODRIVER=dummy HOME=$PWD timeout 60 openmsx -script make.tcl >tool.log 2>&1 </dev/null || true
+    recognised "fat without a name" a
+    recognised mbr b
+    written "msx floppy, packed" 2048 0 'PCK\x08'
+}
+
+@test "what file(1) knows besides: Famicom, Spectrum, DiscFerret, T98, HxC" {
+    written "famicom disk" 65516 0 'FDS\x1a'
+    written "spectrum hard disk" 65536 0 'RS-IDE\x1a'
+    written "spectrum floppy" 4096 0 SINCLAIR
+    written discferret 4096 0 DFE2
+    written "t98 floppy" 4096 0 T98FDDIMAGE.R0
+    written "t98 hard disk" 4096 0 T98HDDIMAGE.R0
+    written "hxc floppy" 4096 0 'HXCMFM\0'
+}
+
 @test "imgtool: an Amiga floppy, and what else begins with DOS" {
     quiet imgtool create amiga_floppy a
     recognised adf a
@@ -817,6 +882,26 @@ squashfs: sqsh squashfs sqfs snap
 hfs: hfv
 prodos: hdv
 amiga rdb: hdf
+simh disk: rm03 rm05 rm80 rp03 rp05 rp07 ra60 ra70 ra80 ra82 ra90 ra92 rd31 rd32 rd51 rd53 rx33
+tape: tap tpc dt8 dt10 dt11 t64 tzx cas
+ckd disk: ckd
+ckd disk, compressed: cckd
+ckd disk, large: ckd64
+ckd disk, large, compressed: cckd64
+fba disk, compressed: cfba
+fba disk, large, compressed: cfba64
+fba disk: fba fba64
+aws tape: aws
+het tape, zlib: het
+floppy of other machines: 1dd ufi jfd di1 di2 hdi
+msx floppy, packed: xsa
+famicom disk: fds
+spectrum floppy: scl
+discferret: dfi
+t98 floppy: nfd
+t98 hard disk: nhd
+hxc floppy: hxcmfm
+bochs growing: redolog
 simh container: rk05 rk06 rk07 rl01 rl02 rp04 rp06 rx01 rx02 rx50 ra81 rd54
 disk: dsk
 floppy: ssd dsd adl trd mgt opd dmk jvc vdk xdf hdm dim fdi fdd d67 d80 d82
@@ -891,7 +976,7 @@ named() {
     while IFS= read -r name; do
         case $name in
         # Told by their names alone.
-        raw | disk | floppy) continue ;;
+        raw | disk | floppy | "simh disk" | tape | "floppy of other machines") continue ;;
         # Named with a number in a loop above.
         "amiga rdb in sector "* | "lvm2 in sector "* | "swap, "*" KiB pages" | "luks second header, "*) continue ;;
         esac

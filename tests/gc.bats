@@ -115,6 +115,17 @@ idle() {
     assert_line "kept $IMGLOCK_DIR/.qemu-${zeros}001.lock: it is no regular file"
 }
 
+@test "a file of somebody else with the name of a lock file stays, and an empty one goes" {
+    local zeros=0000000000000000000000000000000000000
+    echo 'my notes' >"$IMGLOCK_DIR/.qemu-${zeros}000.lock"
+    touch "$IMGLOCK_DIR/.qemu-${zeros}001.lock"
+    run "$IMGLOCK" gc -v
+    assert_success
+    assert_line "kept $IMGLOCK_DIR/.qemu-${zeros}000.lock: it is not imglock's"
+    assert_line "removed: 1, kept: 1, could not be removed: 0"
+    assert_equal "$(cat "$IMGLOCK_DIR/.qemu-${zeros}000.lock")" 'my notes'
+}
+
 @test "a lock file that this user may not remove is counted, not locked, and the status is 1" {
     needs_root
     idle a.img

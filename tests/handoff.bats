@@ -232,7 +232,7 @@ change_record() {
         run "$IMGLOCK" $arguments
         assert_equal "$arguments: $status" "$arguments: 125"
         assert_output --partial "$text"
-        assert_output --partial "Try 'imglock --help'"
+        assert_output --partial "--help' for more information"
     done <<'END'
 handoff: no image given|handoff
 handoff: give the process that is to have the lock, with --to|handoff disk.img

@@ -15,7 +15,7 @@ git ls-files -z | xargs -0 cp --parents -t "$work/source"
     { tail -n 30 "$work/build.log" && exit 1; }
 lintian --fail-on error,warning "$work"/*.changes
 
-debootstrap --variant=minbase --include=libjansson4,libsmartcols1,libssl3 "$release" "$work/root" "${mirror:?}" \
+debootstrap --variant=minbase --include=libjansson4,libsmartcols1,libssl3,libsystemd0 "$release" "$work/root" "${mirror:?}" \
     >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log" && exit 1; }
 cp "$work"/libimglock_*.deb "$work"/imglock_*.deb "$work/root/opt"
 cp debian/tests/installed "$work/root/opt"

@@ -147,3 +147,34 @@ SHAREABLE="s,<disk .*,&<shareable/>,; s,type='raw'/>,type='raw' cache='writeback
     run virt-xml-validate "$TOP/examples/libvirt.xml" domain
     assert_success
 }
+
+@test "an emulator for all machines: config/qemu-imglock takes the lock, in domains that know nothing of imglock" {
+    make -s -C "$TOP" install DESTDIR="$PWD/root" PREFIX=/usr >/dev/null
+    local bare="/<qemu:commandline>/,/<.qemu:commandline>/d"
+    domain first "$bare; s,/usr/bin/qemu-system-x86_64,$PWD/root/usr/share/imglock/qemu-imglock,"
+    # Without the domain's environment, the lock directory can only come from the emulator's.
+    echo "IMGLOCK_DIR=$IMGLOCK_DIR" >>root/usr/share/imglock/qemu.conf
+    "${AS_USER[@]}" PATH="$PATH:/usr/sbin" libvirtd --daemon --timeout 60 3>&-
+    virsh create first.xml
+    run "$IMGLOCK" status -rn -o PID,MODE,KIND disk.img
+    assert_output "$(pid_of first) exclusive holder"
+    run wrapped dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    assert_failure
+    assert_output --partial "locked exclusively by qemu-system-x86"
+    virsh destroy first
+}
+
+@test "the snippets for AppArmor and SELinux are what those read, and name the files that are needed" {
+    {
+        printf '#include <tunables/global>\nprofile libvirt-test {\n'
+        cat "$TOP/config/apparmor-libvirt-qemu"
+        echo '}'
+    } >profile
+    run apparmor_parser --skip-kernel-load --skip-cache --base /etc/apparmor.d profile
+    assert_success
+    for file in lib/imglock/libimglock.so bin/imglock share/imglock/qemu-imglock; do
+        grep -qF "$file" profile
+    done
+    run checkmodule -M -m -o imglock-libvirt.mod "$TOP/config/imglock-libvirt.te"
+    assert_success
+}

@@ -4,7 +4,7 @@
 # nothing else is certain to be there yet.
 set -eu
 
-build='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev'
+build='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev libsystemd-dev'
 run="$build qemu-utils"
 test="$run $(sed 's/#.*//' "$(dirname "$0")/packages.txt" | tr '\n' ' ')"
 

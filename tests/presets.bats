@@ -657,3 +657,14 @@ END
     assert [ -e root/var/tmp/.qemu-0000000000000000000000000000000000000000.lock ]
     assert [ ! -e root/var/tmp/other ]
 }
+
+@test "emulators, audit and qemu: the firmware of an emulator is no image" {
+    qemu-img create -q -f raw disk.img 1M
+    for preset in emulators audit qemu; do
+        run "$IMGLOCK" --config "$preset" --audit "$PWD/$preset.jsonl" qemu-system-x86_64 -accel tcg -m 16 -nodefaults \
+            -display none -S -device virtio-blk,drive=d -drive if=none,id=d,file=disk.img,format=raw -monitor stdio < <(echo quit)
+        grep -q "disk.img" "$preset.jsonl"
+        run grep -E '/usr/share/' "$preset.jsonl"
+        assert_output ""
+    done
+}

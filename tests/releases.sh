@@ -28,7 +28,7 @@ chosen=${VARIANTS:-clang O0 O3 lto fortify debian}
 [ "$chosen" != none ] || chosen=
 mirror=$(sed -n 's/^URIs: *//p; s/^deb *\(\[[^]]*\] *\)\?\(http[^ ]*\) .*/\2/p' /etc/apt/sources.list.d/debian.sources \
     /etc/apt/sources.list 2>/dev/null | head -n 1)
-build_packages='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev clang llvm dpkg-dev debhelper git uidmap'
+build_packages='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev libsystemd-dev clang llvm dpkg-dev debhelper git uidmap'
 
 # inside FOLDER USER COMMAND: in a mount namespace that ends with the command, so that no mount is left.  The folder is its
 # root, and no chroot, in which nobody may make a user namespace.

@@ -52,14 +52,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct holder holder;
     for (int slot = 0; holders_next(file, slot, &holder); slot = holder.slot + 1) {
         if (!holder.recorded) continue;
-        if (holder.pid <= 0 || memchr(holder.host, '\0', sizeof holder.host) == NULL) abort();
+        if (holder.process.pid <= 0 || memchr(holder.process.host, '\0', sizeof holder.process.host) == NULL) abort();
         char line[512];
         struct text text = text_in(line, sizeof line);
-        text_append_untrusted(&text, holder.command, strlen(holder.command));
+        text_append_untrusted(&text, holder.process.command, strlen(holder.process.command));
         text_append_duration(&text, holder.since_ms);
         for (size_t i = 0; i < text.length; i++)
             if ((unsigned char)line[i] < ' ' || line[i] == 0x7f) abort();
     }
-    holders_read_header(file, path);
+    record_read_header(file, path);
     return 0;
 }

@@ -1,0 +1,220 @@
+/* explain.c: imglock explain: what imglock makes of an image, and what would happen now.  Opens nothing for writing. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "blocker.h"
+#include "cli.h"
+#include "image.h"
+#include "links.h"
+#include "lock_file_look.h"
+#include "memory.h"
+#include "name.h"
+#include "open_count.h"
+#include "setting.h"
+#include "status.h"
+#include "target.h"
+#include "text.h"
+
+struct subject {
+    struct settings settings;
+    char path[PATH_MAX];
+    bool exists;
+    struct stat status;
+};
+
+/* "name   text", one line whatever the text contains. */
+static void say(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(const char *name, const char *format, ...)
+{
+    char words[3 * PATH_MAX], line[4 * sizeof words];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(words, sizeof words, format, list);
+    va_end(list);
+    struct text text = text_in(line, sizeof line);
+    text_append_untrusted(&text, words, strlen(words));
+    printf("%-9s %s\n", name, line);
+}
+
+/* ---- is it an image ----------------------------------------------------------------------------------------- */
+
+/* The row of the table that the content shows; or NULL, and *error where it cannot be read. */
+static const char *look_at_content(const struct subject *subject, int *error)
+{
+    *error = 0;
+    int descriptor = open(subject->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (descriptor < 0) {
+        *error = errno;
+        return NULL;
+    }
+    const char *row = image_may_be_read(descriptor, &subject->status)
+                          ? image_by_content(subject->path, descriptor, &subject->status, O_RDONLY, error)
+                          : NULL;
+    close(descriptor);
+    return row;
+}
+
+/* Says whether it is an image, and why. */
+static bool say_image(const struct subject *subject)
+{
+    int error = 0;
+    if (subject->exists && !image_possible(&subject->status)) {
+        say("image", "no: it is neither a regular file nor a block device");
+        return false;
+    }
+    int named = policy_names_image(&subject->settings, subject->path);
+    const char *by_name = image_by_extension(subject->path);
+    const char *by_content = subject->exists && subject->settings.magic ? look_at_content(subject, &error) : NULL;
+    if (named) {
+        say("image", "%s: IMGLOCK_IMAGES=%s says so", named > 0 ? "yes" : "no", subject->settings.images);
+        return named > 0;
+    }
+    if (by_content)
+        say("image", "yes: its content is that of the format '%s'%s%s%s", by_content,
+            by_name ? ", and its name that of '" : "", by_name ? by_name : "", by_name ? "'" : "");
+    else if (by_name)
+        say("image", "yes: its name is that of the format '%s'", by_name);
+    else if (error)
+        say("image", "no by its name; its content cannot be read: %s", strerror(error));
+    else
+        say("image", "no: neither its name%s is an image's; IMGLOCK_IMAGES=+%s makes it one",
+            !subject->exists          ? " (there is no such file yet)"
+            : subject->settings.magic ? " nor its content"
+                                      : " (IMGLOCK_MAGIC=off: its content is not looked at)",
+            subject->path);
+    return by_content || by_name;
+}
+
+/* ---- the lock, and who has it ------------------------------------------------------------------------------- */
+
+static void say_mode(const struct subject *subject)
+{
+    struct settings without = subject->settings;
+    without.rules = NULL;
+    struct policy_decision ruled = policy_decide(&subject->settings, subject->path, O_RDWR, subject->exists);
+    struct policy_decision plain = policy_decide(&without, subject->path, O_RDWR, subject->exists);
+    bool rule = ruled.locked != plain.locked || ruled.mode != plain.mode || ruled.insists != plain.insists;
+    static const char *const names[] = {
+        [MODE_AUTO] = "auto",     [MODE_SHARED] = "shared",           [MODE_EXCLUSIVE] = "exclusive",
+        [MODE_NOLOCK] = "nolock", [MODE_FORCE_SHARE] = "force-share", [MODE_INACTIVE] = "inactive"};
+    if (rule)
+        say("mode", "%s, by IMGLOCK_RULES=%s", ruled.locked ? policy_mode_name(ruled.mode) : "nolock",
+            subject->settings.rules);
+    else
+        say("mode", "%s%s", names[subject->settings.mode],
+            subject->settings.mode == MODE_AUTO ? ": reading takes the lock shared, writing exclusively" : "");
+}
+
+static void say_users(const struct subject *subject)
+{
+    struct asked asked = {.path = string_keep(subject->path)};
+    struct question question = {.settings = &subject->settings, .asked = &asked, .count = 1};
+    struct usage_list list;
+    usages_collect(&question, &list);
+    for (size_t i = 0; i < list.count; i++) {
+        const struct usage *usage = &list.usages[i];
+        char who[128] = "by somebody who cannot be seen from here";
+        if (usage->pid) snprintf(who, sizeof who, "%s (pid %d)", usage->command, usage->pid);
+        say("used", "%s, %s: %s", usage_mode_name(usage), usage_kind_name(usage->kind), who);
+    }
+    if (!list.count) {
+        enum open_count count = subject->exists ? open_count_ask(subject->path) : OPEN_BY_NOBODY;
+        say("used", "%s",
+            count == OPEN_BY_SOMEBODY ? "it is open by somebody who cannot be seen from here"
+            : count == OPEN_BY_NOBODY ? "by nobody"
+            : list.unseen             ? "by nobody who can be seen from here"
+                                      : "by nobody");
+    }
+    usages_free(&list);
+    free(asked.path);
+}
+
+/* ---- what would happen -------------------------------------------------------------------------------------- */
+
+static void say_outcome(const struct subject *subject, const char *name, int flags)
+{
+    struct lock_name lock;
+    struct lock_problem problem = {0};
+    struct policy_decision decision = policy_decide(&subject->settings, subject->path, flags, subject->exists);
+    if (!decision.locked) return say(name, "goes through without a lock");
+    if (decision.refusal) return say(name, "refused: %s", decision.refusal);
+    if (decision.mode < LOCK_SHARED)
+        return say(name, "goes through without a lock, on record as %s", policy_mode_name(decision.mode));
+    lock_name_of_path(subject->path, &lock);
+    int descriptor = lock_file_look(subject->settings.directory, &lock, &problem);
+    if (descriptor < 0 && descriptor != -ENOENT)
+        return say(name, "%s: %s%s%s", subject->settings.allow_on_error ? "goes through without a lock" : "refused",
+                   problem.what, problem.error ? ": " : "", problem.error ? strerror(problem.error) : "");
+    bool held = descriptor >= 0 && lock_in_the_way(descriptor, decision.mode) > 0;
+    int blocked = descriptor >= 0 && flags != O_RDONLY ? blocker_find(descriptor, 1u << OPERATION_WRITE) : 0;
+    if (descriptor >= 0) close(descriptor);
+    const char *wanted = decision.mode == LOCK_EXCLUSIVE ? "an exclusive" : "a shared";
+    if (!held && !blocked) return say(name, "takes %s lock", wanted);
+    if (subject->settings.on_conflict == CONFLICT_WARN)
+        return say(name, "goes through without a lock, with a line (IMGLOCK_ON_CONFLICT=warn)");
+    const char *why = held ? "the lock is held" : "writing is blocked";
+    if (policy_may_degrade(&subject->settings, flags)) return say(name, "becomes an open for reading: %s", why);
+    if (subject->settings.wait_ns == 0) return say(name, "refused at once: %s", why);
+    if (subject->settings.wait_ns == WAIT_FOREVER) return say(name, "waits until it gets %s lock: %s", wanted, why);
+    say(name, "waits up to %g s for %s lock: %s", (double)subject->settings.wait_ns / 1e9, wanted, why);
+}
+
+static void say_command(char **command)
+{
+    static struct target target;
+    char real[PATH_MAX];
+    if (target_look(links_see_through(command[0], real), command, &target) != 0)
+        say("command", "refused: %s%s%s", target.reason, target.next_step ? "; " : "",
+            target.next_step ? target.next_step : "");
+    else if (target.go)
+        say("command", "%s: it is written in Go, so its own opens take no lock", target.chain);
+    else
+        say("command", "%s: the library can be preloaded into it", target.chain);
+}
+
+static int explain_main(int argc, char **argv)
+{
+    static struct subject subject;
+    struct lock_name lock;
+    char path[PATH_MAX];
+    int status;
+    if (options_next(&explain_subcommand, argc, argv, &status) == OPTIONS_OVER) return status;
+    if (optind == argc) return complain_usage("explain: no image given");
+    char *image = argv[optind++];
+    if (optind < argc && strcmp(argv[optind], "--") == 0)
+        optind++;
+    else if (optind < argc)
+        return complain_usage("explain: it takes one image, and a command behind --");
+    if (!settings_read(&subject.settings)) return STATUS_FAILED;
+    int error = name_real_path(image, subject.path, &subject.exists, &subject.status);
+    if (error) return complain("%s: %s", word_shown(image), strerror(error));
+    say("path", "%s%s", subject.path, subject.exists ? "" : " (there is no such file yet)");
+    if (say_image(&subject)) {
+        say_mode(&subject);
+        lock_name_of_path(subject.path, &lock);
+        lock_path(subject.settings.directory, &lock, path);
+        say("lock", "%s", path);
+        say_users(&subject);
+        say_outcome(&subject, "reading", O_RDONLY);
+        say_outcome(&subject, "writing", O_RDWR);
+    }
+    if (optind < argc) say_command(argv + optind);
+    return finish_output(EXIT_SUCCESS);
+}
+
+const struct subcommand explain_subcommand = {
+    .name = "explain",
+    .synopsis = "<image> [-- <command> [<argument>...]]",
+    .summary = "Say what imglock makes of an image, and what would happen now",
+    .notes = "It opens nothing for writing.  The settings are those of the environment.",
+    .operands = COMPLETES_FILE,
+    .command = true,
+    .separated = true,
+    .main = explain_main,
+};

@@ -1,0 +1,13 @@
+/* name.h: the image that a name on the command line stands for. */
+#ifndef IMGLOCK_NAME_H
+#define IMGLOCK_NAME_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+/* The real path of an image as the library has it, of one that does not exist yet too.  *exists: then *status is its
+ * status.  Returns 0 or an errno. */
+int name_real_path(const char *name, char path[PATH_MAX], bool *exists, struct stat *status);
+
+#endif

@@ -1,0 +1,27 @@
+/* who.h: a process by the names that people know it by: a virtual machine's guest, a systemd unit, a container.
+ *
+ * Read from /proc/PID/cmdline and cgroup, which every user may read; whoever runs the process may write the first, so
+ * these are words for people, and nothing is decided by them.  Raw system calls, no allocation, under 1 KiB of stack;
+ * async-signal-safe; errno is left alone.  Where /proc does not tell, nothing is appended. */
+#ifndef IMGLOCK_WHO_H
+#define IMGLOCK_WHO_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "text.h"
+
+/* Appends all that is known, each behind a comma: ", guest web, unit nightly.service, container 3f2a99d0c1b7".  It fits
+ * behind "pid 504, user root". */
+void who_append(struct text *text, pid_t pid);
+
+/* The guest of a QEMU: its -name NAME, or guest=NAME,....  False, and nothing, when it has none. */
+bool who_guest(struct text *text, pid_t pid);
+
+/* The systemd service or scope that systemctl stop ends; not a login session. */
+bool who_unit(struct text *text, pid_t pid);
+
+/* The container: docker's and podman's by the first twelve digits of the id, lxc's by its name. */
+bool who_container(struct text *text, pid_t pid);
+
+#endif
