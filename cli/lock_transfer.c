@@ -776,6 +776,26 @@ static bool keeps_all(const struct transfer *transfer, const struct party *party
 
 enum { LOOKS = 50, PAUSE_NS = 200 * 1000 };
 
+/* Has another process than the source its very open file description, as a fork child has?  It would go on by a lock
+ * that is the destination's. */
+static bool is_inherited(const struct transfer *transfer)
+{
+    struct process_scan scan = {0};
+    struct file_identity identity;
+    const struct party *source = &transfer->source;
+    const int slot = source->shares[0].holder.slot;
+    size_t count = 0;
+    bool inherited = false;
+    if (!is_there(source) || slot < 0 || !identify_file(transfer->locks[0].descriptor, "", &identity)) return false;
+    size_t file = scan_add(&scan, &identity, true);
+    scan_run(&scan);
+    const struct finding *findings = scan_findings(&scan, file, &count);
+    for (size_t i = 0; i < count; i++)
+        inherited |= findings[i].slot == slot && findings[i].pid != source->pid && findings[i].pid != getpid();
+    scan_free(&scan);
+    return inherited;
+}
+
 /* Does a descendant of the source stay on the bytes that are for descendants?  One that comes while the records change
  * finds out by itself that they are no relative's any more, and gives its bytes back. */
 static bool descendants_stay(const struct transfer *transfer)
@@ -786,7 +806,7 @@ static bool descendants_stay(const struct transfer *transfer)
         for (size_t i = 0; i < transfer->count; i++)
             if (transfer->target.shares[i].descriptor >= 0)
                 held |= descendants_hold(transfer->target.shares[i].descriptor);
-        if (!held) return false;
+        if (!held && !is_inherited(transfer)) return false;
         nanosleep(&moment, NULL);
     }
     return true;
@@ -834,6 +854,9 @@ static int look_ahead(struct transfer *transfer)
         if (is_there(source) && target->shares[i].descriptor >= 0 && descendants_hold(target->shares[i].descriptor))
             return transfer_refuse(transfer, EXIT_FAILURE, "%s", descendant_is_there);
     }
+    /* Also the children that have not run their program yet, which is over in a moment. */
+    if (is_inherited(transfer) && descendants_stay(transfer))
+        return transfer_refuse(transfer, EXIT_FAILURE, "%s", descendant_is_there);
     return 0;
 }
 

@@ -293,7 +293,7 @@ static void renew_private(uint32_t number)
         table_set(image->lock.descriptor, 0);
     request.through_exec = image->inheritable;
     image->opened = children_now();
-    image->inherited = false;
+    image->inherited = image->forked = false;
     bool regained = take_knowing(-1, &request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
     if (regained) {
         images_set_private(image->lock.descriptor, number);
@@ -331,7 +331,7 @@ static enum lock_result take_own(uint32_t number, const struct lock_request *req
     image->lock = fresh;
     image->through_exec = image->inheritable;
     image->opened = before;
-    image->inherited = false;
+    image->inherited = image->forked = false;
     return LOCK_TAKEN;
 }
 
@@ -349,6 +349,10 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
             return take_own(number, &stronger, opened, problem);
         }
     }
+    /* A fork child's own open has a lock of its own: by that it stays in, and is seen, when imglock handoff takes the
+     * inherited one from all who have it. */
+    if (image->forked && image->lock.mode >= LOCK_SHARED && request->mode >= LOCK_SHARED)
+        return take_own(number, request, opened, problem);
     if (image->lock.mode < request->mode) {
         enum lock_result result = is_shared(image) ? LOCK_BUSY : lock_convert(&image->lock, request, problem);
         /* A relative that has it shared is let past on a description of our own. */
@@ -358,7 +362,9 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
         problem->blocked = blocker_find(image->lock.descriptor, request->operations);
         return problem->blocked ? LOCK_BUSY : LOCK_TAKEN;
     }
-    /* Passed on: from then on as in IMGLOCK_MODE=inactive. */
+    /* Passed on.  A child that came to the lock by its parent has nothing by it any more. */
+    if (image->inherited) return take_own(number, request, opened, problem);
+    /* Whom it was taken from goes on as in IMGLOCK_MODE=inactive. */
     return request->operations & 1u << OPERATION_TRUNCATE ? LOCK_BUSY : LOCK_TAKEN;
 }
 
@@ -458,7 +464,8 @@ void images_lost_private(int descriptor)
 void images_inherit_all(void)
 {
     SECTION_ASSERT();
-    for (uint32_t number = 1; number < images_used; number++) images_at(number)->inherited = true;
+    for (uint32_t number = 1; number < images_used; number++)
+        images_at(number)->inherited = images_at(number)->forked = true;
 }
 
 /* ---- two names of one image ----------------------------------------------------------------------------- */

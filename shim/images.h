@@ -27,6 +27,7 @@ struct image {
     bool through_exec;      /* the private descriptor has no FD_CLOEXEC */
     children_moment opened; /* just before the lock's description was */
     bool inherited;         /* which came through fork or exec: another process may have it, too */
+    bool forked;            /* came through fork, and this process has not opened it by itself yet */
     int kept;      /* the private descriptor of an inherited description, beside the lock that was raised; 0: none */
     int64_t since; /* audit_now when the lock was taken, where there is an audit */
     dev_t device;

@@ -427,7 +427,8 @@ static _Noreturn void be_end(bool source)
         leave_if_alone();
         pid_t child = fork_member();
         if (child == 0) {
-            if (random_below(2)) exec_self("helper", 0);
+            /* A fork child of the destination is inactive as its parent is, and its opens go through. */
+            if (!source || random_below(2)) exec_self("helper", 0);
             open_image(PAIR_IMAGE, true, O_CLOEXEC);
             sleep_us(random_below(1500));
             end();
