@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# Building and installing: what the build takes and what it leaves, and one binary for all releases.
+load common
+
+# sources FOLDER: a copy of what is under version control, or of everything but what was built.
+sources() {
+    mkdir -p "$1"
+    if git -C "$TOP" rev-parse --git-dir >/dev/null 2>&1; then
+        (cd "$TOP" && git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null | tar -cf - -T -) | tar -C "$1" -xf -
+    else
+        tar -C "$TOP" -cf - --exclude=./build . | tar -C "$1" -xf -
+    fi
+}
+
+@test "the library asks for no version of glibc later than 2.17, and for no symbol that it could do without" {
+    run sh -c 'objdump -T "$SHIM" | grep -oE "GLIBC_2\.[0-9]+" | sort -u | awk -F. "\$2 > 17"'
+    assert_output ""
+    run sh -c 'objdump -T "$SHIM" | grep -c GLIBC_'
+    [ "$output" -gt 10 ] || fail "the symbols cannot be read"
+    # What glibc alone has; a weak one may be missing.
+    run sh -c 'objdump -T "$SHIM" | grep UND | grep -v " w " | grep -oE "(__register_atfork|_dl_[a-z_]*|__[a-z]*_chk|dlsym|__libc_[a-z_]*)$"'
+    assert_output ""
+}
+
+@test "the same sources give the same bytes in two directories" {
+    sources one
+    sources a/longer/directory
+    local folder
+    for folder in one a/longer/directory; do
+        make -s -j2 -C "$folder" CFLAGS='-O1 -g' >/dev/null
+    done
+    cmp one/build/libimglock.so a/longer/directory/build/libimglock.so
+    cmp one/build/imglock a/longer/directory/build/imglock
+    run grep -c "$PWD" one/build/libimglock.so one/build/imglock
+    assert_line one/build/libimglock.so:0
+    assert_line one/build/imglock:0
+}
+
+@test "CPPFLAGS, CFLAGS and LDFLAGS reach the compiler, a warning ends the build with WERROR=1 only" {
+    sources here
+    cd here
+    run make -n V=1 CPPFLAGS=-DMARK_CPP CFLAGS=-O3 LDFLAGS=-Wl,-z,mark all
+    assert_equal "$(grep -cE -- '-DMARK_CPP.* -O3 .* shim/lock\.c$' <<<"$output")" 1
+    assert_equal "$(grep -c -- '-DMARK_CPP.*cli/main.c' <<<"$output")" 1
+    assert_equal "$(grep -c -- '-Wl,-z,mark' <<<"$output")" 2
+    refute_output --partial -Werror
+    run make -n V=1 WERROR=1 all
+    assert_output --partial -Werror
+    run make -n V=1 CC=aarch64-linux-gnu-gcc all
+    assert_line --regexp '^gcc .*make_formats.c$'
+}
+
+@test "BINDIR, LIBDIR, DATADIR and MANDIR are respected, and what is installed names what is installed" {
+    local places=(PREFIX=/opt/x BINDIR=/opt/x/sbin LIBDIR=/opt/x/lib/special DATADIR=/opt/x/data MANDIR=/opt/x/man) root=$PWD/root
+    make -s -C "$TOP" "BUILD=$PWD/build" "DESTDIR=$root" "${places[@]}" install >/dev/null
+    [ -x root/opt/x/sbin/imglock ]
+    [ -f root/opt/x/lib/special/imglock/libimglock.so ]
+    [ -f root/opt/x/data/imglock/scripts.conf ]
+    [ -f root/opt/x/man/man7/libimglock.7 ]
+    run grep -rl /usr/local root
+    assert_output ""
+    grep -q 'LD_PRELOAD Ns = Ns Pa /opt/x/lib/special/imglock/libimglock.so' root/opt/x/man/man7/libimglock.7
+    grep -q '^\.It Pa lib/special/imglock/libimglock.so' root/opt/x/man/man1/imglock.1
+    # Moved or where it was meant to be, the program finds its library and its presets.
+    run root/opt/x/sbin/imglock --config scripts printenv LD_PRELOAD IMGLOCK_WAIT
+    assert_output "$root/opt/x/lib/special/imglock/libimglock.so"$'\n'600
+    run grep -c '^/opt/x/lib/special/imglock' <(strings root/opt/x/sbin/imglock)
+    make -s -C "$TOP" "BUILD=$PWD/build" "DESTDIR=$root" "${places[@]}" uninstall
+    run find root -type f
+    assert_output ""
+}
+
+@test "make check installs nothing, and says how many passed" {
+    run make -n -C "$TOP" check
+    refute_output --partial packages.sh
+    assert_output --partial tests/run.sh
+    run make -n -C "$TOP" test
+    assert_output --partial packages.sh
+}
+
+@test "make dist: the same archive from the same commit, which builds" {
+    git -C "$TOP" rev-parse HEAD >/dev/null 2>&1 || skip "no commits here"
+    local archive
+    for archive in one two; do
+        make -s -C "$TOP" "BUILD=$PWD/$archive" dist >/dev/null || skip "the repository belongs to somebody else"
+    done
+    cmp one/*.tar.gz two/*.tar.gz
+    tar -xzf one/*.tar.gz
+    cd imglock-*
+    [ -f Makefile ] && [ -f LICENSE ] && [ -f debian/control ]
+    make -s all >/dev/null
+    run build/imglock --version
+    assert_success
+}
+
+@test "the RPM spec names what is installed" {
+    needs rpmspec
+    run rpmspec -P "$TOP/examples/imglock.spec"
+    assert_success
+    make -s -C "$TOP" "BUILD=$PWD/build" "DESTDIR=$PWD/root" PREFIX=/usr LIBDIR=/usr/lib64 install >/dev/null
+    local file listed pattern
+    mapfile -t listed < <(sed -n '/^%files/,/^%changelog/ s,^\(/[^ ]*\)$,\1,p' <<<"$output")
+    while read -r file; do
+        for pattern in "${listed[@]}"; do
+            # shellcheck disable=SC2053 # a pattern
+            if [[ $file == $pattern || $file == $pattern/* ]]; then continue 2; fi
+        done
+        fail "the spec does not list $file"
+    done < <(cd root && find . -type f | sed 's/^\.//')
+}
