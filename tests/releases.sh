@@ -5,7 +5,8 @@
 #
 #   RELEASES    where the folders are, and stay: build/releases.  Some 3 GB each.
 #   TESTS       the test files that run; "all" for the whole suite
-#   VARIANTS    the builds beside the release's own, by the names below; "none" for none
+#   VARIANTS, VARIANT_TESTS
+#               the builds beside the release's own, by the names below, "none" for none; the test files that run on them
 set -u
 cd "$(dirname "$0")/.." || exit 1
 [ $# -gt 0 ] || set -- bullseye bookworm trixie sid
@@ -14,7 +15,7 @@ tests=${TESTS:-tests/lock.bats tests/errno.bats tests/descriptors.bats tests/pro
     tests/start.bats tests/exports.bats tests/formats.bats tests/clients_emulators.bats tests/packaging.bats}
 [ "$tests" != all ] || tests=
 # What a variant runs: whatever depends on how libc's functions are called.
-variant_tests='tests/lock.bats tests/errno.bats tests/threads.bats'
+variant_tests=${VARIANT_TESTS:-tests/lock.bats tests/errno.bats tests/threads.bats}
 # What comes before make.
 declare -A variants=(
     [clang]='export CC=clang'
