@@ -41,7 +41,7 @@ int main(int count, char **arguments)
     pthread_join(thread, NULL);
     pid_t child;
     posix_spawn_file_actions_t actions;
-    memset(&actions, 0xff, sizeof actions);
+    memset(&actions, 1, sizeof actions);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, copy, 20);
     fflush(stdout);
