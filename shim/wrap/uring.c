@@ -24,24 +24,29 @@ enum {
     REGISTER_USE_REGISTERED_RING = 1U << 31 /* IORING_REGISTER_USE_REGISTERED_RING */
 };
 
-/* What liburing's users allocate, as far as the ring's number, which has been there since liburing 0.1
- * (liburing.h). */
-struct io_uring {
-    struct {
-        void *pointers[8];
-        unsigned head, tail;
-        size_t size;
-        void *ring;
-        unsigned reserved[4];
-    } submission;
-    struct {
-        void *pointers[7];
-        size_t size;
-        void *ring;
-        unsigned reserved[4];
-    } completion;
-    unsigned flags;
+/* What liburing's users allocate, as far as the ring's number (liburing.h).  Version 2 has put room for more before it.
+ */
+#define RING(reserved)       \
+    struct {                 \
+        void *pointers[8];   \
+        unsigned head, tail; \
+        size_t size;         \
+        void *ring;          \
+        reserved             \
+    } submission;            \
+    struct {                 \
+        void *pointers[7];   \
+        size_t size;         \
+        void *ring;          \
+        reserved             \
+    } completion;            \
+    unsigned flags;          \
     int descriptor;
+struct io_uring {
+    RING(unsigned reserved[4];)
+};
+struct io_uring_of_version_1 {
+    RING()
 };
 
 typedef int init_function(unsigned entries, struct io_uring *ring, struct io_uring_params *parameters);
@@ -112,10 +117,17 @@ static void *find(const char *name)
     return address ? address : lookup_anywhere(name);
 }
 
+static int descriptor_of(const struct io_uring *ring)
+{
+    /* The one function that all of version 2 export, and none of version 1 does. */
+    if (find("io_uring_free_probe")) return ring->descriptor;
+    return ((const struct io_uring_of_version_1 *)(const void *)ring)->descriptor;
+}
+
 /* A ring that cannot be restricted is none: 0, or what the program gets. */
 static int finish_or_exit(struct io_uring *ring, const struct io_uring_params *parameters, bool enable)
 {
-    if (finish(ring->descriptor, parameters, enable) == 0) return 0;
+    if (finish(descriptor_of(ring), parameters, enable) == 0) return 0;
     exit_function *leave = (exit_function *)find("io_uring_queue_exit");
     if (leave) leave(ring);
     return -ENOSYS;

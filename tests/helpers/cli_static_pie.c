@@ -1,2 +1,2 @@
-// link: -static-pie
+// link: -static-pie -fPIE
 #include "cli_open.c"

@@ -11,6 +11,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* What liburing 0.7 lacks, which Debian 11 has. */
+#ifndef IORING_SETUP_R_DISABLED
+#define IORING_SETUP_R_DISABLED (1U << 6)
+#define IORING_REGISTER_ENABLE_RINGS 12
+#define io_uring_free_probe free
+static void io_uring_prep_renameat(struct io_uring_sqe *entry, int from_directory, const char *from, int to_directory,
+                                   const char *to, unsigned flags)
+{
+    io_uring_prep_rw(35, entry, from_directory, from, (unsigned)to_directory, (unsigned long)to);
+    entry->rw_flags = (int)flags;
+}
+static void io_uring_prep_unlinkat(struct io_uring_sqe *entry, int directory, const char *path, int flags)
+{
+    io_uring_prep_rw(36, entry, directory, path, 0, 0);
+    entry->rw_flags = flags;
+}
+#endif
+
 static struct io_uring ring;
 
 static int wait_for(const char *what)
