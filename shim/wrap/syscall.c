@@ -15,6 +15,7 @@
 #include "opening.h"
 #include "real.h"
 #include "release.h"
+#include "uring.h"
 
 typedef long syscall_function(long number, ...);
 
@@ -238,7 +239,7 @@ static __attribute__((noinline)) long syscall_otherwise(long number, long a, lon
         return control_by(raw_fcntl64, (int)a, (int)b, (void *)c);
 #endif
     case SYS_io_uring_setup:
-        if (settings_get()->io_uring == IO_URING_ALLOW) break;
+        if (settings_get()->io_uring == IO_URING_ALLOW || uring_is_being_made()) break;
         errno = ENOSYS;
         return -1;
     default:

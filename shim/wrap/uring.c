@@ -7,6 +7,8 @@
  * ready to go without, since most sandboxes have none.
  *
  * All of them return -errno, and leave errno alone. */
+#include "uring.h"
+
 #include <errno.h>
 #include <linux/io_uring.h>
 #include <stddef.h>
@@ -110,6 +112,13 @@ static int finish(int ring, const struct io_uring_params *parameters, bool enabl
 
 /* ---- liburing ------------------------------------------------------------------------------------------- */
 
+static _Thread_local bool being_made;
+
+bool uring_is_being_made(void)
+{
+    return being_made;
+}
+
 /* liburing may come behind libc, or be loaded later; several threads find the same. */
 static void *find(const char *name)
 {
@@ -149,8 +158,10 @@ static int init(unsigned entries, struct io_uring *ring, struct io_uring_params 
     bool enable;
     enum io_uring_answer answer = begin(parameters, &enable);
     if (!real || answer == IO_URING_OFF) return -ENOSYS;
+    being_made = true;
     int result = memory ? ((init_in_memory_function *)real)(entries, ring, parameters, memory, size)
                         : ((init_function *)real)(entries, ring, parameters);
+    being_made = false;
     /* A kernel before 5.10 knows no disabled rings. */
     if (result == -EINVAL && answer == IO_URING_RESTRICT) return -ENOSYS;
     if (result < 0 || answer == IO_URING_ALLOW) return result;
@@ -187,7 +198,9 @@ int io_uring_setup(unsigned entries, struct io_uring_params *parameters)
     bool enable;
     enum io_uring_answer answer = begin(parameters, &enable);
     if (!real || answer == IO_URING_OFF) return -ENOSYS;
+    being_made = true;
     int ring = real(entries, parameters);
+    being_made = false;
     if (ring == -EINVAL && answer == IO_URING_RESTRICT) return -ENOSYS;
     if (ring < 0 || answer == IO_URING_ALLOW) return ring;
     if (finish(ring, parameters, enable) == 0) return ring;
