@@ -5,6 +5,7 @@ load common
 setup() {
     common_setup
     needs musl-gcc
+    [ ! -e "$TOP/build/openssl-shared" ] || skip "built with OPENSSL=shared, which musl has none of"
     truncate -s 1M disk.img
 }
 
