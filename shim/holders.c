@@ -82,26 +82,42 @@ bool holders_read(int lock_descriptor, int slot, struct holder *holder)
     return holder->recorded;
 }
 
+/* The lowest slot of the range that others have claimed, or -1.  GETLK reports any one lock of a range, in the order of
+ * the kernel's list: mostly there are few, and asking again below the one found ends soon.  In a list of thousands,
+ * latest first, it would not: so what is below is halved. */
+static int find_lowest(int lock_descriptor, int from, struct bytes_found *lowest)
+{
+    struct bytes_found found;
+    int low = from, end = SLOTS;
+    if (bytes_held(lock_descriptor, F_WRLCK, SLOT_BYTE + low, end - low, lowest) <= 0) return -1;
+    end = (int)(lowest->start - SLOT_BYTE);
+    while (low < end) {
+        const int middle = low + (end - low + 1) / 2;
+        if (bytes_held(lock_descriptor, F_WRLCK, SLOT_BYTE + low, end - low, &found) <= 0) break;
+        *lowest = found;
+        end = (int)(found.start - SLOT_BYTE);
+        if (middle >= end) continue;
+        if (bytes_held(lock_descriptor, F_WRLCK, SLOT_BYTE + low, middle - low, &found) > 0) {
+            *lowest = found;
+            end = (int)(found.start - SLOT_BYTE);
+        } else {
+            low = middle;
+        }
+    }
+    return lowest->start > SLOT_BYTE + from ? (int)(lowest->start - SLOT_BYTE) : from;
+}
+
 bool holders_next(int lock_descriptor, int from, struct holder *holder)
 {
-    /* GETLK reports any one lock of the range, in the order of the kernel's list.  Asking again below the one
-     * found until nothing is left there gives the lowest, in a few calls. */
     struct bytes_found found;
-    int end = SLOTS;
-    int lowest = -1;
-    bool claimed = false;
-    while (from < end && bytes_held(lock_descriptor, F_WRLCK, SLOT_BYTE + from, end - from, &found) > 0) {
-        const int slot = (int)(found.start - SLOT_BYTE);
-        lowest = slot > from ? slot : from;
-        /* An exclusive lock is a claim whose record is not written yet.  One on more than the slot is none: flock
-         * --fcntl locks the whole file, old records and all. */
-        claimed = found.type == F_RDLCK && slot == lowest && found.length == 1;
-        end = lowest;
-    }
+    const int lowest = from < SLOTS ? find_lowest(lock_descriptor, from, &found) : -1;
     if (lowest < 0) return false;
     memset(holder, 0, sizeof *holder);
     holder->slot = lowest;
-    if (claimed) record_read(lock_descriptor, holder);
+    /* An exclusive lock is a claim whose record is not written yet.  One on more than the slot is none: flock --fcntl
+     * locks the whole file, old records and all. */
+    if (found.type == F_RDLCK && found.start == SLOT_BYTE + lowest && found.length == 1)
+        record_read(lock_descriptor, holder);
     return true;
 }
 

@@ -43,8 +43,7 @@ static void explain(const char *path, int error, struct lock_problem *problem)
         lock_problem_set(problem, error, "somebody has a lease on the lock file");
     else
         lock_problem_set(problem, error, "cannot open the lock file");
-    if ((error == -EACCES || error == -EAGAIN || error == -ELOOP) &&
-        sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0)
+    if ((error == -EACCES || error == -EAGAIN) && sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0)
         problem->owner = status.st_uid;
 }
 

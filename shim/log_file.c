@@ -9,7 +9,9 @@
 /* The status of the directory that the file is in.  0 or -errno. */
 static int directory_status(const char *path, struct stat *status)
 {
-    const char *slash = strrchr(path, '/');
+    const char *slash = NULL;
+    for (const char *at = path; *at; at++)
+        if (*at == '/') slash = at;
     size_t length = slash ? (size_t)(slash - path) : 0;
     if (!slash) return sys_fstatat(AT_FDCWD, ".", status, 0);
     if (length >= PATH_MAX) return -ENAMETOOLONG;

@@ -234,7 +234,7 @@ enum { RECORD_NS = 10 * 1000 * 1000 };
 struct named {
     struct holder first;
     int others;
-    bool coming;     /* a slot is claimed, and has no record yet */
+    int unrecorded;  /* slots that are claimed, and have no record yet, or never */
     bool unfinished; /* there are more slots than there was time for */
 };
 
@@ -244,7 +244,7 @@ static void name_holders(int lock_descriptor, enum lock_mode wanted, struct name
     struct holders_walk walk = holders_begin(lock_descriptor);
     *named = (struct named){.others = 0};
     while (holders_walk(&walk, &holder)) {
-        named->coming |= !holder.recorded;
+        named->unrecorded += !holder.recorded;
         if (!holder.recorded || holder.mode < LOCK_SHARED) continue;
         /* Shared holders are no obstacle to a reader. */
         if (wanted == LOCK_SHARED && holder.mode == LOCK_SHARED) continue;
@@ -253,7 +253,7 @@ static void name_holders(int lock_descriptor, enum lock_mode wanted, struct name
         else
             named->first = holder;
     }
-    named->unfinished = walk.unfinished;
+    named->unfinished = walk.unfinished || named->unrecorded > 1;
 }
 
 /* Returns the pid of the holder that it names; 0: none. */
@@ -265,7 +265,7 @@ static pid_t append_holders(struct text *line, int lock_descriptor, enum lock_mo
     do {
         name_holders(lock_descriptor, wanted, &named);
     } while (!named.first.recorded && lock_descriptor >= 0 &&
-             (named.coming || lock_in_the_way(lock_descriptor, LOCK_EXCLUSIVE) == 1) && sys_pause(deadline));
+             (named.unrecorded || lock_in_the_way(lock_descriptor, LOCK_EXCLUSIVE) == 1) && sys_pause(deadline));
     if (!named.first.recorded) {
         append_unrecorded(line, lock_descriptor, wanted);
         if (named.unfinished) text_append(line, " and more");

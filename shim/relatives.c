@@ -27,13 +27,14 @@ enum { KIN_MAX = 8192 };
 
 /* Looking at /proc takes a millisecond, and as long as the machine is busy; it ends after this, and who is left then is
  * a stranger. */
-enum { LOOKING_NS = 1000 * 1000 * 1000 };
+#define LOOKING_NS (INT64_C(5) * 1000 * 1000 * 1000)
 struct kin {
     const struct relatives_question *question;
     int64_t deadline; /* CLOCK_MONOTONIC, ns */
     struct stat file; /* the lock file */
     bool rows;        /* fdinfo shows locks on this file system */
     bool open;        /* a relative has the lock file open */
+    bool threaded;    /* an ancestor has threads, which may lock and give back all the time */
     int count;
     struct kin_lock locks[KIN_MAX];
 };
@@ -183,6 +184,13 @@ static void add_process(struct kin *kin, int process)
     sys_close(list);
 }
 
+/* A directory has a link for each that is in it, and two. */
+static bool has_threads(int process)
+{
+    struct stat status;
+    return sys_fstatat(process, "task", &status, 0) == 0 && status.st_nlink > 3;
+}
+
 static void add_ancestors(struct kin *kin)
 {
     pid_t number = 0; /* this process, whatever its number in /proc is */
@@ -190,6 +198,7 @@ static void add_ancestors(struct kin *kin)
         const int process = open_parent(&number);
         if (process == -ESRCH) return;
         if (process < 0) continue;
+        kin->threaded |= has_threads(process);
         add_process(kin, process);
         sys_close(process);
     }
@@ -442,18 +451,22 @@ static bool same_kin(const struct kin *one, const struct kin *other)
     return one->count == other->count && memcmp(one->locks, other->locks, (size_t)one->count * sizeof *one->locks) == 0;
 }
 
-/* A relative may have locked and given back between the looks at it and at the lock: a threaded parent does so all the
- * time.  So a stranger is one only if the relatives were the same before and after the question. */
+/* A relative may have locked and given back between the looks at it and at the lock.  So a stranger is one only if the
+ * relatives were the same before and after the question; where threads of an ancestor do so all the time, they may be
+ * the same by chance, and it is asked some more times. */
 static enum relatives_answer ask_kin(const struct relatives_question *question, const struct unexplained *left)
 {
+    enum { TIMES_WITH_THREADS = 20 };
     struct kin *kin = collect(question);
-    while (kin && !is_all_kin(kin, left)) {
+    int64_t deadline = kin ? kin->deadline : 0;
+    for (int same = 0; kin && !is_all_kin(kin, left);) {
         struct kin *after = collect(question);
-        const bool stable = sys_monotonic() >= kin->deadline || !after || same_kin(kin, after);
-        if (after) after->deadline = kin->deadline;
+        same = after && same_kin(kin, after) ? same + 1 : 0;
+        const bool stranger =
+            !after || sys_monotonic() >= deadline || same == (after->threaded ? TIMES_WITH_THREADS : 1);
         sys_munmap(kin, sizeof *kin);
         kin = after;
-        if (!stable) continue;
+        if (!stranger && (!kin->threaded || sys_pause(deadline))) continue;
         if (kin) sys_munmap(kin, sizeof *kin);
         return RELATIVES_STRANGERS;
     }

@@ -500,6 +500,7 @@ plant_file() { install -o nobody -m 666 victim open/log; }
 plant_dangling() { ln -s "$PWD/absent" open/log; }
 
 @test "no log follows a link, or is written to another user's file, where everybody may write" {
+    needs_root
     planted log plant_link
     planted log plant_hard_link
     planted log plant_file
@@ -509,6 +510,7 @@ plant_dangling() { ln -s "$PWD/absent" open/log; }
 }
 
 @test "links of those who alone may write a directory are followed, and so is /dev/stdout" {
+    needs_root
     mkdir -m 755 own
     ln -s "$PWD/there.jsonl" own/log
     IMGLOCK_AUDIT=$PWD/own/log wrapped cat disk.img >/dev/null
@@ -533,6 +535,7 @@ plant_dangling() { ln -s "$PWD/absent" open/log; }
 # ---- what is not watched --------------------------------------------------------------------------------------------------------
 
 @test "a program into which the library does not get has one line for its file, however often it is started" {
+    needs_root
     cp "$HELPERS/cli_open" changes_user
     chown nobody changes_user
     chmod 4755 changes_user

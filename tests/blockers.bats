@@ -657,7 +657,7 @@ one_safe_line() {
 @test "a record that says it blocks what is not blocked is not believed" {
     local record
     record="pid=77 start=88 boot=00112233445566aa pidns=1 uid=0 mode=none since=1700000000000 fd=9 host=h cmd=evil block=$ALL reason=forged"
-    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:1024:4096 "header:$PWD/disk.img" "record:0:$record" s:1024:1
+    background "$HELPERS/status_lock" "$(lock_file disk.img)" x:1024:1 "header:$PWD/disk.img" "record:0:$record" s:1024:1
     passes truncate -s 2M disk.img
     run --separate-stderr "$IMGLOCK" status -rn -o BLOCKS disk.img
     refute_output --partial write

@@ -53,7 +53,7 @@ assert_called() {
     mkdir failure
     (cd failure && "$HELPERS/errno" failure) >failures
     # No failure to be had, or another's name.
-    assert_called failures _Fork daemon forkpty login_tty __clone _IO_popen
+    assert_called failures _Fork vfork __vfork daemon forkpty login_tty __clone _IO_popen
 }
 
 @test "every function that the library defines is given garbage" {
@@ -61,7 +61,7 @@ assert_called() {
     (cd garbage && "$HELPERS/garbage") >garbage/output
     # Streams and directories are libc's own, processes take no numbers and no names.
     assert_called garbage/output _IO_fclose pclose readdir readdir64 readdir_r readdir64_r \
-        _Fork clone __clone system _IO_popen daemon login_tty forkpty
+        _Fork vfork __vfork clone __clone system _IO_popen daemon login_tty forkpty
 }
 
 @test "what this libc lacks fails as on a kernel without it" {

@@ -307,9 +307,6 @@ guarded() {
     ln -s /dev/null "$LOCK_FILE"
     guarded 'a symbolic link'
     rm "$LOCK_FILE"
-    mv "$IMGLOCK_DIR" "$IMGLOCK_DIR.gone"
-    guarded 'no lock directory'
-    mv "$IMGLOCK_DIR.gone" "$IMGLOCK_DIR"
     # The way out.
     mkdir "$LOCK_FILE"
     IMGLOCK_ON_ERROR=allow IMGLOCK_LOG=quiet run calls truncate disk.qcow2 7 , rename disk.qcow2 moved , unlink moved

@@ -5,7 +5,6 @@
 
 #include "../audit.h"
 #include "../blocker.h"
-#include "../image.h"
 #include "../message.h"
 #include "../realpath.h"
 #include "../sys.h"
@@ -197,22 +196,6 @@ struct name {
     bool looked; /* there is something under it */
 };
 
-/* Nobody ever locked what has this name, unless there is no lock directory at all: then an image is left alone, since
- * an open of it would be refused as well. */
-static int without_lock_file(const struct settings *settings, const struct name *name, const char *real,
-                             const struct lock_name *lock_name)
-{
-    struct stat status;
-    struct lock_problem problem;
-    if (!image_by_extension(real) || policy_ignores(settings, real) ||
-        sys_fstatat(AT_FDCWD, settings->directory, &status, 0) != -ENOENT ||
-        !is_there(name->directory, name->path, name->looked))
-        return GO_ON;
-    const struct audit_image about = {.path = real, .name = lock_name, .lock_descriptor = -1};
-    lock_problem_set(&problem, -ENOENT, "cannot open the lock file");
-    return doubt(settings, name->operation, &about, &problem);
-}
-
 /* real[size] is room for the real path.  -ENAMETOOLONG: it is not enough. */
 static int guard_name_in(const struct settings *settings, const struct name *name, char *real, size_t size)
 {
@@ -221,7 +204,7 @@ static int guard_name_in(const struct settings *settings, const struct name *nam
     if (length < 0) return length == -ENAMETOOLONG ? -ENAMETOOLONG : GO_ON;
     /* What nobody ever locked, nearly everything, takes no look at the file itself. */
     lock_name_of_path(real, &lock_name);
-    if (!may_be_locked(settings->directory, &lock_name)) return without_lock_file(settings, name, real, &lock_name);
+    if (!may_be_locked(settings->directory, &lock_name)) return GO_ON;
     if (!name->looked && !is_there(name->directory, name->path, false)) return GO_ON;
     return guard_real_path(settings, name->operation, name->operations, name->guarded, name->other, real);
 }

@@ -117,10 +117,20 @@ static const char *why_elf(struct look *look, int descriptor)
     return go ? "Go" : dynamic ? NULL : "static";
 }
 
+/* Few functions of libc: each that no other room uses is looked up at every program's start. */
+static void copy_path(char path[PATH_MAX], const char *from)
+{
+    size_t length = strlen(from);
+    if (length >= PATH_MAX) length = PATH_MAX - 1;
+    memcpy(path, from, length);
+    path[length] = '\0';
+}
+
 /* The interpreter in a script's first line, in place.  NULL: none. */
 static char *script_interpreter(char *head)
 {
-    char *name = head + 2 + strspn(head + 2, " \t");
+    char *name = head + 2;
+    while (*name == ' ' || *name == '\t') name++;
     name[strcspn(name, " \t\r\n")] = '\0';
     return *name ? name : NULL;
 }
@@ -135,7 +145,7 @@ static int behind_scripts(struct look *look, int descriptor)
         char *interpreter = script_interpreter(look->head);
         sys_close(descriptor);
         if (!interpreter || scripts == SCRIPTS_DEEP) return -ENOEXEC;
-        strcpy(look->path, interpreter);
+        copy_path(look->path, interpreter);
         descriptor = sys_openat(AT_FDCWD, look->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
     }
     return descriptor;
@@ -216,7 +226,7 @@ static bool try_path(struct look *look, int directory, const char *path, char *c
         sys_close(descriptor);
         return false;
     }
-    if (path != look->path) strncpy(look->path, path, sizeof look->path - 1);
+    if (path != look->path) copy_path(look->path, path);
     look_at(look, descriptor, environment);
     return true;
 }
@@ -280,7 +290,8 @@ static void find_loader(void)
         if (headers[i].p_type == PT_PHDR) moved = (uintptr_t)headers - headers[i].p_vaddr;
         if (headers[i].p_type != PT_INTERP) continue;
         const char *name = (const char *)(moved + headers[i].p_vaddr);
-        if (strlen(name) < sizeof loader) strcpy(loader, name);
+        size_t size = strlen(name) + 1;
+        if (size <= sizeof loader) memcpy(loader, name, size);
     }
 }
 
@@ -291,9 +302,9 @@ void unwatched_start(void)
     find_loader();
     for (char *const *variable = environ; variable && *variable; variable++) {
         const char *path = *variable + sizeof AUDIT_TOLD_VARIABLE;
-        if (strncmp(*variable, AUDIT_TOLD_VARIABLE "=", sizeof AUDIT_TOLD_VARIABLE) == 0 &&
-            strlen(path) < sizeof told_path)
-            strcpy(told_path, path);
+        if (strncmp(*variable, AUDIT_TOLD_VARIABLE "=", sizeof AUDIT_TOLD_VARIABLE) != 0) continue;
+        size_t size = strlen(path) + 1;
+        if (size <= sizeof told_path) memcpy(told_path, path, size);
     }
     if (!*told_path) atomic_store_explicit(&told, map_shared(-1), memory_order_release);
 }
