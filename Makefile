@@ -123,7 +123,7 @@ $(BUILD)/tests/compat.a: $(BUILD)/shim/errors.o
 	@$(AR) rcsD $@ $<
 
 $(BUILD)/tests/identify: $(BUILD)/shim/image.o
-$(BUILD)/tests/children: $(BUILD)/shim/children.o
+$(BUILD)/tests/children: $(BUILD)/shim/children.o $(BUILD)/shim/bytes.o
 $(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o
 $(BUILD)/tests/parsed: $(patsubst %,$(BUILD)/shim/%.o,settings arguments text)
 $(BUILD)/tests/who: $(BUILD)/shim/who.o $(BUILD)/shim/text.o

@@ -2,8 +2,11 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/random.h>
 
+#include "bytes.h"
 #include "section.h"
+#include "sys.h"
 
 /* The lower half: how many were made or begun; the upper half: how many are being made. */
 static _Atomic uint64_t children;
@@ -56,10 +59,14 @@ static struct kept {
 } kept[KEPT];
 static unsigned kept_count;
 
-void children_keep(const struct lock_name *name, int number, int slot)
+void children_keep(const struct lock_name *name, int number)
 {
+    uint64_t chance;
     SECTION_ASSERT();
-    kept[kept_count++ % KEPT] = (struct kept){*name, {number, slot}};
+    if (sys_call(SYS_getrandom, (long)&chance, sizeof chance, GRND_NONBLOCK, 0, 0, 0) != sizeof chance) return;
+    const int64_t token = TOKEN_BYTE + (int64_t)(chance % (uint64_t)TOKENS);
+    if (bytes_lock(number, F_RDLCK, token, 1) < 0) return;
+    kept[kept_count++ % KEPT] = (struct kept){*name, {number, token}};
 }
 
 void children_given(const struct lock_name *name, struct relatives_known *known)

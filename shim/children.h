@@ -35,8 +35,9 @@ void children_note(void);
  * nothing then; what was opened before is inherited. */
 void children_forget(void);
 
-/* This process closes, or moves, a description of that lock file which a child may keep: its number, and its slot. */
-void children_keep(const struct lock_name *name, int number, int slot);
+/* This process is about to close, or to move, a descriptor of that lock file whose description a child may keep.  Sets
+ * a token on it, by which it is known again; without one it is forgotten. */
+void children_keep(const struct lock_name *name, int number);
 
 /* Those of that lock file, the latest first. */
 void children_given(const struct lock_name *name, struct relatives_known *known);

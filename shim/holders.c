@@ -121,9 +121,16 @@ bool holders_next(int lock_descriptor, int from, struct holder *holder)
     return true;
 }
 
+static int64_t processor_time(void)
+{
+    struct timespec now = {0};
+    sys_clock(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 struct holders_walk holders_begin(int lock_descriptor)
 {
-    return (struct holders_walk){.lock_descriptor = lock_descriptor, .deadline = sys_monotonic() + HOLDERS_WALK_NS};
+    return (struct holders_walk){.lock_descriptor = lock_descriptor, .deadline = processor_time() + HOLDERS_WALK_NS};
 }
 
 bool holders_walk(struct holders_walk *walk, struct holder *holder)
@@ -131,6 +138,6 @@ bool holders_walk(struct holders_walk *walk, struct holder *holder)
     if (walk->lock_descriptor < 0 || walk->unfinished) return false;
     if (!holders_next(walk->lock_descriptor, walk->next, holder)) return false;
     walk->next = holder->slot + 1;
-    if (++walk->seen % 16 == 0) walk->unfinished = sys_monotonic() >= walk->deadline;
+    if (++walk->seen % 16 == 0) walk->unfinished = processor_time() >= walk->deadline;
     return true;
 }

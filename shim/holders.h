@@ -35,7 +35,7 @@ bool holders_next(int lock_descriptor, int from, struct holder *holder);
  * looks for names stops at a deadline and says that there may be more. */
 struct holders_walk {
     int lock_descriptor; /* -1: nobody is found */
-    int64_t deadline;    /* CLOCK_MONOTONIC, ns */
+    int64_t deadline;    /* of this thread's processor time, ns: a machine with much to do cuts nothing short */
     int next, seen;
     bool unfinished; /* result: the deadline came first */
 };

@@ -181,7 +181,7 @@ static void close_kept(struct image *image)
 static void forget_private(const struct image *image)
 {
     table_set(image->lock.descriptor, 0);
-    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor, image->lock.slot);
+    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor);
 }
 
 static void close_lock(struct image *image)
@@ -291,7 +291,6 @@ static void renew_private(uint32_t number)
     if (image->lock.descriptor >= 0 && table_image(table_entry(image->lock.descriptor)) == number &&
         table_is_private(image->lock.descriptor))
         table_set(image->lock.descriptor, 0);
-    if (is_shared(image)) children_keep(&image->name, image->lock.descriptor, image->lock.slot);
     request.through_exec = image->inheritable;
     image->opened = children_now();
     image->inherited = false;

@@ -39,6 +39,12 @@ enum {
     RELATIVES = 1 << 22
 };
 
+/* A description that a process closes while a child of it has it gets a byte of its own there first, chosen by chance
+ * and locked shared, which excludes nobody: by it that process knows the description again.  A slot would not do: once
+ * it is free it may be anybody's. */
+#define TOKEN_BYTE (INT64_C(1) << 40)
+#define TOKENS (INT64_C(1) << 44)
+
 /* ---- the lock file's text ------------------------------------------------------------------------------- */
 
 enum {

@@ -220,13 +220,11 @@ struct of_child {
     bool found;
 };
 
-static bool note_slot(const struct fdinfo_lock *lock, void *argument)
+static bool note_token(const struct fdinfo_lock *lock, void *argument)
 {
     struct of_child *of = argument;
-    if (lock->owner == FDINFO_OTHER || lock->start < SLOT_BYTE || lock->start >= SLOT_BYTE + SLOTS) return true;
-    for (int i = 0; i < of->known->given_count && !of->found; i++)
-        of->found =
-            of->known->given[i].slot >= lock->start - SLOT_BYTE && of->known->given[i].slot <= lock->end - SLOT_BYTE;
+    if (lock->owner != FDINFO_DESCRIPTION || lock->start < TOKEN_BYTE || lock->start != lock->end) return true;
+    for (int i = 0; i < of->known->given_count && !of->found; i++) of->found = of->known->given[i].token == lock->start;
     return !of->found;
 }
 
@@ -238,7 +236,7 @@ static bool has_given(const struct kin *kin, int process, int number)
     descriptor_name(name, "fd/", (uint64_t)number);
     if (!is_lock_file(kin, process, name)) return false;
     descriptor_name(name, "fdinfo/", (uint64_t)number);
-    fdinfo_each_lock(process, name, note_slot, &of);
+    fdinfo_each_lock(process, name, note_token, &of);
     return of.found;
 }
 
@@ -253,7 +251,7 @@ static bool add_given(uint64_t process_number, void *argument)
     int before = -1;
     bool found = false;
     for (int i = 0; i < known->given_count && !found; i++) {
-        if (known->given[i].slot < 0 || known->given[i].number == before) continue;
+        if (known->given[i].number == before) continue;
         before = known->given[i].number;
         found = has_given(kin, process, before);
     }

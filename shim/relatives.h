@@ -19,7 +19,8 @@
 
 /* What this process knows of its own open file descriptions of one lock file. */
 struct relatives_given {
-    int number, slot; /* of the private descriptor, of its record */
+    int number;    /* of the private descriptor */
+    int64_t token; /* the byte that its description has locked, TOKEN_BYTE and up */
 };
 struct relatives_known {
     int descriptor; /* one that this process has open on the lock file: inherited, or its own; -1: none */

@@ -30,7 +30,6 @@ extern openat2_function openat2;
 /* openat2's arguments lie in a structure, which may be larger than the one we know: what we do not know is passed on as
  * it is. */
 struct open_how_call {
-    openat2_function *real;
     const struct open_how *how;
     size_t size;
 };
@@ -48,14 +47,14 @@ static PATH_FRAME int openat2_changed(const struct opening *opening, int flags)
     memcpy(bytes, by->how, by->size);
     how->flags = (how->flags & ~(__u64)changed) | (__u64)(flags & changed);
     if (!(how->flags & O_CREAT)) how->mode = 0; /* else EINVAL */
-    return by->real(opening->directory, opening->path, how, by->size);
+    return ((openat2_function *)opening->real)(opening->directory, opening->path, how, by->size);
 }
 
 static int invoke_openat2(const struct opening *opening, int flags)
 {
     const struct open_how_call *by = opening->extra;
     if (flags != (int)by->how->flags) return openat2_changed(opening, flags);
-    return by->real(opening->directory, opening->path, by->how, by->size);
+    return ((openat2_function *)opening->real)(opening->directory, opening->path, by->how, by->size);
 }
 
 static int look_openat2(const struct opening *opening, int flags)
@@ -76,14 +75,17 @@ static bool is_taken(const struct open_how *how, size_t size)
 static __attribute__((noinline)) int open_how(openat2_function *real, int directory, const char *path,
                                               const struct open_how *how, size_t size)
 {
+    /* Looked up here, so that the wrapper needs no frame of its own. */
+    if (!real) real = REAL(openat2);
     /* What it does not take it refuses, and a file that never has a name is none of ours. */
     if (!is_taken(how, size) || (how->flags & O_TMPFILE) == O_TMPFILE) return real(directory, path, how, size);
-    const struct open_how_call by = {real, how, size};
+    const struct open_how_call by = {how, size};
     struct opening opening = {.invoke = invoke_openat2,
                               .directory = directory,
                               .path = path,
                               .flags = (int)how->flags,
                               .mode = (mode_t)how->mode,
+                              .real = (const void *)real,
                               .extra = &by,
                               .look = look_openat2};
     return opening_run(&opening);
@@ -96,7 +98,7 @@ static int raw_openat2(int directory, const char *path, const struct open_how *h
 
 EXPORT int openat2(int directory, const char *path, const struct open_how *how, size_t size)
 {
-    return open_how(REAL(openat2), directory, path, how, size);
+    return open_how(NULL, directory, path, how, size);
 }
 
 static int raw_close(int descriptor)

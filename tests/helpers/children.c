@@ -1,7 +1,10 @@
-// link: -Ishim build/shim/children.o
+// link: -Ishim build/shim/children.o build/shim/bytes.o
 /* children.c: what is counted and remembered of children (shim/children.h), called as the library calls it. */
+#include <fcntl.h>
+
 #include "check.h"
 
+#include "../../shim/bytes.h"
 #include "../../shim/children.h"
 
 static const struct lock_name one = {"0123456789012345678901234567890123456789"};
@@ -41,22 +44,28 @@ static void counts(void)
 static void memory(void)
 {
     struct relatives_known known = {.descriptor = -1, .given_count = 9};
+    int descriptors[6];
     children_given(&one, &known);
     check(known.given_count == 0, "nothing was closed, and %d are told", known.given_count);
-    for (int slot = 0; slot < 6; slot++) {
-        children_keep(&one, 448 + slot, slot);
-        children_keep(&other, 500 + slot, 100 + slot);
+    for (int i = 0; i < 6; i++) {
+        descriptors[i] = open("a_lock_file", O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+        children_keep(&one, descriptors[i]);
+        children_keep(&other, descriptors[i]);
     }
+    children_keep(&one, -1); /* nothing that a token could be set on */
     children_given(&one, &known);
     check(known.given_count == 6, "%d are told", known.given_count);
-    for (int i = 0; i < known.given_count; i++)
-        check(known.given[i].number == 453 - i && known.given[i].slot == 5 - i, "%d: number %d, slot %d", i,
-              known.given[i].number, known.given[i].slot);
-    for (int slot = 0; slot < 4096; slot++) children_keep(&other, 600, slot);
+    for (int i = 0; i < known.given_count; i++) {
+        struct bytes_found found;
+        check(known.given[i].number == descriptors[5 - i], "%d: number %d", i, known.given[i].number);
+        check(bytes_own(known.given[i].number, known.given[i].token, 1, &found) == 1, "%d has no token", i);
+        for (int j = 0; j < i; j++) check(known.given[i].token != known.given[j].token, "a token is given twice");
+    }
+    for (int i = 0; i < 4096; i++) children_keep(&other, descriptors[0]);
     children_given(&one, &known);
     check(known.given_count == 0, "the oldest have made room, and %d are told", known.given_count);
     children_given(&other, &known);
-    check(known.given_count == 4096 && known.given[0].slot == 4095, "the latest comes first");
+    check(known.given_count == 4096 && known.given[0].number == descriptors[0], "the latest comes first");
     children_forget();
     children_given(&other, &known);
     check(known.given_count == 0, "a fork child has closed nothing yet");
