@@ -643,7 +643,7 @@ END
     printf 'IMGLOCK_MODE=auto\n' >settings
     run "$IMGLOCK" --config settings "$HELPERS/cli_open"
     assert_equal "$status" 125
-    assert_output "imglock: there is no preset 'settings' in $(realpath "$(dirname "$IMGLOCK")/../config"), which has: audit, emulators, migration, qemu, scripts, shared-storage, strict; a file of your own is ./settings"
+    assert_output "imglock: there is no preset settings in $(realpath "$(dirname "$IMGLOCK")/../config"), which has: audit, emulators, migration, qemu, scripts, shared-storage, strict; a file of your own is ./settings"
 }
 
 @test "the line for systemd-tmpfiles spares lock files" {
