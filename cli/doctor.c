@@ -75,7 +75,7 @@ static bool examine_settings(struct settings *settings)
         any = true;
     }
     if (!any) report(VERDICT_OK, "settings: all are the defaults");
-    bool valid = policy_parse(environ, settings, false);
+    bool valid = settings_parse(environ, settings, false);
     if (valid && settings->log_target == LOG_TO_FILE) {
         int descriptor = open(settings->log_file, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
         if (descriptor < 0 && errno != ENOENT)

@@ -161,7 +161,7 @@ static void tell_conflict(const struct hold *hold, const struct wanted *blocked,
         return;
     }
     enum operation operation = (enum operation)(problem->blocked - 1);
-    snprintf(action, sizeof action, "cannot block %s", policy_operation_name(operation));
+    snprintf(action, sizeof action, "cannot block %s", settings_operation_name(operation));
     message_blocked(&hold->settings, blocked->image, action, opened, operation);
 }
 
@@ -312,7 +312,7 @@ static bool parse_as(const char *variable, const struct given *given, struct set
     char *entry;
     if (asprintf(&entry, "%s=%s", variable, given->value) < 0) return false;
     char *environment[] = {entry, NULL};
-    bool good = policy_parse(environment, parsed, false);
+    bool good = settings_parse(environment, parsed, false);
     free(entry);
     return good || setting_makes_sense("hold: ", given, variable);
 }

@@ -1,5 +1,5 @@
-/* setting.c: IMGLOCK_* as the library understands it.  All judgement is policy_parse()'s: what the command accepts, the
- * library accepts. */
+/* setting.c: IMGLOCK_* as the library understands it.  All judgement is settings_parse()'s: what the command accepts,
+ * the library accepts. */
 #include "setting.h"
 
 #include <stdio.h>
@@ -39,7 +39,7 @@ const char *setting_refusal(const char *name, const char *value)
     char *entry;
     if (asprintf(&entry, "%s=%s", name, value) < 0) return "memory, and there is none";
     char *environment[] = {entry, NULL};
-    const char *refusal = policy_parse(environment, &settings, false) ? NULL : settings.bad_expects;
+    const char *refusal = settings_parse(environment, &settings, false) ? NULL : settings.bad_expects;
     free(entry);
     return refusal;
 }
@@ -75,7 +75,7 @@ const char *setting_alike(const char *name)
 
 bool settings_read(struct settings *settings)
 {
-    if (policy_parse(environ, settings, true)) return true;
+    if (settings_parse(environ, settings, true)) return true;
     bool told = false;
     for (char *const *entry = environ; *entry; entry++) {
         const char *equals = strchr(*entry, '=');

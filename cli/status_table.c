@@ -78,7 +78,7 @@ static void append_operations(struct text *cell, unsigned operations)
 {
     for (int i = 0; i < OPERATIONS; i++) {
         if (!(operations & 1u << i)) continue;
-        text_append(cell, policy_operation_name((enum operation)i));
+        text_append(cell, settings_operation_name((enum operation)i));
         if (operations >> (i + 1)) text_append(cell, ",");
     }
 }

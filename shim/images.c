@@ -202,9 +202,9 @@ static struct audit_image audited(const struct image *image)
 static void release_image(uint32_t number)
 {
     struct image *image = images_at(number);
-    if (policy_settings()->audit && image->since) {
+    if (settings_get()->audit && image->since) {
         struct audit_image about = audited(image);
-        audit_release(policy_settings(), &about, image->lock.mode, image->since);
+        audit_release(settings_get(), &about, image->lock.mode, image->since);
     }
     close_lock(image);
     close_kept(image);
@@ -230,9 +230,9 @@ static void lower_if_possible(struct image *image)
     if (!lock_is_held(&image->lock)) return; /* passed on */
     struct lock_problem ignored;
     struct lock_request request = {.mode = LOCK_SHARED};
-    if (lock_convert(&image->lock, &request, &ignored) != LOCK_TAKEN || !policy_settings()->audit) return;
+    if (lock_convert(&image->lock, &request, &ignored) != LOCK_TAKEN || !settings_get()->audit) return;
     struct audit_image about = audited(image);
-    audit_convert(policy_settings(), &about, LOCK_EXCLUSIVE, LOCK_SHARED);
+    audit_convert(settings_get(), &about, LOCK_EXCLUSIVE, LOCK_SHARED);
 }
 
 void images_uncount(uint32_t number, enum lock_mode mode, bool inheritable)
@@ -275,7 +275,7 @@ static enum lock_result take_knowing(int descriptor, const struct lock_request *
 static void renew_private(uint32_t number)
 {
     struct image *image = images_at(number);
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     struct lock_request request = {.name = &image->name,
                                    .directory = settings->directory,
                                    .image_path = "",
@@ -393,7 +393,7 @@ enum lock_result images_take(const struct lock_request *request, bool watch, uin
         result = no_memory(problem, "no memory for another descriptor");
     }
     if (result == LOCK_TAKEN || (watch && result == LOCK_BUSY)) {
-        if (policy_settings()->audit) image->since = audit_now();
+        if (settings_get()->audit) image->since = audit_now();
     } else {
         remove_image(*number);
         *number = 0;
@@ -420,7 +420,7 @@ void images_adopt(const struct lock_name *name, int descriptor)
     struct image *image = images_at(number);
     image->inherited = true;
     image->through_exec = true;
-    lock_adopt(&image->lock, descriptor, policy_settings()->reason);
+    lock_adopt(&image->lock, descriptor, settings_get()->reason);
     images_set_private(descriptor, number);
 }
 

@@ -27,13 +27,4 @@ int policy_names_image(const struct settings *settings, const char *real_path);
 /* "shared", "exclusive": a lock mode's name in messages and records. */
 const char *policy_mode_name(enum lock_mode mode);
 
-/* The names of what is in settings.h now, until nobody uses them. */
-#define policy_settings settings_get
-#define policy_process settings_of_process
-#define policy_state settings_state
-#define policy_parse settings_parse
-#define policy_parse_operations settings_parse_operations
-#define policy_operation_name settings_operation_name
-#define POLICY_READ SETTINGS_READ
-
 #endif

@@ -75,7 +75,7 @@ static void append_operations(struct text *text, unsigned block)
 {
     for (int i = 0; i < OPERATIONS; i++) {
         if (!(block & 1u << i)) continue;
-        text_append(text, policy_operation_name((enum operation)i));
+        text_append(text, settings_operation_name((enum operation)i));
         if (block >> (i + 1)) text_append(text, ",");
     }
 }
@@ -342,7 +342,7 @@ static bool parse_record(char *record, struct holder *holder)
         !word_field(record, " cmd=", holder->process.command, sizeof holder->process.command))
         return false;
     holder->block = 0;
-    if (word_field(record, " block=", block, sizeof block) && !policy_parse_operations(block, &holder->block))
+    if (word_field(record, " block=", block, sizeof block) && !settings_parse_operations(block, &holder->block))
         return false;
     if (pid == 0 || pid > INT_MAX || uid > UINT32_MAX || descriptor > INT_MAX || since > INT64_MAX ||
         !parse_mode(mode, &holder->mode))

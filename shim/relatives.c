@@ -206,12 +206,29 @@ static void add_ancestors(struct kin *kin)
 
 /* ---- descriptions of this process ----------------------------------------------------------------------- */
 
+/* Of this process: what it knows of, and with IMGLOCK_FAMILY=on whatever else it has on the lock file: a child that was
+ * made by a system call alone has a copy of what other threads were just about to lock.  The description that is asked
+ * through is in nobody's way. */
+static bool add_of_self(uint64_t number, void *argument)
+{
+    const struct of_process *of = argument;
+    if (number != (uint64_t)of->kin->question->lock_descriptor) add_numbered(of->kin, of->process, number);
+    return true;
+}
+
 static void add_own(struct kin *kin)
 {
-    int process = sys_openat(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (process < 0) return;
-    add_numbered(kin, process, (uint64_t)kin->question->known->descriptor);
-    sys_close(process);
+    const struct relatives_question *question = kin->question;
+    struct of_process of = {kin, sys_openat(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)};
+    if (of.process < 0) return;
+    int list = question->ancestors ? sys_openat(of.process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0) : -1;
+    if (list >= 0) {
+        each_number(kin->deadline, list, add_of_self, &of);
+        sys_close(list);
+    } else if (question->known && question->known->descriptor >= 0) {
+        add_of_self((uint64_t)question->known->descriptor, &of);
+    }
+    sys_close(of.process);
 }
 
 /* Looks for one of the descriptions that this process has given to children. */
@@ -283,7 +300,7 @@ static struct kin *collect(const struct relatives_question *question)
     kin->deadline = sys_monotonic() + LOOKING_NS;
     kin->rows = shows_rows(question->lock_descriptor);
     if (sys_fstat(question->lock_descriptor, &kin->file) < 0) return kin;
-    if (question->known && question->known->descriptor >= 0) add_own(kin);
+    add_own(kin);
     if (question->ancestors) add_ancestors(kin);
     if (question->known && question->known->given_count) add_all_given(kin);
     return kin;
@@ -450,27 +467,25 @@ static bool same_kin(const struct kin *one, const struct kin *other)
 }
 
 /* A relative may have locked and given back between the looks at it and at the lock.  So a stranger is one only if the
- * relatives were the same before and after the question; where threads of an ancestor do so all the time, they may be
- * the same by chance, and it is asked some more times. */
+ * relatives were the same before and after the question.  Where threads of an ancestor do so all the time, each of
+ * their locks may be shorter than a look at /proc, and the question is repeated for a moment: one answer is enough. */
 static enum relatives_answer ask_kin(const struct relatives_question *question, const struct unexplained *left)
 {
-    enum { TIMES_WITH_THREADS = 20 };
+    enum { MOMENT_NS = 100 * 1000 * 1000 };
     struct kin *kin = collect(question);
-    int64_t deadline = kin ? kin->deadline : 0;
-    for (int same = 0; kin && !is_all_kin(kin, left);) {
+    if (!kin) return RELATIVES_STRANGERS;
+    const int64_t start = sys_monotonic();
+    bool all;
+    while (!(all = is_all_kin(kin, left))) {
         struct kin *after = collect(question);
-        same = after && same_kin(kin, after) ? same + 1 : 0;
-        const bool stranger =
-            !after || sys_monotonic() >= deadline || same == (after->threaded ? TIMES_WITH_THREADS : 1);
+        if (!after) break;
+        const bool same = same_kin(kin, after);
         sys_munmap(kin, sizeof *kin);
         kin = after;
-        if (!stranger && (!kin->threaded || sys_pause(deadline))) continue;
-        if (kin) sys_munmap(kin, sizeof *kin);
-        return RELATIVES_STRANGERS;
+        if (kin->threaded ? !sys_pause(start + MOMENT_NS) : same || sys_monotonic() >= start + LOOKING_NS) break;
     }
-    if (!kin) return RELATIVES_STRANGERS;
     sys_munmap(kin, sizeof *kin);
-    return RELATIVES_ALL;
+    return all ? RELATIVES_ALL : RELATIVES_STRANGERS;
 }
 
 enum relatives_answer relatives_in_the_way(const struct relatives_question *question)

@@ -37,7 +37,7 @@ static int refuse(const struct settings *settings, enum operation operation, uns
     else
         message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
                          operations);
-    audit_guard(settings, about, policy_operation_name(operation), allowed ? 0 : EBUSY);
+    audit_guard(settings, about, settings_operation_name(operation), allowed ? 0 : EBUSY);
     return allowed ? GO_ON : REFUSED;
 }
 
@@ -104,7 +104,7 @@ static bool is_in_the_way(const struct track_own *own)
     if (own->mode == LOCK_EXCLUSIVE) return !lock_is_held(&lock);
     const struct relatives_question question = {.lock_descriptor = own->descriptor,
                                                 .mode = LOCK_EXCLUSIVE,
-                                                .ancestors = policy_settings()->family,
+                                                .ancestors = settings_get()->family,
                                                 .reads = !lock_is_beside(&lock)};
     return relatives_in_the_way(&question) == RELATIVES_STRANGERS;
 }
@@ -235,7 +235,7 @@ static int keep(struct guard *guard, int slot, int descriptor)
 static int guard_slot(struct guard *guard, int slot, enum operation operation, unsigned operations, int directory,
                       const char *path, bool follow)
 {
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     /* truncate(2) counts as truncating, and holders block it as a change of size. */
     enum operation counted = operation == OPERATION_RESIZE ? OPERATION_TRUNCATE : operation;
     bool guarded = settings->guard & 1u << counted;
@@ -277,7 +277,7 @@ static PATH_FRAME int guard_tracked(enum operation operation, int descriptor)
 {
     char path[PATH_MAX];
     bool deleted;
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     struct track_own own;
     struct lock_problem problem;
     if (!track_lock_of(descriptor, &own)) return GO_ON;

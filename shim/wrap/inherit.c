@@ -31,7 +31,7 @@ static bool is_lock_descriptor(int descriptor, struct lock_name *name)
 static bool is_lock_descriptor_by_header(int descriptor, struct lock_name *name, char *image)
 {
     struct stat status, named;
-    const char *directory = policy_settings()->directory;
+    const char *directory = settings_get()->directory;
     int flags = sys_fcntl(descriptor, F_GETFL, 0);
     if (flags < 0 || !(flags & O_NONBLOCK) || sys_fstat(descriptor, &status) < 0 || !S_ISREG(status.st_mode) ||
         !directory || !record_read_header(descriptor, image))

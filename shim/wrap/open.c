@@ -96,7 +96,7 @@ static __attribute__((noinline)) int openat_and_look(const struct settings *sett
 static __attribute__((noinline)) int open_otherwise(enum real_symbol symbol, const char *path, int flags, mode_t mode)
 {
     const void *real = real_symbol(symbol);
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     if (settings->off || !opening_is_simple(settings, flags))
         return go_on(real, path, flags, has_mode(flags) ? mode : 0, -1);
     return opening_by_name(settings) ? open_by_name(real, path, flags) : open_and_look(settings, real, path, flags);
@@ -106,7 +106,7 @@ static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, i
                                                       int flags, mode_t mode)
 {
     const void *real = real_symbol(symbol);
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     if (settings->off || !opening_is_simple(settings, flags))
         return go_on_at(real, directory, path, flags, has_mode(flags) ? mode : 0, -1);
     return opening_by_name(settings) ? openat_by_name(real, directory, path, flags)
@@ -116,29 +116,30 @@ static __attribute__((noinline)) int openat_otherwise(enum real_symbol symbol, i
 /* Nothing but a choice of the next function, which takes over the frame: to return through one more costs as much as
  * all that is asked about a name (look.h).  By other names in C, since the functions are declared with an ellipsis, and
  * one that has it keeps its frame; the third argument is where it would be, and is not used where there is none. */
-#define IS_QUICK(real, flags)                                                                              \
-    __builtin_expect((real) && atomic_load_explicit(&policy_state, memory_order_acquire) == POLICY_READ && \
-                         opening_is_simple(&policy_process, flags),                                        \
+#define IS_QUICK(real, flags)                                                                                  \
+    __builtin_expect((real) && atomic_load_explicit(&settings_state, memory_order_acquire) == SETTINGS_READ && \
+                         opening_is_simple(&settings_of_process, flags),                                       \
                      1)
 
-#define WRAP_OPEN(name)                                                                              \
-    EXPORT int exported_##name(const char *path, int flags, mode_t mode) __asm__(#name);             \
-    int exported_##name(const char *path, int flags, mode_t mode)                                    \
-    {                                                                                                \
-        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed); \
-        if (!IS_QUICK(real, flags)) return open_otherwise(REAL_##name, path, flags, mode);           \
-        return opening_by_name(&policy_process) ? open_by_name(real, path, flags)                    \
-                                                : open_and_look(&policy_process, real, path, flags); \
+#define WRAP_OPEN(name)                                                                                        \
+    EXPORT int exported_##name(const char *path, int flags, mode_t mode) __asm__(#name);                       \
+    int exported_##name(const char *path, int flags, mode_t mode)                                              \
+    {                                                                                                          \
+        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);           \
+        if (!IS_QUICK(real, flags)) return open_otherwise(REAL_##name, path, flags, mode);                     \
+        return opening_by_name(&settings_of_process) ? open_by_name(real, path, flags)                         \
+                                                     : open_and_look(&settings_of_process, real, path, flags); \
     }
 
-#define WRAP_OPENAT(name)                                                                                         \
-    EXPORT int exported_##name(int directory, const char *path, int flags, mode_t mode) __asm__(#name);           \
-    int exported_##name(int directory, const char *path, int flags, mode_t mode)                                  \
-    {                                                                                                             \
-        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);              \
-        if (!IS_QUICK(real, flags)) return openat_otherwise(REAL_##name, directory, path, flags, mode);           \
-        return opening_by_name(&policy_process) ? openat_by_name(real, directory, path, flags)                    \
-                                                : openat_and_look(&policy_process, real, directory, path, flags); \
+#define WRAP_OPENAT(name)                                                                               \
+    EXPORT int exported_##name(int directory, const char *path, int flags, mode_t mode) __asm__(#name); \
+    int exported_##name(int directory, const char *path, int flags, mode_t mode)                        \
+    {                                                                                                   \
+        const void *real = atomic_load_explicit(&real_addresses[REAL_##name], memory_order_relaxed);    \
+        if (!IS_QUICK(real, flags)) return openat_otherwise(REAL_##name, directory, path, flags, mode); \
+        return opening_by_name(&settings_of_process)                                                    \
+                   ? openat_by_name(real, directory, path, flags)                                       \
+                   : openat_and_look(&settings_of_process, real, directory, path, flags);               \
     }
 
 /* The fortified ones have no mode, and end the program when flags ask for one: libc is left to do that. */

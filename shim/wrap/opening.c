@@ -238,7 +238,7 @@ struct identity {
 static inline __attribute__((always_inline)) int judge(struct opening *opening, int descriptor, bool last,
                                                        struct identity *identity)
 {
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     struct stat status;
     int error = -sys_fstat(descriptor, &status);
     /* A file system that has lost its server: there is no open to refuse, and the program is not ended for it. */
@@ -259,7 +259,7 @@ static inline __attribute__((always_inline)) int judge(struct opening *opening, 
 
 int opening_judge(struct opening *opening, int descriptor)
 {
-    if (policy_settings()->off) return 0;
+    if (settings_get()->off) return 0;
     struct identity identity;
     track_opened(descriptor);
     int error = judge(opening, descriptor, true, &identity);
@@ -289,7 +289,7 @@ static int open_handle(const struct opening *opening, int flags)
 
 bool opening_reads_instead(const struct opening *opening)
 {
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     if ((errno != EROFS && errno != EACCES) || !opening->path || !policy_may_degrade(settings, opening->flags))
         return false;
     struct stat status;
@@ -309,7 +309,7 @@ PATH_FRAME void opening_tell_degraded(const struct opening *opening, int descrip
     char path[PATH_MAX];
     bool deleted;
     bool known = realpath_of_descriptor(descriptor, path, &deleted) > 0;
-    message_degraded(policy_settings(), known ? path : opening->path, -1, why);
+    message_degraded(settings_get(), known ? path : opening->path, -1, why);
 }
 
 static int open_and_judge(struct opening *opening);
@@ -356,7 +356,7 @@ int opening_opened(struct opening *opening, int descriptor)
             errno = error;
             return -1;
         }
-        claim_start(&opening->time, policy_settings());
+        claim_start(&opening->time, settings_get());
         last = sys_monotonic() >= opening->time.deadline;
         descriptor = opening->invoke(opening, opening->flags);
         if (descriptor < 0) return descriptor;
@@ -371,7 +371,7 @@ static int open_and_judge(struct opening *opening)
     if (descriptor < 0) return opening_reads_instead(opening) ? open_for_reading(opening, saved) : descriptor;
     track_opened(descriptor);
     /* The kernel has read the path, so we may. */
-    if (opening->path && opening_by_name(policy_settings()) &&
+    if (opening->path && opening_by_name(settings_get()) &&
         opening_is_clear_by_name(opening->path, opening->flags, descriptor))
         return descriptor;
     return opening_opened(opening, descriptor);
@@ -440,7 +440,7 @@ static PATH_FRAME int lock_new(const struct settings *settings, struct opening *
 
 static int begin(struct opening *opening, struct ahead *ahead)
 {
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     const bool exclusive = opening->flags & O_EXCL && opening->flags & O_CREAT;
     bool leads_on = false;
     int handle = open_handle(opening, O_NOFOLLOW);
@@ -470,7 +470,7 @@ static int begin(struct opening *opening, struct ahead *ahead)
 int opening_begin(struct opening *opening, struct ahead *ahead)
 {
     memset(ahead, 0, sizeof *ahead);
-    if (policy_settings()->off) return 0;
+    if (settings_get()->off) return 0;
     int error = begin(opening, ahead);
     if (error) errno = error;
     return error ? -1 : 0;
@@ -479,7 +479,7 @@ int opening_begin(struct opening *opening, struct ahead *ahead)
 /* The call has opened the file that was judged. */
 static int end_as_judged(struct opening *opening, struct ahead *ahead, int descriptor)
 {
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     int error = ahead->truncates ? truncate_image(settings, opening, descriptor) : 0;
     if (!error && ahead->degraded) error = reopen_for_reading(opening, descriptor);
     return error ? error : attach(settings, opening, &ahead->hold, descriptor);
@@ -492,7 +492,7 @@ int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
         track_drop(&ahead->hold);
         return 0;
     }
-    if (policy_settings()->off) return 0;
+    if (settings_get()->off) return 0;
     track_opened(descriptor);
     int error;
     int result = sys_fstat(descriptor, &status);
@@ -558,7 +558,7 @@ static enum way way_creating(const struct settings *settings, const struct openi
 
 enum way opening_way(const struct opening *opening)
 {
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     /* No content can be reached through these: a path handle, a directory, a file that never has a name. */
     if (opening->flags & (O_PATH | O_DIRECTORY) || settings->off) return WAY_AS_ASKED;
     if (opening->flags & O_TRUNC) return WAY_JUDGE_AHEAD;

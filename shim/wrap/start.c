@@ -13,7 +13,7 @@
 __attribute__((constructor)) static void start(void)
 {
     int saved = errno;
-    if (policy_settings()->off) return;
+    if (settings_get()->off) return;
     message_start();
     real_start();
     track_start();

@@ -194,7 +194,7 @@ static bool was_told(const struct stat *status, const char *why)
 static void look_at(struct look *look, int descriptor, char *const environment[])
 {
     struct stat status;
-    const struct settings *settings = policy_settings();
+    const struct settings *settings = settings_get();
     descriptor = behind_scripts(look, descriptor);
     if (descriptor < 0) return;
     if (memcmp(look->head, ELFMAG, SELFMAG) == 0 && sys_fstat(descriptor, &status) == 0) {
@@ -208,7 +208,7 @@ static void look_at(struct look *look, int descriptor, char *const environment[]
 
 static struct look *begin(void)
 {
-    return __builtin_expect(!policy_settings()->audit, 1) ? NULL : sys_mmap(sizeof(struct look));
+    return __builtin_expect(!settings_get()->audit, 1) ? NULL : sys_mmap(sizeof(struct look));
 }
 
 static bool is_executable(int descriptor)
@@ -297,7 +297,7 @@ static void find_loader(void)
 
 void unwatched_start(void)
 {
-    if (__builtin_expect(!policy_settings()->audit, 1)) return;
+    if (__builtin_expect(!settings_get()->audit, 1)) return;
     by_environment = names_library(environ);
     find_loader();
     for (char *const *variable = environ; variable && *variable; variable++) {

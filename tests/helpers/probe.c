@@ -1,5 +1,5 @@
-/* probe.c: probe LOCK_FILE [BYTE|beside]: what others see of the lock, of a byte, or of the range in which relatives lock
- * beside a holder: free, shared or exclusive. */
+/* probe.c: probe LOCK_FILE [BYTE|beside]: what others see of the lock, of a byte, or of the range in which relatives
+ * lock beside a holder: free, shared or exclusive. */
 #include "check.h"
 
 int main(int argc, char **argv)
