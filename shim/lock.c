@@ -188,6 +188,9 @@ static int take_requested(int descriptor, const struct lock_request *request, in
     int result = request->mode < LOCK_SHARED ? 0 : take_bytes(descriptor, request, start, &operations);
     if (result < 0) return result;
     problem->blocked = blocker_find(descriptor, operations);
+    /* What this process blocks itself by a description that it has, it may do. */
+    if (problem->blocked && request->known && request->known->descriptor >= 0)
+        problem->blocked = blocker_find(request->known->descriptor, operations);
     if (!problem->blocked && request->block) {
         result = blocker_set(descriptor, request->block, end_of_try(request));
         if (result > 0) problem->blocked = result;

@@ -69,6 +69,9 @@ calls() {
     run bare_there sizes size1.img size2 size3.img
     assert_output "all right"
     rm size1.img size2
+    # After a record lock the content of a file is looked at by a child with a table of descriptors of its own, and
+    # qemu-user makes none.  There names decide.
+    [ "$1" = i386 ] || export IMGLOCK_MAGIC=off
     run there sizes size1.img size2 size3.img
     assert_output "all right"
     assert_equal "$("$HELPERS/probe" "$(lock_file size1.img)")" free
