@@ -13,6 +13,9 @@
  * trying hundreds.  After that some of all: half of the slots may be taken, and one process in ten million has no
  * record. */
 enum { FIRST_TRIES = 6, TRIES = 30 };
+
+/* Questions that find_lowest asks one below the other before it halves the range. */
+enum { NARROW_STEPS = 8 };
 static _Atomic int last_slot;
 
 static int slot_to_try(pid_t pid, int try, int first)
@@ -88,14 +91,15 @@ bool holders_read(int lock_descriptor, int slot, struct holder *holder)
 static int find_lowest(int lock_descriptor, int from, struct bytes_found *lowest)
 {
     struct bytes_found found;
-    int low = from, end = SLOTS;
+    int low = from, end = SLOTS, steps = 0;
     if (bytes_held(lock_descriptor, F_WRLCK, SLOT_BYTE + low, end - low, lowest) <= 0) return -1;
     end = (int)(lowest->start - SLOT_BYTE);
     while (low < end) {
-        const int middle = low + (end - low + 1) / 2;
         if (bytes_held(lock_descriptor, F_WRLCK, SLOT_BYTE + low, end - low, &found) <= 0) break;
         *lowest = found;
         end = (int)(found.start - SLOT_BYTE);
+        if (++steps <= NARROW_STEPS || end <= low) continue;
+        const int middle = low + (end - low + 1) / 2;
         if (middle >= end) continue;
         if (bytes_held(lock_descriptor, F_WRLCK, SLOT_BYTE + low, middle - low, &found) > 0) {
             *lowest = found;

@@ -25,7 +25,8 @@ void lock_problem_set(struct lock_problem *problem, int error, const char *what)
 
 /* A lock file that is made and deleted again and again under our hands is followed for that long; and what the kernel
  * asks back, a lease on the lock file, is waited for. */
-enum { LOCK_FILE_CHANGING_NS = 1000 * 1000 * 1000, LOCK_FILE_LEASE_NS = 100 * 1000 * 1000 };
+enum { LOCK_FILE_LEASE_NS = 100 * 1000 * 1000 };
+#define LOCK_FILE_CHANGING_NS (INT64_C(5) * 1000 * 1000 * 1000)
 
 /* Opens the lock file, for reading and writing where this user may, else for reading.  A lease that somebody has on it
  * is waited for until the deadline (CLOCK_MONOTONIC, ns).  A descriptor; -ENOENT and no problem: it is not there and

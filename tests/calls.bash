@@ -43,9 +43,10 @@ nobody_calls() {
     as_nobody timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/input_call" "$@"
 }
 
-# locks IMAGE: the locks on its lock file, as another process sees them, a line each: "write 0-1".
+# locks IMAGE: the locks on its lock file, as another process sees them, a line each: "write 0-1".  Without tokens, by which
+# processes know their descriptions again: they exclude nobody.
 locks() {
-    "$HELPERS/lock_query" "$(lock_file "$1")"
+    "$HELPERS/lock_query" "$(lock_file "$1")" | sed '/^read [0-9]\{13,\}-/d'
 }
 
 # assert_locks IMAGE read|write|none: the image is locked in that mode by one holder with a record, and nothing else.

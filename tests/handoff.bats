@@ -866,7 +866,7 @@ two_ends() {
     for number in 1 2; do
         wait "${hammers[number]}"
         read -r tries successes < <(tail -n 1 "hammer.$number")
-        ((tries > 1000)) || fail "only $tries tries"
+        ((tries > 100)) || fail "only $tries tries"
         assert_equal "$successes" 0
     done
     owner_is "$SOURCE"
