@@ -132,8 +132,8 @@ static void add_slot(struct looked_lock *lock, const struct holder *holder, bool
     lock->slots[lock->slot_count++] = (struct looked_slot){.holder = *holder, .doubtful = doubtful};
 }
 
-/* Who asks for a list has time for it: 1,000 holders on a machine under load took more than a refusal's 50 ms. */
-enum { SLOTS_NS = 2000 * 1000 * 1000 };
+/* Who asks for a list has more time for it than a refusal has. */
+enum { MORE_NS = 30 * 1000 * 1000 };
 
 /* The claimed slots.  A lock on the whole file, which flock --fcntl takes, covers their bytes as well, and what it
  * hides the kernel does not tell: there a slot counts only if it has a record. */
@@ -145,7 +145,7 @@ static void look_at_slots(int descriptor, struct looked_lock *lock)
     if (fstat(descriptor, &status) < 0) return;
     int recorded_slots = (int)((status.st_size - RECORD_OFFSET) / RECORD_SIZE);
     struct holders_walk walk = holders_begin(descriptor);
-    walk.deadline = sys_monotonic() + SLOTS_NS;
+    walk.deadline += MORE_NS;
     while (holders_walk(&walk, &holder)) {
         off_t byte = SLOT_BYTE + holder.slot;
         if (bytes_held(descriptor, F_WRLCK, byte, 1, &found) <= 0) continue;

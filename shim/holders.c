@@ -15,7 +15,7 @@
 enum { FIRST_TRIES = 6, TRIES = 30 };
 
 /* Questions that find_lowest asks one below the other before it halves the range. */
-enum { NARROW_STEPS = 8 };
+enum { NARROW_STEPS = 2 };
 static _Atomic int last_slot;
 
 static int slot_to_try(pid_t pid, int try, int first)

@@ -34,7 +34,7 @@ struct kin {
     struct stat file; /* the lock file */
     bool rows;        /* fdinfo shows locks on this file system */
     bool open;        /* a relative has the lock file open */
-    bool threaded;    /* an ancestor has threads, which may lock and give back all the time */
+    bool threaded;    /* an ancestor that locks has threads, which may lock and give back all the time */
     int count;
     struct kin_lock locks[KIN_MAX];
 };
@@ -191,6 +191,28 @@ static bool has_threads(int process)
     return sys_fstatat(process, "task", &status, 0) == 0 && status.st_nlink > 3;
 }
 
+/* Is the library in the process?  Most ancestors that have threads are a terminal or a service manager, which lock
+ * nothing: nobody has to wait for them. */
+static bool has_library(int process)
+{
+    static const char name[] = "libimglock";
+    enum { KEPT = sizeof name - 2 };
+    char bytes[4096];
+    size_t have = 0;
+    bool found = false;
+    int maps = sys_openat(process, "maps", O_RDONLY | O_CLOEXEC, 0);
+    if (maps < 0) return false;
+    for (long got; !found && (got = sys_read(maps, bytes + have, sizeof bytes - have)) > 0;) {
+        have += (size_t)got;
+        found = memmem(bytes, have, name, sizeof name - 1) != NULL;
+        const size_t kept = have < KEPT ? have : KEPT;
+        memmove(bytes, bytes + have - kept, kept);
+        have = kept;
+    }
+    sys_close(maps);
+    return found;
+}
+
 static void add_ancestors(struct kin *kin)
 {
     pid_t number = 0; /* this process, whatever its number in /proc is */
@@ -198,7 +220,7 @@ static void add_ancestors(struct kin *kin)
         const int process = open_parent(&number);
         if (process == -ESRCH) return;
         if (process < 0) continue;
-        kin->threaded |= has_threads(process);
+        kin->threaded |= has_threads(process) && has_library(process);
         add_process(kin, process);
         sys_close(process);
     }
