@@ -73,8 +73,8 @@ static bool is_taken(const struct open_how *how, size_t size)
 }
 
 /* Apart, so that nothing else has its frame. */
-static __attribute__((noinline)) int open_how(openat2_function *real, int directory, const char *path,
-                                              const struct open_how *how, size_t size)
+static __attribute__((noinline)) long open_how(openat2_function *real, int directory, const char *path,
+                                               const struct open_how *how, size_t size)
 {
     /* Looked up here, so that the wrapper needs no frame of its own. */
     if (!real) real = REAL(openat2);
@@ -99,7 +99,7 @@ static int raw_openat2(int directory, const char *path, const struct open_how *h
 
 EXPORT int openat2(int directory, const char *path, const struct open_how *how, size_t size)
 {
-    return open_how(NULL, directory, path, how, size);
+    return (int)open_how(NULL, directory, path, how, size);
 }
 
 static int raw_close(int descriptor)
@@ -151,7 +151,8 @@ static off64_t two_halves(long low, long high)
 }
 #endif
 
-static long raw_open(int directory, const char *path, int flags, mode_t mode)
+/* Apart, and as open_how with syscall's own type, so that syscall hands its frame on. */
+static __attribute__((noinline)) long raw_open(int directory, const char *path, int flags, mode_t mode)
 {
     struct opening opening = {
         .invoke = invoke_openat, .directory = directory, .path = path, .flags = flags, .mode = mode};
