@@ -107,6 +107,7 @@ static int offer_options(const struct cursor *cursor, const struct subcommand *s
 static int offer_kind(struct cursor *cursor, enum completes kind, const char *words)
 {
     char start[256] = "";
+    const char *const before = cursor->prefix;
     bool list = kind == COMPLETES_WORD_LIST || kind == COMPLETES_COLUMN_LIST;
     if (list) {
         const char *comma = strrchr(cursor->word, ',');
@@ -142,6 +143,7 @@ static int offer_kind(struct cursor *cursor, enum completes kind, const char *wo
     case COMPLETES_PROGRAM:
         break;
     }
+    cursor->prefix = before;
     return EXIT_SUCCESS;
 }
 

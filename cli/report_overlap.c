@@ -431,7 +431,8 @@ static void find_overlaps(struct report *report, struct image **images, size_t c
     struct line line = {.report = report};
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < images[i]->span_count; j++) add_legs(&line, images[i]->spans[j]);
-    if (!is_in_order(line.legs, line.count)) qsort(line.legs, line.count, sizeof *line.legs, compare_legs);
+    if (line.count > 1 && !is_in_order(line.legs, line.count))
+        qsort(line.legs, line.count, sizeof *line.legs, compare_legs);
     for (size_t i = 0, next; i < line.count; i = next) {
         unsigned boot = line.legs[i].span->process->boot;
         for (next = i; next < line.count && line.legs[next].span->process->boot == boot;) next++;

@@ -204,7 +204,8 @@ static bool has_library(int process)
     if (maps < 0) return false;
     for (long got; !found && (got = sys_read(maps, bytes + have, sizeof bytes - have)) > 0;) {
         have += (size_t)got;
-        found = memmem(bytes, have, name, sizeof name - 1) != NULL;
+        for (size_t at = 0; !found && at + sizeof name - 1 <= have; at++)
+            found = bytes[at] == name[0] && memcmp(bytes + at, name, sizeof name - 1) == 0;
         const size_t kept = have < KEPT ? have : KEPT;
         memmove(bytes, bytes + have - kept, kept);
         have = kept;

@@ -304,8 +304,8 @@ offered_by_zsh() {
 }
 
 @test "a mistyped subcommand gets a suggestion" {
-    run -127 env PATH=/nonexistent "$IMGLOCK" staus
-    assert_output "imglock: staus: No such file or directory; did you mean the subcommand status?"
+    run -127 env PATH=/nonexistent "$IMGLOCK" statu
+    assert_output "imglock: statu: No such file or directory; did you mean the subcommand status?"
     run -127 env PATH=/nonexistent "$IMGLOCK" stauts disk.img
     assert_output --partial "did you mean the subcommand status?"
     run -127 env PATH=/nonexistent "$IMGLOCK" something

@@ -670,10 +670,18 @@ countable_ends() {
     until ((SOURCE % 8 > 1 && TARGET % 8 > 1 && SOURCE % 8 != TARGET % 8)); do fresh_ends; done
 }
 
-# failing INDEX [+]: between fresh ends, imglock handoff in which the step of this index among those that set a lock
+# failing NUMBER ARGUMENT...: imglock; its call of fcntl of this number, "7+": and all after it, fails, and sets a lock.
+failing() {
+    local number=$1
+    shift
+    run strace -qq -o injected -e trace=fcntl -e "inject=fcntl:error=ENOLCK:when=$number" "$IMGLOCK" "$@"
+    grep -m 1 INJECTED injected | grep -q F_OFD_SETLK || fail "another call failed: $(grep INJECTED injected)"
+}
+
+# failing_step INDEX [+]: between fresh ends, imglock handoff in which the step of this index among those that set a lock
 # fails, with "+" and all calls after it.  How many other calls come before it depends on the slots of the records and
 # on the descriptors that imglock inherits, so a try that missed says where the next one aims.
-failing() {
+failing_step() {
     local index=$1 suffix=${2:-} number=${calls[$1]} try seen hit
     for ((try = 0; try < 40; try++)); do
         countable_ends
@@ -692,7 +700,7 @@ failing() {
     mapfile -t calls < <(locking_calls handoff disk.img --to "$TARGET")
     assert_equal "${#calls[@]}" 11
     for index in 4 5 6 7; do
-        failing "$index"
+        failing_step "$index"
         assert_equal "$index: $status $output" "$index: 125 imglock: $IMAGE: cannot hand over: the kernel refused a step: \
 No locks available; holder (pid $SOURCE) holds the lock"
         owner_is "$SOURCE"
@@ -707,7 +715,7 @@ No locks available; holder (pid $SOURCE) holds the lock"
     countable_ends
     mapfile -t calls < <(locking_calls handoff disk.img --to "$TARGET")
     for index in 5 6 7; do
-        failing "$index" +
+        failing_step "$index" +
         assert_equal "$status" 125
         owner=$(owner_by_rule)
         if ((index < 7)); then assert_equal "$owner" "$SOURCE"; else assert_equal "$owner" "$TARGET"; fi

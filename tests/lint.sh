@@ -43,7 +43,7 @@ check_manuals() {
 check_spelling() {
     # Names of formats and programs, and short words of assembly and tests.
     git ls-files -z '*.md' '*.[ch]' '*.[1-8]' '*.sh' '*.bats' '*.def' '*.conf' debian |
-        xargs -0 codespell --builtin clear --ignore-words-list=ans,conectix,msdos,ba,fle,fo,hda,nd,ot,parms,te,wit
+        xargs -0 codespell --builtin clear --ignore-words-list=ans,statu,conectix,msdos,ba,fle,fo,hda,nd,ot,parms,te,wit
 }
 
 for check; do

@@ -120,25 +120,6 @@ nothing_gets_in() {
     assert_output ""
 }
 
-@test "a directory above a held image that is renamed does not free it" {
-    mkdir -p above/below
-    mv disk.qcow2 above/below
-    hold above/below/disk.qcow2 write
-    local before directory=above
-    before=$(stat -c '%i %s %y' above/below/disk.qcow2)
-    # Refused, or done: then the image is locked still.
-    run wrapped mv above moved
-    [ "$status" != 0 ] || directory=moved
-    for how in 'open w+trunc' 'open rw' creat; do
-        # shellcheck disable=SC2086 # the words of the operation
-        run calls $how $directory/below/disk.qcow2
-        assert_failure
-    done
-    run calls truncate $directory/below/disk.qcow2 0
-    assert_failure
-    assert_equal "$(stat -c '%i %s %y' $directory/below/disk.qcow2)" "$before"
-}
-
 @test "record locks that came through exec are there after our start" {
     local file flags
     export SHIM
