@@ -287,6 +287,8 @@ given_disk='exec 9<>disk.img
 exec "$0" "$@" -add-fd fd=9,set=1 -device ide-hd,drive=disk -serial stdio -blockdev \
     driver=raw,node-name=disk,file.driver=file,file.filename=/dev/fdset/1,file.auto-read-only=off'
 
+catches_sigterm() { ((16#$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$CLIENT/status") & 1 << 14)); }
+
 @test "qemu-system-x86_64 -add-fd: a disk that the shell opened" {
     prepare() { boot_sector disk.img; truncate -s 1M disk.img; }
     works_as_before disk.img bash -c "$given_disk" "${machine[@]}"
@@ -299,6 +301,8 @@ exec "$0" "$@" -add-fd fd=9,set=1 -device ide-hd,drive=disk -serial stdio -block
     wait_until grep -q 'the guest wrote' ../stdout
     assert_equal "$(cat "/proc/$CLIENT/comm")" qemu-system-x86
     keeps_others_out disk.img qemu-system-x86
+    # The guest runs before QEMU has its handlers.
+    wait_until catches_sigterm
     kill "$CLIENT"
     ends 0
     admits_others disk.img
