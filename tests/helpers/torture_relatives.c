@@ -83,12 +83,17 @@ static struct member *member_of(pid_t pid)
     return NULL;
 }
 
-/* A process has been waited for.  It ended with 0 or by SIGKILL; anything else is a failure of its own. */
+/* What imglock handoff ends with where it refuses: one of the two ends is gone.  Nothing else here ends with it. */
+enum { HANDOFF_REFUSED = 125 };
+
+/* A process has been waited for.  It ended with 0 or by SIGKILL, or it was a hand-over whose ends were killed; anything
+ * else is a failure of its own. */
 static void note_end(pid_t pid, int status)
 {
     struct member *member = member_of(pid);
     if (member) remove_member(member);
-    if ((WIFEXITED(status) && WEXITSTATUS(status) == 0) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) return;
+    if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == HANDOFF_REFUSED)) return;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
     atomic_store(&oracle->bad_status, status);
     atomic_fetch_add(&oracle->bad_ends, 1);
 }
