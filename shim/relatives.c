@@ -490,28 +490,29 @@ static bool same_kin(const struct kin *one, const struct kin *other)
 static bool has_kin(const struct kin *kin)
 {
     const struct relatives_known *known = kin->question->known;
-    return kin->wrapped || (known && (known->given_count > 0 || known->descriptor >= 0));
+    return kin->wrapped || kin->open || (known && (known->given_count > 0 || known->descriptor >= 0));
 }
 
 /* A relative may have locked and given back between the looks at it and at the lock.  So a stranger is one only if the
  * relatives were the same before and after the question; and where there are relatives that lock, for a moment longer,
- * since each of their locks may be shorter than a look at /proc.  One answer is enough.  Families of helpers that open
- * and close all the time were refused once in some hundred opens without the moment, and with 20 ms; never in 10,000
- * with 100 ms. */
+ * since each of their locks may be shorter than a look at /proc.  A stranger may lock for an instant as well, and give
+ * back because it is refused itself; it gets less time, as most are there to stay.  One answer is enough. */
 static enum relatives_answer ask_kin(const struct relatives_question *question, const struct unexplained *left)
 {
-    enum { MOMENT_NS = 100 * 1000 * 1000 };
+    enum { MOMENT_NS = 100 * 1000 * 1000, STRANGER_NS = 25 * 1000 * 1000 };
     struct kin *kin = collect(question);
     if (!kin) return RELATIVES_STRANGERS;
     const int64_t start = sys_monotonic();
-    bool all;
+    bool all, family = has_kin(kin);
     while (!(all = is_all_kin(kin, left))) {
         struct kin *after = collect(question);
         if (!after) break;
         const bool same = same_kin(kin, after);
+        family |= has_kin(after); /* even of those that have ended meanwhile */
         sys_munmap(kin, sizeof *kin);
         kin = after;
-        if (has_kin(kin) ? !sys_pause(start + MOMENT_NS) : same || sys_monotonic() >= start + LOOKING_NS) break;
+        if (sys_pause(start + (family ? MOMENT_NS : STRANGER_NS))) continue;
+        if (same || family || sys_monotonic() >= start + LOOKING_NS) break;
     }
     sys_munmap(kin, sizeof *kin);
     return all ? RELATIVES_ALL : RELATIVES_STRANGERS;
