@@ -23,7 +23,6 @@ enum open_mode { /* IMGLOCK_MODE and the right-hand side of IMGLOCK_RULES */
 };
 
 enum conflict_answer { CONFLICT_DENY, CONFLICT_READ_ONLY, CONFLICT_WARN };
-enum outsiders_answer { OUTSIDERS_DENY, OUTSIDERS_WARN, OUTSIDERS_IGNORE };
 enum io_uring_answer { IO_URING_RESTRICT, IO_URING_OFF, IO_URING_ALLOW };
 
 enum log_level { LOG_QUIET, LOG_CONFLICTS, LOG_DEBUG };
@@ -35,7 +34,6 @@ struct settings {
     bool off; /* the process is set-user-ID or the like (AT_SECURE): every call is passed on */
     enum open_mode mode;
     enum conflict_answer on_conflict;
-    enum outsiders_answer outsiders; /* what a process outside imglock that has the image open means */
     enum io_uring_answer io_uring;   /* what a program may do by io_uring */
     int64_t wait_ns;                 /* 0: refuse at once; WAIT_FOREVER */
     int refusal_errno;               /* what a refused open returns */
