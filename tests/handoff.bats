@@ -658,9 +658,9 @@ closed the image meanwhile; holder (pid $SOURCE) holds the lock"
     done
 }
 
-# The numbers among all calls of fcntl of those that set a lock.
+# The numbers, among all calls of fcntl on the lock file, of those that set a lock.
 locking_calls() {
-    strace -qq -o calls -e trace=fcntl "$IMGLOCK" "$@" >calls.out 2>&1
+    strace -qq -o calls -P "$(lock_file disk.img)" -e trace=fcntl "$IMGLOCK" "$@" >calls.out 2>&1
     grep -n F_OFD_SETLK calls | cut -d: -f1
 }
 
@@ -674,7 +674,8 @@ countable_ends() {
 failing() {
     local number=$1
     shift
-    run strace -qq -o injected -e trace=fcntl -e "inject=fcntl:error=ENOLCK:when=$number" "$IMGLOCK" "$@"
+    run strace -qq -o injected -P "$(lock_file disk.img)" -e trace=fcntl -e "inject=fcntl:error=ENOLCK:when=$number" \
+        "$IMGLOCK" "$@"
     grep -m 1 INJECTED injected | grep -q F_OFD_SETLK || fail "another call failed: $(grep INJECTED injected)"
 }
 
@@ -685,8 +686,8 @@ failing_step() {
     local index=$1 suffix=${2:-} number=${calls[$1]} try seen hit
     for ((try = 0; try < 40; try++)); do
         countable_ends
-        run strace -qq -o injected -e trace=fcntl -e "inject=fcntl:error=ENOLCK:when=$number$suffix" \
-            "$IMGLOCK" handoff disk.img --to "$TARGET"
+        run strace -qq -o injected -P "$(lock_file disk.img)" -e trace=fcntl \
+            -e "inject=fcntl:error=ENOLCK:when=$number$suffix" "$IMGLOCK" handoff disk.img --to "$TARGET"
         hit=$(awk '/F_OFD_SETLK/ {steps++} /INJECTED/ {if (/F_OFD_SETLK/) print steps; exit}' injected)
         if [ "$hit" = $((index + 1)) ]; then return 0; fi
         seen=$(grep -n F_OFD_SETLK injected | sed -n "$((index + 1))p" | cut -d: -f1)
