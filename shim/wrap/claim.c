@@ -64,12 +64,19 @@ static void end_waiting(struct attempt *attempt)
     track_park_watcher(attempt->waiter.inotify, attempt->waiter.watch);
 }
 
+static void close_now(int *descriptor)
+{
+    const int open = *descriptor;
+    *descriptor = -1;
+    if (open >= 0) sys_close(open);
+}
+
 static void abandon_attempt(void *argument)
 {
     struct attempt *attempt = argument;
     if (attempt->waiting) end_waiting(attempt);
-    if (attempt->opened >= 0) sys_close(attempt->opened);
-    if (attempt->inode_opened >= 0) sys_close(attempt->inode_opened);
+    close_now(&attempt->opened);
+    close_now(&attempt->inode_opened);
     if (attempt->descriptor < 0) return;
     struct track_closing closing;
     track_begin_close(&closing, attempt->descriptor); /* the last try may have bound it */
@@ -124,7 +131,6 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
                                       bool *interrupted)
 {
     const struct settings *settings = claim->settings;
-    struct _pthread_cleanup_buffer cleanup;
     enum lock_result result = LOCK_BUSY;
     const int64_t note = sys_monotonic() + NOTE_AFTER_NS;
     bool noted = false;
@@ -134,7 +140,6 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
     lock_wait_start(&attempt->waiter, settings->directory, by_inode ? &attempt->inode_name : &attempt->name,
                     claim->time->wait, track_take_watcher());
     attempt->waiting = true;
-    _pthread_cleanup_push(&cleanup, abandon_attempt, attempt);
     do {
         if (!noted && sys_monotonic() > note) {
             message_waiting(settings, claim->path, descriptor_to_ask(attempt), attempt->request.lock.mode);
@@ -144,7 +149,6 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
             break;
         result = try_to_take(attempt, hold);
     } while (result == LOCK_BUSY);
-    _pthread_cleanup_pop(&cleanup, 0);
     end_waiting(attempt);
     return result;
 }
@@ -298,6 +302,7 @@ static void prepare(const struct claim *claim, struct attempt *attempt)
 int claim_image(struct claim *claim, struct track_hold *hold)
 {
     struct attempt attempt = {.opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
+    struct _pthread_cleanup_buffer cleanup;
     attempt.problem.owner = (uid_t)-1;
     attempt.decision = policy_decide(claim->settings, claim->path, claim->flags, claim->status);
     claim->degraded = false;
@@ -305,12 +310,15 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     if (attempt.decision.refusal) return refuse_by_mode(claim, attempt.decision.refusal);
     claim_start(claim->time, claim->settings);
     prepare(claim, &attempt);
+    /* From the first try on: signals are blocked meanwhile, and come when it is over. */
+    _pthread_cleanup_push(&cleanup, abandon_attempt, &attempt);
     const enum outcome outcome = acquire(claim, &attempt, hold);
     const int error = outcome_errno(claim, &attempt, outcome);
     tell(claim, &attempt, outcome, error, hold);
+    close_now(&attempt.opened);
+    close_now(&attempt.inode_opened);
+    _pthread_cleanup_pop(&cleanup, 0);
     claim->degraded = outcome == OUTCOME_DEGRADED;
-    if (attempt.opened >= 0) sys_close(attempt.opened);
-    if (attempt.inode_opened >= 0) sys_close(attempt.inode_opened);
     if (outcome == OUTCOME_PROBLEM && attempt.decision.mode < LOCK_SHARED) *hold = (struct track_hold){0};
     if (error) track_drop(hold);
     if (claim->status) {
