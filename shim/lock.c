@@ -27,14 +27,27 @@ int lock_in_the_way(int lock_descriptor, enum lock_mode mode)
 
 static struct relatives_question question_of(int descriptor, const struct lock_request *request)
 {
-    return (struct relatives_question){
-        .lock_descriptor = descriptor, .mode = request->mode, .ancestors = request->relatives, .known = request->known};
+    return (struct relatives_question){.lock_descriptor = descriptor,
+                                       .mode = request->mode,
+                                       .ancestors = request->relatives,
+                                       .waits = request->repeats,
+                                       .known = request->known};
 }
 
+/* Takes a moment where strangers seem to be there: nothing may be locked meanwhile that is given back afterwards, which
+ * others would take for a stranger's in their turn. */
 static enum relatives_answer ask_relatives(int descriptor, const struct lock_request *request)
 {
     const struct relatives_question question = question_of(descriptor, request);
     return relatives_in_the_way(&question);
+}
+
+/* With the bytes in hand that the request asks for: may they be kept? */
+static bool may_keep(int descriptor, const struct lock_request *request)
+{
+    struct relatives_question question = question_of(descriptor, request);
+    question.once = true;
+    return relatives_in_the_way(&question) != RELATIVES_STRANGERS;
 }
 
 /* Until when one try may last, of a request that may wait for longer. */
@@ -65,19 +78,16 @@ static int take_free_byte(int descriptor, enum lock_mode mode, int64_t deadline)
 
 /* Takes a byte beside the locks of relatives.  Only with that in hand is it certain who else is there: a stranger who
  * comes from now on sees our byte, one who came before is found by the second look.  Two who do so at once would each
- * see the other, so they do it one after the other: CLAIM_BYTE is held meanwhile.  -EAGAIN: a stranger is in the way,
- * and nothing is locked. */
-static int claim_beside(int descriptor, const struct lock_request *request, int *start)
+ * see the other, so they do it one after the other: CLAIM_BYTE is held meanwhile.  -EAGAIN: somebody is in the way, and
+ * nothing is locked. */
+static int claim_once(int descriptor, const struct lock_request *request, int *start, int64_t deadline)
 {
-    const enum relatives_answer answer = ask_relatives(descriptor, request);
-    if (answer != RELATIVES_ALL) return -EAGAIN;
-    const int64_t deadline = sys_monotonic() + CLAIM_NS;
     int claimed;
     while ((claimed = bytes_lock(descriptor, F_WRLCK, CLAIM_BYTE, 1)) == -EAGAIN)
         if (!sys_pause(deadline)) return -EAGAIN;
     if (claimed < 0 && claimed != -EBADF) return claimed;
     int byte = take_free_byte(descriptor, request->mode, deadline);
-    if (byte >= 0 && ask_relatives(descriptor, request) == RELATIVES_STRANGERS) {
+    if (byte >= 0 && !may_keep(descriptor, request)) {
         bytes_unlock(descriptor, byte, 1);
         byte = -EAGAIN;
     }
@@ -85,6 +95,17 @@ static int claim_beside(int descriptor, const struct lock_request *request, int 
     if (byte < 0) return byte;
     *start = byte;
     return 0;
+}
+
+static int claim_beside(int descriptor, const struct lock_request *request, int *start)
+{
+    const int64_t deadline = sys_monotonic() + CLAIM_NS;
+    int result;
+    do {
+        if (ask_relatives(descriptor, request) != RELATIVES_ALL) return -EAGAIN;
+        result = claim_once(descriptor, request, start, deadline);
+    } while (result == -EAGAIN && sys_pause(deadline));
+    return result;
 }
 
 /* Locks bytes 0-1; or, where relatives hold those, a byte beside.  -EAGAIN: somebody is in the way, and nothing is
@@ -104,9 +125,9 @@ static int take_bytes(int descriptor, const struct lock_request *request, int *s
     }
     int others = bytes_held(descriptor, type, RELATIVES_BYTE, RELATIVES, NULL);
     if (others == 0) return 0;
-    if (others > 0 && ask_relatives(descriptor, request) != RELATIVES_STRANGERS) return 0;
+    if (others > 0 && may_keep(descriptor, request)) return 0;
     bytes_unlock(descriptor, LOCK_BYTE, LOCK_BYTES);
-    return others > 0 ? -EAGAIN : others;
+    return others > 0 ? claim_beside(descriptor, request, start) : others;
 }
 
 static enum lock_result lock_error(int result, struct lock_problem *problem)
@@ -358,20 +379,33 @@ static enum lock_result lock_recorded(struct lock *lock, const struct lock_reque
     return LOCK_TAKEN;
 }
 
+/* Locks the same bytes in the other mode.  0; -EAGAIN: somebody is in the way, and the old mode is there still; or
+ * -errno. */
+static int convert_bytes(const struct lock *lock, const struct lock_request *request)
+{
+    const int length = length_at(lock->start);
+    const int64_t deadline = sys_monotonic() + CLAIM_NS;
+    struct relatives_question question = question_of(lock->descriptor, request);
+    question.reads = lock->mode == LOCK_SHARED && !lock_is_beside(lock);
+    int result;
+    while ((result = bytes_lock(lock->descriptor, bytes_type(request->mode), lock->start, length)) == 0) {
+        /* Up: those on other bytes have not seen this mode yet. */
+        if (request->mode < lock->mode || lock_in_the_way(lock->descriptor, request->mode) == 0 ||
+            may_keep(lock->descriptor, request))
+            return 0;
+        bytes_lock(lock->descriptor, bytes_type(lock->mode), lock->start, length);
+        if (relatives_in_the_way(&question) == RELATIVES_STRANGERS || !sys_pause(deadline)) return -EAGAIN;
+    }
+    return result;
+}
+
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem)
 {
     if (lock->mode < LOCK_SHARED && request->mode >= LOCK_SHARED) return lock_recorded(lock, request, problem);
     problem->blocked = blocker_find(lock->descriptor, request->operations);
     if (problem->blocked) return LOCK_BUSY;
-    const int length = length_at(lock->start);
-    int result = bytes_lock(lock->descriptor, bytes_type(request->mode), lock->start, length);
+    const int result = convert_bytes(lock, request);
     if (result < 0) return lock_error(result, problem);
-    /* Up: those on other bytes have not seen this mode yet. */
-    if (request->mode > lock->mode && lock_in_the_way(lock->descriptor, request->mode) != 0 &&
-        ask_relatives(lock->descriptor, request) == RELATIVES_STRANGERS) {
-        bytes_lock(lock->descriptor, bytes_type(lock->mode), lock->start, length);
-        return LOCK_BUSY;
-    }
     lock->mode = request->mode;
     record_change(lock);
     return LOCK_TAKEN;

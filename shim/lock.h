@@ -54,6 +54,7 @@ struct lock_request {
     enum lock_mode mode;
     bool relatives;      /* an ancestor's lock lets us past */
     bool patient;        /* may wait: a reader then queues behind a writer that holds the gate */
+    bool repeats;        /* waits for longer than what passes by itself: no try has to */
     unsigned operations; /* 1 << enum operation, each: what is about to be done, which a holder may block */
     unsigned block;      /* what the lock is to forbid others */
     const char *reason;  /* for the record, or NULL */

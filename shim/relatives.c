@@ -380,34 +380,42 @@ static bool same_readers(const struct kin *one, const struct kin *other)
     }
 }
 
+/* What one look at the relatives and at the lock tells of who is in the way. */
+enum seen {
+    SEEN_STRANGER,
+    SEEN_CHANGING, /* somebody came or went during the look: it tells nothing */
+    SEEN_KIN,      /* all of them are relatives */
+};
+
 /* All that is shared on bytes 0-1 has to be the relatives', but for what the description that asks has itself.  They
  * are looked at before the count and after it: a relative that came or went meanwhile would hide a stranger. */
-static bool kin_has_all_readers(const struct kin *kin)
+static enum seen see_readers(const struct kin *kin)
 {
     int relatives = kin->question->reads;
-    if (!kin->rows) return false;
+    if (!kin->rows) return SEEN_STRANGER;
     for (int i = 0; i < kin->count; i++) relatives += is_reader(&kin->locks[i]);
     const int all = count_readers(kin);
-    if (all < 0 || all > relatives) return false;
+    if (all < 0) return SEEN_CHANGING;
+    if (all > relatives) return SEEN_STRANGER;
     struct kin *after = collect(kin->question);
-    if (!after) return false;
+    if (!after) return SEEN_STRANGER;
     const bool same = same_readers(kin, after);
     sys_munmap(after, sizeof *after);
-    return same;
+    return same ? SEEN_KIN : SEEN_CHANGING;
 }
 
-/* Is whatever is in the way on bytes 0-1 a relative's? */
-static bool kin_has_lock(const struct kin *kin)
+/* Who is in the way on bytes 0-1? */
+static enum seen see_lock(const struct kin *kin)
 {
     const struct relatives_question *question = kin->question;
     bool shared = false;
     for (off_t byte = LOCK_BYTE; byte < LOCK_BYTE + LOCK_BYTES; byte++) {
         struct bytes_found found;
         int held = bytes_held(question->lock_descriptor, bytes_type(question->mode), byte, 1, &found);
-        if (held < 0 || (held && found.type == F_WRLCK && !kin_has(kin, byte, true))) return false;
+        if (held < 0 || (held && found.type == F_WRLCK && !kin_has(kin, byte, true))) return SEEN_STRANGER;
         shared |= held && found.type == F_RDLCK;
     }
-    return !shared || kin_has_all_readers(kin);
+    return shared ? see_readers(kin) : SEEN_KIN;
 }
 
 /* Is each byte that is in the way in the relatives' range a relative's?  GETLK reports any one lock, so each half
@@ -476,14 +484,23 @@ static void ask_through_inherited(struct unexplained *unexplained)
     sys_close(list);
 }
 
-static bool is_all_kin(const struct kin *kin, const struct unexplained *left)
+static enum seen see(const struct kin *kin, const struct unexplained *left)
 {
-    return (!left->lock || kin_has_lock(kin)) && (!left->range || kin_has_range(kin));
+    const enum seen lock = left->lock ? see_lock(kin) : SEEN_KIN;
+    if (lock != SEEN_KIN || !left->range) return lock;
+    return kin_has_range(kin) ? SEEN_KIN : SEEN_STRANGER;
 }
 
 static bool same_kin(const struct kin *one, const struct kin *other)
 {
-    return one->count == other->count && memcmp(one->locks, other->locks, (size_t)one->count * sizeof *one->locks) == 0;
+    if (one->count != other->count) return false;
+    for (int i = 0; i < one->count; i++) {
+        const struct kin_lock *first = &one->locks[i], *second = &other->locks[i];
+        if (first->start != second->start || first->end != second->end || first->slot != second->slot ||
+            first->exclusive != second->exclusive)
+            return false;
+    }
+    return true;
 }
 
 /* Are there relatives that lock, as far as it is known without a look at the lock? */
@@ -493,29 +510,41 @@ static bool has_kin(const struct kin *kin)
     return kin->wrapped || kin->open || (known && (known->given_count > 0 || known->descriptor >= 0));
 }
 
-/* A relative may have locked and given back between the looks at it and at the lock.  So a stranger is one only if the
- * relatives were the same before and after the question; and where there are relatives that lock, for a moment longer,
- * since each of their locks may be shorter than a look at /proc.  A stranger may lock for an instant as well, and give
- * back because it is refused itself; it gets less time, as most are there to stay.  One answer is enough. */
+/* How long a stranger has to be there, ns.  One may lock for an instant and give back because it is refused itself; and
+ * where there are relatives that lock, each of their locks may be shorter than a look at /proc.  Most strangers are
+ * there to stay, so they are given less time. */
+static int64_t moment_of(bool family)
+{
+    enum { FAMILY_NS = 100 * 1000 * 1000, STRANGER_NS = 25 * 1000 * 1000 };
+    return family ? FAMILY_NS : STRANGER_NS;
+}
+
+/* A look tells of a stranger only if the relatives were the same before and after it.  It takes a second such look,
+ * which begins when the moment is over: on a busy machine one look alone may take longer than that.  One look is enough
+ * to tell that all are relatives. */
 static enum relatives_answer ask_kin(const struct relatives_question *question, const struct unexplained *left)
 {
-    enum { MOMENT_NS = 100 * 1000 * 1000, STRANGER_NS = 25 * 1000 * 1000 };
+    const int64_t end = sys_monotonic() + LOOKING_NS;
+    int64_t first = 0; /* when the first look was over that told of a stranger */
+    bool family = false;
+    enum seen seen = SEEN_STRANGER;
     struct kin *kin = collect(question);
-    if (!kin) return RELATIVES_STRANGERS;
-    const int64_t start = sys_monotonic();
-    bool all, family = has_kin(kin);
-    while (!(all = is_all_kin(kin, left))) {
+    while (kin) {
+        const int64_t begun = sys_monotonic();
+        seen = see(kin, left);
+        if (seen == SEEN_KIN || kin->file.st_nlink == 0) break; /* deleted: the caller takes the new lock file */
         struct kin *after = collect(question);
-        if (!after) break;
-        const bool same = same_kin(kin, after);
-        family |= has_kin(after); /* even of those that have ended meanwhile */
+        if (after && !same_kin(kin, after)) seen = SEEN_CHANGING;
+        family |= has_kin(kin); /* even of those that have ended meanwhile */
         sys_munmap(kin, sizeof *kin);
         kin = after;
-        if (sys_pause(start + (family ? MOMENT_NS : STRANGER_NS))) continue;
-        if (same || family || sys_monotonic() >= start + LOOKING_NS) break;
+        const bool told = seen == SEEN_STRANGER && (question->waits || (first && begun >= first + moment_of(family)));
+        if (told || question->once) break;
+        if (seen == SEEN_STRANGER && !first) first = sys_monotonic();
+        if (!sys_pause(end)) break;
     }
-    sys_munmap(kin, sizeof *kin);
-    return all ? RELATIVES_ALL : RELATIVES_STRANGERS;
+    if (kin) sys_munmap(kin, sizeof *kin);
+    return seen == SEEN_KIN ? RELATIVES_ALL : RELATIVES_STRANGERS;
 }
 
 enum relatives_answer relatives_in_the_way(const struct relatives_question *question)

@@ -33,6 +33,8 @@ struct relatives_question {
     enum lock_mode mode;                 /* that is wanted */
     bool ancestors;                      /* IMGLOCK_FAMILY=on */
     bool reads;                          /* lock_descriptor's description has bytes 0-1 shared already */
+    bool once;                           /* one look has to do: the asker has bytes that others may stumble over */
+    bool waits;                          /* the asker asks again later: one look is enough to tell of a stranger */
     const struct relatives_known *known; /* or NULL */
 };
 

@@ -282,6 +282,7 @@ static void prepare(const struct claim *claim, struct attempt *attempt)
                                                        .mode = mode,
                                                        .relatives = settings->family,
                                                        .patient = settings->wait_ns != 0,
+                                                       .repeats = settings->wait_ns >= LOCK_GRACE_NS,
                                                        .operations = operations_of(claim),
                                                        .block = mode < LOCK_SHARED ? 0 : settings->block,
                                                        .reason = settings->reason,

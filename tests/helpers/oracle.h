@@ -9,7 +9,7 @@
  *
  * Each errs on one side only.  A process enters itself after its open came back, and takes itself out before its close:
  * no violation that was none.  It says before its open that it wants in, each change of who is in or wants in is
- * counted, and a refusal is judged only if nothing changed meanwhile: no wrong refusal that was none. */
+ * counted before it is on the table, and a refusal is judged only if nothing changed meanwhile: no wrong refusal that was none. */
 #ifndef ORACLE_H
 #define ORACLE_H
 
@@ -154,8 +154,8 @@ static void remove_member(struct member *member)
     for (int i = 0; i < HELD; i++) {
         struct use *use = &member->uses[i];
         if (atomic_load(&use->state) == NOT_IN) continue;
-        atomic_store(&use->state, NOT_IN);
         changed(use->image);
+        atomic_store(&use->state, NOT_IN);
     }
     atomic_store(&member->serial, 0);
 }
