@@ -76,19 +76,23 @@ static int take_free_byte(int descriptor, enum lock_mode mode, int64_t deadline)
     }
 }
 
-/* Takes a byte beside the locks of relatives.  Only with that in hand is it certain who else is there: a stranger who
- * comes from now on sees our byte, one who came before is found by the second look.  Two who do so at once would each
- * see the other, so they do it one after the other: CLAIM_BYTE is held meanwhile.  -EAGAIN: somebody is in the way, and
- * nothing is locked. */
+/* Takes bytes 0-1, or a byte beside while relatives have those: nobody keeps a byte beside nobody, since scripts ask
+ * for bytes 0-1 alone.  Only with a byte in hand is it certain who else is there: a stranger who comes from now on sees
+ * it, one who came before is found by the second look.  Two who do so at once would each see the other, so they do it
+ * one after the other: CLAIM_BYTE is held meanwhile.  -EAGAIN: somebody is in the way, and nothing is locked. */
 static int claim_once(int descriptor, const struct lock_request *request, int *start, int64_t deadline)
 {
+    const short type = bytes_type(request->mode);
     int claimed;
     while ((claimed = bytes_lock(descriptor, F_WRLCK, CLAIM_BYTE, 1)) == -EAGAIN)
         if (!sys_pause(deadline)) return -EAGAIN;
     if (claimed < 0 && claimed != -EBADF) return claimed;
-    int byte = take_free_byte(descriptor, request->mode, deadline);
-    if (byte >= 0 && !may_keep(descriptor, request)) {
-        bytes_unlock(descriptor, byte, 1);
+    int byte = bytes_lock(descriptor, type, LOCK_BYTE, LOCK_BYTES);
+    if (byte == 0) byte = LOCK_BYTE;
+    if (byte == -EAGAIN) byte = take_free_byte(descriptor, request->mode, deadline);
+    if (byte >= 0 && (!may_keep(descriptor, request) ||
+                      (byte != LOCK_BYTE && bytes_held(descriptor, type, LOCK_BYTE, LOCK_BYTES, NULL) == 0))) {
+        bytes_unlock(descriptor, byte, length_at(byte));
         byte = -EAGAIN;
     }
     if (claimed == 0) bytes_unlock(descriptor, CLAIM_BYTE, 1);
@@ -97,6 +101,7 @@ static int claim_once(int descriptor, const struct lock_request *request, int *s
     return 0;
 }
 
+/* Beside the locks of relatives, if nobody else is there.  -EAGAIN: somebody is, and nothing is locked. */
 static int claim_beside(int descriptor, const struct lock_request *request, int *start)
 {
     const int64_t deadline = sys_monotonic() + CLAIM_NS;
@@ -281,11 +286,14 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
         if (*opened < 0) return LOCK_FAILED;
         result = attempt(request, path, opened, &status, &start, problem);
         if (result < ATTEMPT_AGAIN) break;
-        if (!deadline) deadline = end_of_try(request), changing = sys_monotonic() + LOCK_FILE_CHANGING_NS;
+        if (!deadline) {
+            deadline = end_of_try(request);
+            changing = request->repeats ? deadline : sys_monotonic() + LOCK_FILE_CHANGING_NS;
+        }
         if (result == ATTEMPT_AGAIN_LATER ? !sys_pause(deadline) : sys_monotonic() >= changing) break;
     }
     if (result == ATTEMPT_FAILED) return LOCK_FAILED;
-    if (*opened < 0) {
+    if (*opened < 0 && !request->repeats) {
         lock_problem_set(problem, -EAGAIN, "the lock file keeps changing");
         return LOCK_FAILED;
     }

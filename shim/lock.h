@@ -66,8 +66,8 @@ struct lock_request {
 
 /* Takes the lock, waiting for nothing but what passes by itself; of a mode below LOCK_SHARED, which excludes nobody,
  * only the record is made.  *opened: the lock file's descriptor while its lock is still to be had: -1 at first; after
- * LOCK_BUSY the open lock file, for another try or for the caller to close.  Kept open between tries, since closing it
- * would wake everybody who waits, ourselves first.  LOCK_FAILED fills *problem. */
+ * LOCK_BUSY the open lock file, for another try or for the caller to close, or -1 where that kept changing.  Kept open
+ * between tries, since closing it would wake everybody who waits, ourselves first.  LOCK_FAILED fills *problem. */
 enum lock_result lock_take(const struct lock_request *request, struct lock *lock, int *opened,
                            struct lock_problem *problem);
 
