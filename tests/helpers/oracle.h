@@ -9,7 +9,8 @@
  *
  * Each errs on one side only.  A process enters itself after its open came back, and takes itself out before its close:
  * no violation that was none.  It says before its open that it wants in, each change of who is in or wants in is
- * counted before it is on the table, and a refusal is judged only if nothing changed meanwhile: no wrong refusal that was none. */
+ * counted before it is on the table, and a refusal is judged only if nothing changed meanwhile: no wrong refusal that
+ * was none. */
 #ifndef ORACLE_H
 #define ORACLE_H
 
