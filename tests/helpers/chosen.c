@@ -9,18 +9,29 @@ static int open_new(const char *path, mode_t mode)
     return open(path, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
 
-static int (*choose(void))(const char *, mode_t)
+__attribute__((used)) static int (*choose(void))(const char *, mode_t)
 {
     return open_new;
 }
 
 int creat(const char *path, mode_t mode) __attribute__((ifunc("choose")));
 
-#define VERSION(name, symbol)                                             \
-    int name(void);                                                       \
-    __attribute__((symver(symbol), visibility("default"))) int name(void) \
-    {                                                                     \
-        return __LINE__;                                                  \
+/* gcc before 10 and clang have no attribute for it, and gcc's link-time optimization loses the directive. */
+#if defined __has_attribute
+#if __has_attribute(symver)
+#define SYMBOL(name, symbol) __attribute__((symver(symbol)))
+#endif
+#endif
+#ifndef SYMBOL
+#define SYMBOL(name, symbol) __asm__(".symver " #name "," symbol);
+#endif
+
+#define VERSION(name, symbol)                                   \
+    int name(void);                                             \
+    SYMBOL(name, symbol)                                        \
+    __attribute__((used, visibility("default"))) int name(void) \
+    {                                                           \
+        return __LINE__;                                        \
     }
 
 VERSION(old_daemon, "daemon@OLD")

@@ -15,8 +15,13 @@ static void filter(unsigned otherwise)
 #ifdef SYS_open
         SYS_open,
 #endif
-        SYS_openat,     SYS_close,   SYS_read,       SYS_write, SYS_fstat,
-        SYS_newfstatat, SYS_pread64, SYS_readlinkat, SYS_exit,  SYS_exit_group,
+#ifdef SYS_newfstatat
+        SYS_newfstatat,
+#else
+        SYS_fstat64, SYS_fstatat64,  SYS_statx,
+#endif
+        SYS_openat,     SYS_close,      SYS_read, SYS_write,      SYS_fstat,
+        SYS_pread64,    SYS_readlinkat, SYS_exit, SYS_exit_group,
     };
     enum { COUNT = sizeof allowed / sizeof *allowed };
     struct sock_filter program[COUNT + 3];
