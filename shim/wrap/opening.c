@@ -315,7 +315,7 @@ PATH_FRAME void opening_tell_degraded(const struct opening *opening, int descrip
 static int open_and_judge(struct opening *opening);
 
 /* The same open for reading alone.  saved: errno as it was before the open that failed. */
-static int open_for_reading(const struct opening *opening, int saved)
+static SELDOM int open_for_reading(const struct opening *opening, int saved)
 {
     int why = errno;
     struct opening reading = *opening;

@@ -91,20 +91,26 @@ static int look_through(const struct sight *sight, int descriptor, int flags)
     return -error;
 }
 
-/* Through a second descriptor, which follows no name again. */
-static int look_beside(const struct sight *sight)
+/* A second descriptor, which follows no name again.  Apart, so that the look does not stand upon the link's name. */
+static __attribute__((noinline)) int open_beside(const struct sight *sight)
 {
     enum { FLAGS = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
     char link[32];
+    realpath_descriptor_link(sight->descriptor, link);
+    int reading = sys_openat(AT_FDCWD, link, FLAGS, 0);
+    /* A chroot without /proc: by name, once more. */
+    if (reading == -ENOENT && sight->path) reading = sys_openat(sight->directory, sight->path, FLAGS, 0);
+    return reading;
+}
+
+static int look_beside(const struct sight *sight)
+{
     if (record_locks_on(sight->status)) {
         const int reader = record_locks_reader(sight->status);
         if (reader >= 0) return look_through(sight, reader, sys_fcntl(reader, F_GETFL, 0));
         return record_locks_look(sight->path, sight->descriptor, sight->status);
     }
-    realpath_descriptor_link(sight->descriptor, link);
-    int reading = sys_openat(AT_FDCWD, link, FLAGS, 0);
-    /* A chroot without /proc: by name, once more. */
-    if (reading == -ENOENT && sight->path) reading = sys_openat(sight->directory, sight->path, FLAGS, 0);
+    int reading = open_beside(sight);
     /* The program has got its last descriptor. */
     if (reading == -EMFILE) return record_locks_look(sight->path, sight->descriptor, sight->status);
     if (reading < 0) return reading;

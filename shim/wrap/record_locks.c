@@ -98,13 +98,14 @@ bool record_locks_on(const struct stat *status)
     return atomic_load(&record_lock_files) > FILES || index_of(status) >= 0;
 }
 
-bool record_locks_on_path(int directory, const char *path)
+/* These two apart, for the stack: with link-time optimization every open would have their frames. */
+__attribute__((noinline)) bool record_locks_on_path(int directory, const char *path)
 {
     struct stat status;
     return path && record_locks_exist() && sys_fstatat(directory, path, &status, 0) == 0 && record_locks_on(&status);
 }
 
-int record_locks_reader(const struct stat *status)
+__attribute__((noinline)) int record_locks_reader(const struct stat *status)
 {
     struct stat now;
     const int known = index_of(status);
