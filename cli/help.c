@@ -34,7 +34,7 @@ static void print_option(const struct option_row *row)
         print_lines(blanks, blanks, row->help);
         return;
     }
-    char padded[HELP_COLUMN + 1];
+    char padded[sizeof left];
     snprintf(padded, sizeof padded, "%-*s", HELP_COLUMN, left);
     print_lines(padded, blanks, row->help);
 }

@@ -17,8 +17,8 @@ static int turn_program_off(const char *directory, const char *name)
         complain("%s: it is not on in %s", word_shown(name), directory);
         return EXIT_FAILURE;
     }
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    if (unlink(path) < 0) return complain("%s: cannot remove: %m", path);
+    const bool fits = snprintf(path, sizeof path, "%s/%s", directory, name) < (int)sizeof path;
+    if (!fits || unlink(path) < 0) return complain("%s: cannot remove: %m", path);
     printf("off: %s\n", name);
     return EXIT_SUCCESS;
 }

@@ -44,10 +44,12 @@ FILE *popen(const char *command, const char *mode)
     return ((__typeof__(&popen))act(NEXT(popen)))(command, mode);
 }
 
+#if __GLIBC_PREREQ(2, 34)
 pid_t _Fork(void)
 {
     return ((__typeof__(&_Fork))act(NEXT(_Fork)))();
 }
+#endif
 
 int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
 {

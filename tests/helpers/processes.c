@@ -717,7 +717,7 @@ static void exec_fionclex(void)
 
 static void exec_copy(void)
 {
-    dup(open_image(O_RDWR | O_CLOEXEC));
+    check(dup(open_image(O_RDWR | O_CLOEXEC)) >= 0, "dup");
     become_command();
 }
 
@@ -739,13 +739,13 @@ static void exec_close_range(void)
 
 static void exec_stream(void)
 {
-    fopen(image, "r+");
+    check(fopen(image, "r+") != NULL, "fopen");
     become_command();
 }
 
 static void exec_stream_close_on_exec(void)
 {
-    fopen(image, "r+e");
+    check(fopen(image, "r+e") != NULL, "fopen");
     become_command();
 }
 
