@@ -170,8 +170,8 @@ check:
 	@tests/run.sh $(TESTS)
 
 # All of them install what is missing first, the compiler included, so everything else happens in a second make.
-.PHONY: run test test-long packages-run packages-test packages-long packages-bench
-packages-run packages-test packages-long packages-bench: packages-%:
+.PHONY: run test test-long packages-run packages-test packages-long packages-bench packages-releases
+packages-run packages-test packages-long packages-bench packages-releases: packages-%:
 	@sh tests/packages.sh $*
 
 run: packages-run
@@ -192,7 +192,7 @@ test-long: packages-long
 
 # On every release of Debian that imglock is to run on, in folders that debootstrap fills; as root.
 .PHONY: releases
-releases:
+releases: packages-releases
 	@tests/releases.sh $(RELEASES_ONLY)
 
 # What can be said of the sources without running them; CHECKS="format shell" for some of it.

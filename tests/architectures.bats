@@ -3,29 +3,28 @@
 # itself.  Their locks and x86-64's are the same, and each reads the other's records.
 load common
 
-# built ARCHITECTURE: skips the test where it cannot be built; sets BUILT to its directory, RUN to what runs it.
+# built ARCHITECTURE: skips the test where it cannot be built; sets BUILT to its directory.
 built() {
     local status=0
     case $1 in
-    arm64) RUN=(qemu-aarch64-static -L /usr/aarch64-linux-gnu -E) ;;
-    s390x) RUN=(qemu-s390x-static -L /usr/s390x-linux-gnu -E) ;;
-    i386) RUN=(env) ;;
+    arm64) needs aarch64-linux-gnu-gcc qemu-aarch64-static busybox ;;
+    s390x) needs s390x-linux-gnu-gcc qemu-s390x-static busybox ;;
+    i386) needs i686-linux-gnu-gcc ;;
     esac
-    needs "${RUN[0]}"
     BUILT=$TOP/build/$1
     "$TOP/tests/cross.sh" "$1" >cross.log 2>&1 || status=$?
-    [ "$status" != 3 ] || skip "no cross compiler or no OpenSSL for $1"
+    [ "$status" != 3 ] || skip "OpenSSL for $1 cannot be downloaded"
     [ "$status" = 0 ] || fail "$(tail -n 20 cross.log)"
-    if [ "$1" = i386 ] && ! "$BUILT/tests/identify" cross.log >/dev/null 2>&1; then skip "no programs of 32 bits here"; fi
+    [ -e /lib/ld-linux.so.2 ] || [ "$1" != i386 ] || skip "libc6-i386 is not installed"
 }
 
 # there HELPER ARGUMENT...: a helper of that architecture, wrapped.
 there() {
-    "${RUN[@]}" "LD_PRELOAD=$BUILT/libimglock.so" "$BUILT/tests/$1" "${@:2}"
+    env "LD_PRELOAD=$BUILT/libimglock.so" "$BUILT/run/$1" "${@:2}"
 }
 
 bare_there() {
-    "${RUN[@]}" LC_ALL=C "$BUILT/tests/$1" "${@:2}"
+    "$BUILT/run/$1" "${@:2}"
 }
 
 # What has to hold between an architecture and this one.
@@ -43,7 +42,7 @@ excludes() {
     assert_output opened
     # There, here: the lock, its name and the record.
     # QEMU makes up /proc/self/stat, so the line has the name of either program.
-    background "${RUN[@]}" "LD_PRELOAD=$BUILT/libimglock.so" "$BUILT/tests/holder" write disk.img
+    background env "LD_PRELOAD=$BUILT/libimglock.so" "$BUILT/run/holder" write disk.img
     run wrapped "$HELPERS/cli_open" disk.img
     assert_failure
     assert_output --regexp "disk.img: cannot open for writing: locked exclusively by (holder|qemu-[^ ]+) \\(pid $HOLDER, user $(id -un)\\)"
@@ -94,14 +93,32 @@ knows_formats() {
     assert_output ""
 }
 
+# as_here ARCHITECTURE FILE...: these tests pass with its library and its helpers as well.
+as_here() {
+    built "$1"
+    local file architecture=$1
+    shift
+    for file; do
+        # A run of its own, which knows nothing of this one.
+        run env -i PATH="${PATH//"$BATS_LIBEXEC":/}" HOME="$HOME" TMPDIR="$BATS_TEST_TMPDIR" "ARCHITECTURE=$architecture" \
+            bats --tap "$TOP/tests/$file.bats"
+        assert_success
+        [ "$(grep -c '^ok' <<<"$output")" -gt "$(grep -c '^ok .* # skip' <<<"$output")" ] || fail "nothing was run"
+    done
+}
+
 @test "arm64: its locks and x86-64's exclude each other" { excludes arm64; }
 @test "arm64: calls" { calls arm64; }
+@test "arm64: errno and descriptors as on x86-64" { as_here arm64 errno descriptors; }
 @test "s390x, big-endian: its locks and x86-64's exclude each other" { excludes s390x; }
 @test "s390x: calls" { calls s390x; }
 @test "s390x: formats" { knows_formats s390x; }
+@test "s390x: errno and descriptors as on x86-64" { as_here s390x errno descriptors; }
 @test "i386: its locks and x86-64's exclude each other" { excludes i386; }
 @test "i386: calls, with narrow offsets and wide" { calls i386; }
 @test "i386: formats" { knows_formats i386; }
+
+@test "i386: errno, descriptors and threads as on x86-64" { as_here i386 errno descriptors threads; }
 
 @test "each library needs nothing but libc, and no version later than 2.17" {
     local architecture

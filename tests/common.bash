@@ -24,6 +24,11 @@ fi
 export SHIM=$PUBLIC/build/libimglock.so
 export IMGLOCK=$PUBLIC/build/imglock
 export HELPERS=$PUBLIC/build/tests
+# Files that tests/architectures.bats runs once more: with the library of another architecture and its helpers.
+if [ -n "${ARCHITECTURE-}" ]; then
+    # shellcheck disable=SC2016 # the loaders' own: the programs' children are of this machine
+    SHIM=$TOP/build/$ARCHITECTURE/'$LIB/libimglock.so' HELPERS=$TOP/build/$ARCHITECTURE/run
+fi
 
 # What makes a command another user's, who has no privileges.
 # shellcheck disable=SC2034 # for the tests
@@ -83,6 +88,12 @@ late() { echo $((10 * $("$HELPERS/lateness"))); }
 # wrapped COMMAND...: runs a command with the library, as "LD_PRELOAD=libimglock.so COMMAND" does for a user.
 wrapped() {
     LD_PRELOAD=$SHIM "$@"
+}
+
+# helper NAME ARGUMENT...: one of the helpers, wrapped, and no other program on the way; BEHIND: a library that is preloaded
+# behind the library.  It ends after 300 s.
+helper() {
+    timeout 300 env "LD_PRELOAD=$SHIM${BEHIND:+:$BEHIND}" "$HELPERS/$1" "${@:2}"
 }
 
 # needs PROGRAM...: skips the test where a client is not there: not every release has each of them.

@@ -1,15 +1,16 @@
 #!/bin/bash
 # cross.sh ARCHITECTURE [MAKE ARGUMENT...]: builds for another of Debian's architectures: arm64, s390x, i386; by default its
-# library and the helpers that tests/architectures.bats runs.  In build/ARCHITECTURE.  What the compiler has not, OpenSSL,
-# is downloaded and unpacked there; dpkg knows nothing of it.  Exit status 3: it cannot be downloaded.
+# library and the helpers that tests/architectures.bats runs.  In build/ARCHITECTURE, and in run there what runs them.  What
+# the compiler has not, OpenSSL, is downloaded and unpacked there; dpkg knows nothing of it.  Exit status 3: the compiler is
+# not there, or OpenSSL cannot be downloaded.
 set -eu
 cd "$(dirname "$0")/.."
 architecture=$1
 shift
 case $architecture in
-arm64) triplet=aarch64-linux-gnu ;;
-s390x) triplet=s390x-linux-gnu ;;
-i386) triplet=i686-linux-gnu ;;
+arm64) triplet=aarch64-linux-gnu emulator=qemu-aarch64-static ;;
+s390x) triplet=s390x-linux-gnu emulator=qemu-s390x-static ;;
+i386) triplet=i686-linux-gnu emulator='' ;;
 *) echo "cross.sh: arm64, s390x or i386" >&2 && exit 2 ;;
 esac
 build=build/$architecture
@@ -31,7 +32,37 @@ if [ ! -d "$root/usr" ]; then
     mv "$root/new/usr" "$root/usr"
 fi
 multiarch=$(basename "$(dirname "$(echo "$root"/usr/lib/*/libcrypto.a)")")
-[ $# -gt 0 ] || set -- "$build/libimglock.so" "$build/tests/holder" "$build/tests/cli_open" "$build/tests/errno" \
-    "$build/tests/identify" "$build/tests/sizes"
-exec make -s "BUILD=$build" "CC=$triplet-gcc" "AR=$triplet-ar" \
+if [ $# = 0 ]; then
+    # shellcheck disable=SC2046 # names
+    set -- "$build/libimglock.so" $(printf "$build/tests/%s " cancel cli_open closing closing_hook descriptors errno garbage \
+        holder identify newer private probe same_numbers signals sizes symbols threads)
+fi
+make -s "BUILD=$build" "CC=$triplet-gcc" "AR=$triplet-ar" \
     "CPPFLAGS=-isystem $root/usr/include/$multiarch -isystem $root/usr/include" "LDFLAGS=-L$root/usr/lib/$multiarch" "$@"
+
+# For a program and its children of this machine's own: LD_PRELOAD=build/ARCHITECTURE/$LIB/libimglock.so.
+case $architecture in
+i386) places='lib32 lib/i386-linux-gnu' ;;
+*) places=lib/$triplet ;;
+esac
+for place in $places; do
+    mkdir -p "$build/$place"
+    ln -sf "$PWD/$build/libimglock.so" "$build/$place"
+done
+mkdir -p "$build/lib/x86_64-linux-gnu"
+ln -sf "$PWD/build/libimglock.so" "$build/lib/x86_64-linux-gnu"
+
+# What runs them here.  busybox and qemu-user are linked statically: LD_PRELOAD is for the program alone.
+[ -d "$build/tests" ] || exit 0
+mkdir -p "$build/run"
+for program in "$build"/tests/*; do
+    # A library has no interpreter.
+    if [ -z "$emulator" ] || ! readelf -lW "$program" 2>/dev/null | grep -q INTERP; then
+        ln -sf "../tests/${program##*/}" "$build/run"
+    else
+        printf '#!/bin/busybox sh\nexec %s -L /usr/%s %s "$@"\n' "$emulator" "$triplet" "$PWD/$program" \
+            >"$build/run/${program##*/}.new"
+        chmod +x "$build/run/${program##*/}.new"
+        mv "$build/run/${program##*/}.new" "$build/run/${program##*/}"
+    fi
+done

@@ -10,7 +10,7 @@ setup() {
 
 # descriptors CASE, private CASE: that case of the program, wrapped; it looks at the lock itself.
 descriptors() {
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/descriptors" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run helper descriptors "$1" disk.img
     assert_success
     assert_output ""
 }
@@ -20,14 +20,14 @@ bare_and_wrapped() {
     local bare
     bare=$(timeout 300 "$HELPERS/private" "$1" disk.img)
     [ "${#bare}" -gt 10 ] || fail "the bare run says nothing"
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/private" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run helper private "$1" disk.img
     assert_success
     assert_output "$bare"
 }
 
 # private CASE: a case that is about imglock's descriptor alone.
 private() {
-    LOCK_FILE=$(lock_file disk.img) run wrapped timeout 300 "$HELPERS/private" "$1" disk.img
+    LOCK_FILE=$(lock_file disk.img) run helper private "$1" disk.img
     assert_success
 }
 
@@ -68,7 +68,7 @@ private() {
 }
 
 @test "every opener with every closer, with what a later libc brings" {
-    export NEWER=1 SHIM=$SHIM:$HELPERS/newer
+    export NEWER=1 BEHIND=$HELPERS/newer
     descriptors openers
 }
 
@@ -96,6 +96,8 @@ private() {
 }
 
 @test "close_range with and without flags, to ~0U, with nonsense" {
+    # CLOSE_RANGE_UNSHARE leaves what it closes to the process's other threads.
+    [[ ${ARCHITECTURE-i386} = i386 ]] || skip "qemu-user has a thread of its own"
     bare_and_wrapped close_range
 }
 

@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 release=${1:-bookworm}
+sh tests/packages.sh releases
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mirror=$(sed -n 's/^URIs: *//p; s/^deb *\(\[[^]]*\] *\)\?\(http[^ ]*\) .*/\2/p' /etc/apt/sources.list.d/debian.sources \

@@ -1,7 +1,7 @@
 #!/bin/sh
-# packages.sh run|test|long|fuzz|bench|lint: installs the Debian packages that "make run", "make test", "make test-long",
-# "make fuzz", "make bench" or "make lint" needs and that are not there yet, and says which.  As root, or through sudo.  POSIX sh:
-# nothing else is certain to be there yet.
+# packages.sh run|test|long|fuzz|bench|lint|releases: installs the Debian packages that "make run", "make test", "make
+# test-long", "make fuzz", "make bench", "make lint", or "make releases" and tests/installed.sh need and that are not there
+# yet, and says which.  As root, or through sudo.  POSIX sh: nothing else is certain to be there yet.
 set -eu
 
 build='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev libsystemd-dev'
@@ -15,7 +15,8 @@ long) wanted="$test libpython3-testsuite libglib2.0-tests stress-ng" ;;
 fuzz) wanted="$build clang" ;;
 bench) wanted="$run python3 git util-linux e2fsprogs strace eatmydata nocache fakeroot faketime" ;;
 lint) wanted="$build git clang-format clang-tidy cppcheck shellcheck mandoc codespell libseccomp-dev liburing-dev" ;;
-*) echo "usage: $0 run|test|long|fuzz|bench|lint" >&2; exit 2 ;;
+releases) wanted="$build git debootstrap bats bats-support bats-assert dpkg-dev debhelper lintian" ;;
+*) echo "usage: $0 run|test|long|fuzz|bench|lint|releases" >&2; exit 2 ;;
 esac
 
 command -v dpkg-query >/dev/null || {

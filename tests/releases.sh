@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 releases=${RELEASES:-$PWD/build/releases}
 tests=${TESTS:-tests/lock.bats tests/errno.bats tests/descriptors.bats tests/processes.bats tests/threads.bats
     tests/start.bats tests/exports.bats tests/formats.bats tests/clients_emulators.bats tests/packaging.bats}
+tests=${tests//$'\n'/ }
 [ "$tests" != all ] || tests=
 # What a variant runs: whatever depends on how libc's functions are called.
 variant_tests=${VARIANT_TESTS:-tests/lock.bats tests/errno.bats tests/threads.bats}

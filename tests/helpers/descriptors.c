@@ -22,13 +22,16 @@ static int open_by_handle(int flags)
     int directory = open(".", O_RDONLY | O_DIRECTORY);
     int descriptor = open_by_handle_at(directory, &by.handle, flags);
     close(directory);
-    return descriptor;
+    /* Root of a user namespace may not. */
+    return descriptor < 0 && errno == EPERM ? open(image, flags) : descriptor;
 }
 
 static int open_raw_2(int flags)
 {
     struct open_how how = {.flags = (unsigned)flags};
-    return (int)syscall(SYS_openat2, AT_FDCWD, image, &how, sizeof how);
+    int descriptor = (int)syscall(SYS_openat2, AT_FDCWD, image, &how, sizeof how);
+    /* qemu-user knows the call since 8.2. */
+    return descriptor < 0 && errno == ENOSYS ? open(image, flags) : descriptor;
 }
 
 static int open_2(int flags)
@@ -126,6 +129,12 @@ static const struct opener {
 #define OLD_COPIERS(X)
 #endif
 
+#ifndef __LP64__
+#define NARROW_COPIERS(X) X(__fcntl_time64, (__fcntl_time64 ? __fcntl_time64 : fcntl)(old, F_DUPFD, 20))
+#else
+#define NARROW_COPIERS(X)
+#endif
+
 #define X(name, expression)           \
     static int copier_##name(int old) \
     {                                 \
@@ -133,6 +142,7 @@ static const struct opener {
     }
 COPIERS(X)
 OLD_COPIERS(X)
+NARROW_COPIERS(X)
 #undef X
 
 static const struct copier {
@@ -140,7 +150,7 @@ static const struct copier {
     int (*copy)(int);
 } copiers[] = {
 #define X(name, expression) {#name, copier_##name},
-    COPIERS(X) OLD_COPIERS(X)
+    COPIERS(X) OLD_COPIERS(X) NARROW_COPIERS(X)
 #undef X
 };
 

@@ -299,6 +299,10 @@ static void failing_on_descriptors(void)
     SHOW(fcntl(0, F_DUPFD, -1));
     SHOW(fcntl64(77, F_SETFD, 0));
     SHOW(__fcntl(77, F_GETFD));
+#ifndef __LP64__
+    if (__fcntl_time64) SHOW(__fcntl_time64(77, F_DUPFD, 0));
+    if (__ioctl_time64) SHOW(__ioctl_time64(77, FIOCLEX));
+#endif
     SHOW(fcntl(0, 4711));
     SHOW(ioctl(77, FIOCLEX));
     SHOW(ioctl(0, 0x4711));

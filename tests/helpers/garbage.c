@@ -199,6 +199,9 @@ static void descriptor_calls(int number)
         SHOW(fcntl(number, F_DUPFD, other));
         SHOW(fcntl64(number, F_DUPFD_CLOEXEC, other));
         SHOW(__fcntl(number, other, other));
+#ifndef __LP64__
+        if (__fcntl_time64) SHOW(__fcntl_time64(number, other, other));
+#endif
         SHOW(syscall(SYS_dup3, number, other, 0));
         SHOW(syscall(SYS_fcntl, number, other, 0));
         if (other != 0) {
@@ -210,6 +213,9 @@ static void descriptor_calls(int number)
     SHOW(ioctl(number, FIOCLEX));
     SHOW(ioctl(number, FIONCLEX, (void *)1));
     SHOW(ioctl(number, (unsigned long)-1, (void *)-1));
+#ifndef __LP64__
+    if (__ioctl_time64) SHOW(__ioctl_time64(number, (unsigned long)-1, (void *)-1));
+#endif
     SHOW(fexecve(number, arguments, environ));
     if (number > 2) SHOW((closefrom(number), 0));
     SHOW(lockf(number, -1, 0));

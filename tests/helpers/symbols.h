@@ -23,6 +23,11 @@ extern int _IO_fclose(FILE *stream);
 extern int __close(int descriptor);
 extern int __dup2(int old, int new);
 extern int __fcntl(int descriptor, int command, ...);
+/* What programs of 32 bits with times of 64 call. */
+#ifndef __LP64__
+extern int __fcntl_time64(int descriptor, int command, ...) __attribute__((weak));
+extern int __ioctl_time64(int descriptor, unsigned long request, ...) __attribute__((weak));
+#endif
 extern char **environ;
 
 typedef int pidfd_spawn_function(int *pidfd, const char *path, const posix_spawn_file_actions_t *actions,
