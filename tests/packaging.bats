@@ -2,6 +2,9 @@
 # Building and installing: what the build takes and what it leaves, and one binary for all releases.
 load common
 
+# What make was called with to run this file is not for the makes that are tested here.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL WERROR CPPFLAGS CFLAGS LDFLAGS
+
 # sources FOLDER: a copy of what is under version control, or of everything but what was built.
 sources() {
     mkdir -p "$1"
