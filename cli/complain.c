@@ -11,27 +11,34 @@
 
 static const char *helped = "";
 
-static int complain_list(const char *format, va_list list)
+char *words_in_line(const char *start, const char *format, va_list list)
 {
     char *words = NULL;
     int length = vasprintf(&words, format, list);
-    if (length < 0) return STATUS_FAILED;
+    if (length < 0) return NULL;
     /* Names come from the command line, from files and from the environment: none of them may end the line or drive the
      * terminal. */
-    size_t size = 4 * (size_t)length + sizeof "imglock: \n";
+    size_t size = strlen(start) + 4 * (size_t)length + sizeof "\n";
     char *bytes = malloc(size);
     if (bytes) {
         struct text line = text_in(bytes, size);
-        text_append(&line, "imglock: ");
+        text_append(&line, start);
         text_append_untrusted(&line, words, (size_t)length);
         text_append(&line, "\n");
-        fflush(stdout);
-        if (write(STDERR_FILENO, line.bytes, line.length) < 0) {
-            /* Nobody is left to tell; the exit status says it. */
-        }
     }
-    free(bytes);
     free(words);
+    return bytes;
+}
+
+static int complain_list(const char *format, va_list list)
+{
+    char *line = words_in_line("imglock: ", format, list);
+    if (!line) return STATUS_FAILED;
+    fflush(stdout);
+    if (write(STDERR_FILENO, line, strlen(line)) < 0) {
+        /* Nobody is left to tell; the exit status says it. */
+    }
+    free(line);
     return STATUS_FAILED;
 }
 

@@ -2,6 +2,7 @@
 #ifndef IMGLOCK_COMPLAIN_H
 #define IMGLOCK_COMPLAIN_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 /* Exit statuses of imglock's own, as env(1) and stdbuf(1) have them. */
@@ -22,6 +23,9 @@ void complain_as(const char *subcommand);
 
 /* A word of the command line as messages show it: an empty one, which nobody would see, in quotes. */
 const char *word_shown(const char *word);
+
+/* start, and the words as one line whatever names they contain.  The caller frees it; NULL: no memory. */
+char *words_in_line(const char *start, const char *format, va_list list) __attribute__((format(printf, 2, 0)));
 
 /* The status to end with once everything has been written to standard output: failed where it could not be written. */
 int finish_output(int status);

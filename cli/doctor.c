@@ -19,7 +19,6 @@
 #include "login.h"
 #include "setting.h"
 #include "target.h"
-#include "text.h"
 
 /* ---- verdicts ----------------------------------------------------------------------------------------------- */
 
@@ -33,15 +32,15 @@ static void report(enum verdict verdict, const char *format, ...)
     static const struct {
         const char *word, *colour;
     } shapes[] = {{"ok", "\033[32m"}, {"warning", "\033[33m"}, {"problem", "\033[31m"}};
-    char words[4 * PATH_MAX], line[4 * sizeof words];
     va_list list;
     va_start(list, format);
-    vsnprintf(words, sizeof words, format, list);
+    char *line = words_in_line("", format, list);
     va_end(list);
-    struct text text = text_in(line, sizeof line);
-    text_append_untrusted(&text, words, strlen(words));
     bool colour = colour_by_default();
-    printf("%s%-7s%s  %s\n", colour ? shapes[verdict].colour : "", shapes[verdict].word, colour ? "\033[0m" : "", line);
+    if (line)
+        printf("%s%-7s%s  %s", colour ? shapes[verdict].colour : "", shapes[verdict].word, colour ? "\033[0m" : "",
+               line);
+    free(line);
     if (verdict == VERDICT_PROBLEM) problems++;
 }
 

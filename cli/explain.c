@@ -19,7 +19,6 @@
 #include "setting.h"
 #include "status.h"
 #include "target.h"
-#include "text.h"
 
 struct subject {
     struct settings settings;
@@ -32,14 +31,12 @@ struct subject {
 static void say(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(const char *name, const char *format, ...)
 {
-    char words[3 * PATH_MAX], line[4 * sizeof words];
     va_list list;
     va_start(list, format);
-    vsnprintf(words, sizeof words, format, list);
+    char *line = words_in_line("", format, list);
     va_end(list);
-    struct text text = text_in(line, sizeof line);
-    text_append_untrusted(&text, words, strlen(words));
-    printf("%-9s %s\n", name, line);
+    if (line) printf("%-9s %s", name, line);
+    free(line);
 }
 
 /* ---- is it an image ----------------------------------------------------------------------------------------- */

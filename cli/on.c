@@ -11,6 +11,7 @@
 #include "library.h"
 #include "links.h"
 #include "login.h"
+#include "on.h"
 #include "target.h"
 
 static int turn_program_on(const char *directory, const char *name)
@@ -73,44 +74,49 @@ static int list(void)
 
 enum { OPTION_SYSTEM = OPTION_LONG, OPTION_LOGIN };
 
-static const struct option_row on_options[] = {
+const struct option_row on_options[] = {
     {.code = OPTION_SYSTEM, .name = "system", .help = "for all users of this host"},
     {.code = OPTION_LOGIN, .name = "login", .help = "every program of a desktop session, from the next login on"},
     {0}};
 
+bool on_read_options(const struct subcommand *subcommand, int argc, char **argv, struct on_wanted *wanted, int *status)
+{
+    for (int option; (option = options_next(subcommand, argc, argv, status)) != OPTIONS_END;) {
+        if (option == OPTIONS_OVER) return false;
+        if (option == OPTION_SYSTEM) wanted->of_all = true;
+        if (option == OPTION_LOGIN) wanted->login = true;
+    }
+    return true;
+}
+
+int on_each(int (*turn)(const char *directory, const char *name), const char *directory, char *const *names, int count)
+{
+    int status = EXIT_SUCCESS;
+    for (int i = 0; i < count; i++) {
+        int one = turn(directory, names[i]);
+        if (one > status) status = one;
+    }
+    return status;
+}
+
 static int on_main(int argc, char **argv)
 {
     char path[PATH_MAX];
-    bool of_all = false, login = false;
+    struct on_wanted wanted = {0};
     int status;
-    for (int option; (option = options_next(&on_subcommand, argc, argv, &status)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_SYSTEM:
-            of_all = true;
-            break;
-        case OPTION_LOGIN:
-            login = true;
-            break;
-        default:
-            return status;
-        }
-    }
-    if (login) {
-        if (!login_path(of_all, path)) return complain("cannot tell where environment.d is: HOME is not set");
+    if (!on_read_options(&on_subcommand, argc, argv, &wanted, &status)) return status;
+    if (wanted.login) {
+        if (!login_path(wanted.of_all, path)) return complain("cannot tell where environment.d is: HOME is not set");
         status = login_turn_on(path);
         if (status) return status;
-        printf("on: %s session, from the next login on (%s)\n", of_all ? "every user's" : "this user's", path);
+        printf("on: %s session, from the next login on (%s)\n", wanted.of_all ? "every user's" : "this user's", path);
         puts("systemd's user manager reads it, so desktops do; a login by ssh or on a console does not.");
     } else if (optind == argc) {
         return list();
     }
-    if (optind < argc && !links_directory(of_all, path)) return STATUS_FAILED;
-    status = EXIT_SUCCESS;
-    for (int i = optind; i < argc; i++) {
-        int one = turn_program_on(path, argv[i]);
-        if (one > status) status = one;
-    }
-    if (optind < argc && status != STATUS_FAILED) links_explain_path(path, of_all);
+    if (optind < argc && !links_directory(wanted.of_all, path)) return STATUS_FAILED;
+    status = on_each(turn_program_on, path, argv + optind, argc - optind);
+    if (optind < argc && status != STATUS_FAILED) links_explain_path(path, wanted.of_all);
     return finish_output(status);
 }
 
