@@ -52,13 +52,22 @@ static int execute(const char *path, char **command)
     return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 }
 
-/* It is run all the same: what it starts may be of another kind. */
+/* It is run all the same: a program in Go, since what it starts may be of another kind; any other in an audit, which
+ * refuses nothing. */
 static void say_not_watched(const struct settings *settings, const struct target *target)
 {
-    complain("%s: it is written in Go and makes its system calls itself, so what it opens is neither locked nor seen; "
-             "'imglock hold IMAGE -- COMMAND' takes the lock around it",
-             target->path);
-    audit_unwatched(settings, target->path, "Go");
+    complain("%s; what it opens is neither locked nor seen; %s", target->reason, target->next_step);
+    if (*target->unwatched_path) audit_unwatched(settings, target->unwatched_path, target->unwatched);
+}
+
+/* Says why the command is not run. */
+static void say_refused(const struct target *target, int status, const char *command)
+{
+    const char *alike = status == STATUS_NOT_FOUND ? subcommand_alike(command) : NULL;
+    if (alike)
+        complain("%s; did you mean the subcommand %s?", target->reason, alike);
+    else
+        complain("%s%s%s", target->reason, target->next_step ? "; " : "", target->next_step ? target->next_step : "");
 }
 
 int run_command(const char *program, char **command)
@@ -69,12 +78,9 @@ int run_command(const char *program, char **command)
     if (!settings_read(&settings)) return STATUS_FAILED;
     char real[PATH_MAX];
     int status = target_look(links_see_through(program, real), command, &target);
-    if (status) {
-        const char *alike = status == STATUS_NOT_FOUND ? subcommand_alike(command[0]) : NULL;
-        if (alike)
-            complain("%s; did you mean the subcommand %s?", target.reason, alike);
-        else
-            complain("%s%s%s", target.reason, target.next_step ? "; " : "", target.next_step ? target.next_step : "");
+    bool audits = settings.audit && settings.allow_on_error;
+    if (status && !(audits && target.unwatched)) {
+        say_refused(&target, status, command[0]);
         return status;
     }
     const char *library = library_path();
@@ -83,7 +89,7 @@ int run_command(const char *program, char **command)
         return complain("%s: the library cannot be preloaded: %s", library, reason);
     notify_start();
     library_preload(library, !target.musl);
-    if (target.go) say_not_watched(&settings, &target);
+    if (target.unwatched) say_not_watched(&settings, &target);
     return execute(target.path, command);
 }
 

@@ -57,6 +57,13 @@ static int refuse(struct look *look, int status, const char *next_step, const ch
     return status;
 }
 
+/* It is executed, and the library is not there: an audit can let it run and say so. */
+static void note_unwatched(struct look *look, const char *path, const char *why)
+{
+    snprintf(look->target->unwatched_path, sizeof look->target->unwatched_path, "%s", path);
+    look->target->unwatched = why;
+}
+
 /* ---- the search path ---------------------------------------------------------------------------------------- */
 
 int target_check_executable(const char *path)
@@ -158,6 +165,7 @@ static int look_at_privileges(struct look *look, const char *path, int descripto
 {
     const char *why = why_secure(descriptor, status);
     if (!why) return 0;
+    note_unwatched(look, path, "set-user-ID");
     return refuse(look, STATUS_FAILED,
                   "run it as root, or use 'imglock hold IMAGE -- COMMAND', which takes the lock around it",
                   "%s: %s, so the dynamic loader ignores preloaded libraries for this user", path, why);
@@ -170,9 +178,11 @@ static int look_at_musl(struct look *look, const char *path, const char *loader,
     const char *library = library_path();
     look->target->musl = true;
     if (!library) return STATUS_FAILED;
-    if (!musl_loads(loader, path, library, reason, sizeof reason))
+    if (!musl_loads(loader, path, library, reason, sizeof reason)) {
+        note_unwatched(look, path, "foreign");
         return refuse(look, STATUS_FAILED, hold_instead,
                       "%s: it is linked with musl, whose loader does not load the library: %s", path, reason);
+    }
     return look_at_privileges(look, path, descriptor, status);
 }
 
@@ -195,6 +205,7 @@ static int look_at_elf(struct look *look, const char *path, int descriptor, cons
             snprintf(number, sizeof number, "ELF machine %u", machine);
             name = number;
         }
+        note_unwatched(look, path, "foreign");
         return refuse(look, STATUS_FAILED, hold_instead,
                       "%s: it is a %d-bit program for %s, and the library is %d-bit %s", path,
                       header.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32, name,
@@ -217,6 +228,7 @@ static int look_at_elf(struct look *look, const char *path, int descriptor, cons
     if (!interpreter) {
         if (loader_known && own_loader.st_dev == status->st_dev && own_loader.st_ino == status->st_ino)
             return refuse(look, STATUS_FAILED, "name the program itself", "%s: it is the dynamic loader", path);
+        note_unwatched(look, path, look->target->go ? "Go" : "static");
         return refuse(look, STATUS_FAILED, hold_instead,
                       "%s: it is statically linked, so no library can be preloaded into it", path);
     }
@@ -228,11 +240,16 @@ static int look_at_elf(struct look *look, const char *path, int descriptor, cons
     if (strstr(name, "ld-musl")) return look_at_musl(look, path, name, descriptor, status);
     if (stat(name, &loader) < 0)
         return refuse(look, STATUS_FAILED, NULL, "%s: its dynamic loader %s: %s", path, name, strerror(errno));
-    if (!loader_known || loader.st_dev != own_loader.st_dev || loader.st_ino != own_loader.st_ino)
+    if (!loader_known || loader.st_dev != own_loader.st_dev || loader.st_ino != own_loader.st_ino) {
+        note_unwatched(look, path, "foreign");
         return refuse(look, STATUS_FAILED, hold_instead,
                       "%s: its dynamic loader is %s, and the library has been seen to load with %s only", path, name,
                       own_dynamic_loader());
-    return look_at_privileges(look, path, descriptor, status);
+    }
+    int result = look_at_privileges(look, path, descriptor, status);
+    if (result || !look->target->go) return result;
+    note_unwatched(look, path, "Go");
+    return refuse(look, 0, hold_instead, "%s: it is written in Go and makes its system calls itself", path);
 }
 
 /* ---- env ---------------------------------------------------------------------------------------------------- */
@@ -259,6 +276,8 @@ static int split_words(char *string, char **words, int most)
 
 static int refuse_cleared(struct look *look, const char *what)
 {
+    /* env itself is watched, and says of which program it takes the library. */
+    note_unwatched(look, "", "environment");
     return refuse(look, STATUS_FAILED, "put imglock behind it: env ... imglock COMMAND",
                   "env: %s takes the library out of the environment", what);
 }
@@ -426,8 +445,8 @@ static int look_at_command(struct look *look, const char *command, char *const *
 int target_look(const char *command, char *const *arguments, struct target *target)
 {
     struct look look = {.target = target, .search_path = target_search_path()};
-    target->path[0] = target->reason[0] = target->chain[0] = '\0';
-    target->next_step = NULL;
+    target->path[0] = target->reason[0] = target->chain[0] = target->unwatched_path[0] = '\0';
+    target->next_step = target->unwatched = NULL;
     target->go = target->musl = false;
     return look_at_command(&look, command, arguments);
 }

@@ -7,11 +7,13 @@
 
 struct target {
     char path[PATH_MAX];       /* of the command */
-    char reason[2 * PATH_MAX]; /* why it cannot be wrapped */
+    char reason[2 * PATH_MAX]; /* why it cannot be wrapped, or not watched */
     char chain[2 * PATH_MAX];  /* the command and its interpreters: "x.sh, run by /usr/bin/env, run by /bin/sh" */
     const char *next_step;     /* what to do instead, or NULL */
-    bool go;                   /* the command is written in Go */
-    bool musl;                 /* or linked with musl, whose loader knows no $LIB */
+    const char *unwatched;     /* why an audit cannot see what it does, in the words of audit_unwatched(); or NULL */
+    char unwatched_path[PATH_MAX]; /* the program of which that is said: the command, or an interpreter; or "" */
+    bool go;                       /* the command is written in Go */
+    bool musl;                     /* or linked with musl, whose loader knows no $LIB */
 };
 
 /* Finds the command as execvp(3) does, and looks at it and at the interpreters that the kernel would start for it.

@@ -622,3 +622,41 @@ for arguments in ((b"/bin/true", None, ctypes.c_void_p(8)), (ctypes.c_void_p(8),
     [ -s trace ]
     refute grep -q '"[^"]*/cli_static"' trace
 }
+
+@test "an audit refuses no command, whatever it is: one line, one event, and what it does goes on" {
+    needs_root
+    chmod 666 disk.img
+    cp "$HELPERS/cli_open" changes_user
+    chown nobody changes_user
+    chmod 4755 changes_user
+    printf '#! %s\n' "$HELPERS/cli_static" >script
+    # Linked for another loader: the same one, at another place.
+    python3 -c 'import re, sys
+program = open(sys.argv[1], "rb").read()
+loader = re.search(rb"/lib[^\0]*/ld-linux[^\0]*", program).group()
+open("loader", "wb").write(open(loader, "rb").read())
+open("foreign", "wb").write(program.replace(loader, b"/proc/self/cwd/loader".ljust(len(loader), b"\0")))' "$HELPERS/cli_open"
+    chmod +x script foreign loader
+    while read -r why program command; do
+        rm -f "$LOG"
+        # shellcheck disable=SC2086 # words
+        run "$IMGLOCK" audit -o "$LOG" -- $command disk.img
+        assert_equal "$command $status" "$command 0"
+        assert_equal "$(grep -c 'imglock: .*; what it opens is neither locked nor seen; ' <<<"$output")" 1
+        assert_equal "$command $(asked '[(e["why"], e["program"].split("/")[-1]) for e in l if e["event"] == "unwatched"]')" \
+            "$command [('$why', '$program')]"
+        # Without an audit, and with one that is to fail closed, it is refused as ever.
+        # shellcheck disable=SC2086
+        IMGLOCK_ON_ERROR=deny run "$IMGLOCK" audit -o "$LOG" -- $command disk.img
+        assert_equal "$command $status" "$command 125"
+        # shellcheck disable=SC2086
+        run "$IMGLOCK" $command disk.img
+        assert_equal "$command $status" "$command 125"
+    done <<END
+static cli_static $HELPERS/cli_static
+static cli_static ./script
+set-user-ID changes_user ./changes_user
+foreign foreign ./foreign
+environment cli_open env -i $HELPERS/cli_open
+END
+}
