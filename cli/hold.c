@@ -153,11 +153,14 @@ static const char *action_of(enum lock_mode mode)
 }
 
 static void tell_conflict(const struct hold *hold, const struct wanted *blocked, int opened,
-                          const struct lock_problem *problem)
+                          const struct lock_problem *problem, int64_t waited_ns)
 {
+    const bool refused = hold->settings.on_conflict == CONFLICT_DENY;
+    const struct message_advice advice = {.waited_ns = hold->deadline ? waited_ns : 0, .may_wait = !hold->deadline};
     char action[48];
     if (!problem->blocked) {
-        message_conflict(&hold->settings, blocked->image, action_of(hold->mode), opened, hold->mode, 0);
+        message_conflict(&hold->settings, blocked->image, action_of(hold->mode), opened, hold->mode, 0,
+                         refused ? &advice : NULL);
         return;
     }
     enum operation operation = (enum operation)(problem->blocked - 1);
@@ -165,17 +168,14 @@ static void tell_conflict(const struct hold *hold, const struct wanted *blocked,
     message_blocked(&hold->settings, blocked->image, action, opened, operation);
 }
 
-/* Who waits so long says for whom, once, as the library does. */
-#define NOTE_AFTER_NS (1000 * 1000 * 1000)
-
 enum { ALL_TAKEN = -1 };
 
 /* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
 static int take_all(struct hold *hold, int conflict_status)
 {
     struct awaited awaited = {.opened = -1, .inotify = -1};
-    int64_t start = sys_monotonic();
-    bool noted = false;
+    const int64_t start = sys_monotonic();
+    int said = 0;
     for (;;) {
         struct wanted *blocked = NULL;
         int opened = -1;
@@ -196,13 +196,14 @@ static int take_all(struct hold *hold, int conflict_status)
             lock_wait_start(&awaited.waiter, hold->settings.directory, &blocked->name, hold->deadline, awaited.inotify);
         }
         /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
-        if (!noted && !problem.blocked && hold->deadline != 0 && sys_monotonic() - start > NOTE_AFTER_NS) {
+        if (!problem.blocked && hold->deadline != 0 &&
+            sys_monotonic() - start > message_waits_until(&hold->settings, said)) {
             message_waiting(&hold->settings, blocked->image, awaited.opened, hold->mode);
-            noted = true;
+            said++;
         }
         bool interrupted;
         if (hold->deadline != 0 && lock_wait(&awaited.waiter, awaited.opened, hold->mode, &interrupted)) continue;
-        tell_conflict(hold, blocked, awaited.opened, &problem);
+        tell_conflict(hold, blocked, awaited.opened, &problem, sys_monotonic() - start);
         stop_waiting(&awaited);
         if (hold->settings.on_conflict == CONFLICT_DENY) return conflict_status;
         blocked->left_out = true;

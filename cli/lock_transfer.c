@@ -831,7 +831,8 @@ static int conflict(struct transfer *transfer, size_t lock)
     say_all(&transfer->source, transfer->source_was);
     leave_party(&transfer->source);
     leave_party(&transfer->target);
-    message_conflict(&transfer->settings, transfer->path, action, transfer->locks[lock].descriptor, LOCK_EXCLUSIVE, 0);
+    message_conflict(&transfer->settings, transfer->path, action, transfer->locks[lock].descriptor, LOCK_EXCLUSIVE, 0,
+                     NULL);
     transfer_end(transfer);
     return EXIT_FAILURE;
 }

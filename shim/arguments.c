@@ -10,43 +10,62 @@
 /* The short options as each program gives them to getopt: a colon follows those that take an argument.  Only where U is
  * among them is there a --force-share.  A command that is not here has image options alone. */
 static const struct syntax {
-    const char *program;
+    const char *program; /* one that ends in a dash or a dot: all whose names begin so */
     const char *command; /* of qemu-img; or NULL */
     const char *options;
+    char shares;         /* the option by which QEMU reads beside a writer */
+    const char *purpose; /* what it writes after it has read; or NULL */
+    const char *only;    /* ... told one of these options; "-r": not told that one */
 } syntaxes[] = {
-    {"qemu-img", NULL, "hVT:"},
-    {"qemu-img", "bench", "hc:d:f:ni:o:qs:S:t:wU"},
-    {"qemu-img", "check", "hf:r:T:qU"},
-    {"qemu-img", "compare", "hf:F:T:pqsU"},
-    {"qemu-img", "convert", "hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:"},
-    {"qemu-img", "dd", "hf:O:U"},
-    {"qemu-img", "info", "hf:U"},
-    {"qemu-img", "map", "f:s:l:hU"},
-    {"qemu-img", "measure", "hf:O:o:l:U"},
-    {"qemu-img", "rebase", "hf:F:b:upt:T:qU"},
-    {"qemu-img", "snapshot", "la:c:d:hqU"},
-    {"qemu-io", NULL, "hVc:d:f:rsnCmki:t:T:U"},
-    {"qemu-nbd", NULL, ""},
-    {"qemu-storage-daemon", NULL, ""},
+    {"qemu-img", NULL, "hVT:", 'U', NULL, NULL},
+    {"qemu-img", "amend", "ho:qf:t:", 'U', "to amend it", NULL},
+    {"qemu-img", "bench", "hc:d:f:ni:o:qs:S:t:wU", 'U', "to write to it", "w"},
+    {"qemu-img", "check", "hf:r:T:qU", 'U', "to repair it", "r"},
+    {"qemu-img", "commit", "f:ht:b:dpqr:", 'U', "to commit it", NULL},
+    {"qemu-img", "compare", "hf:F:T:pqsU", 'U', NULL, NULL},
+    {"qemu-img", "convert", "hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", 'U', NULL, NULL},
+    {"qemu-img", "create", "F:b:f:ho:qu", 'b', "to create it", NULL},
+    {"qemu-img", "dd", "hf:O:U", 'U', NULL, NULL},
+    {"qemu-img", "info", "hf:U", 'U', NULL, NULL},
+    {"qemu-img", "map", "f:s:l:hU", 'U', NULL, NULL},
+    {"qemu-img", "measure", "hf:O:o:l:U", 'U', NULL, NULL},
+    {"qemu-img", "rebase", "hf:F:b:upt:T:qU", 'U', "to rebase it", NULL},
+    {"qemu-img", "resize", "f:hq", 'U', "to resize it", NULL},
+    {"qemu-img", "snapshot", "la:c:d:hqU", 'U', "to change its snapshots", "acd"},
+    {"qemu-io", NULL, "hVc:d:f:rsnCmki:t:T:U", 'U', "to write to it", "-r"},
+    {"qemu-nbd", NULL, "hVb:o:p:rsnc:dvk:e:f:tl:x:T:D:AB:L", 'U', "to serve it for writing", "-r"},
+    {"qemu-storage-daemon", NULL, "", 'U', NULL, NULL},
+    {"qemu-system-", NULL, "", 0, "to run a machine with it", NULL},
+    {"mkfs.", NULL, "", 0, "to make a file system on it", NULL},
+    {"mke2fs", NULL, "", 0, "to make a file system on it", NULL},
 };
 
 /* Where in the arguments we are. */
 struct reading {
-    const struct syntax *syntax;
-    const char *options;
-    bool command_follows; /* qemu-img's first word that is no option */
-    bool named;           /* the program's name is behind us */
-    bool ended;           /* so is a "--" */
-    bool is_argument;     /* the next word belongs to the option before it */
+    const struct syntax *syntax; /* the program's, or, behind it, that of its command; NULL: the command has none */
+    const char *image;           /* the name that is looked for; or NULL */
+    uint32_t letters;            /* the small ones among the options, a bit each */
+    bool command_follows;        /* qemu-img's first word that is no option */
+    bool named;                  /* the program's name is behind us */
+    bool ended;                  /* so is a "--" */
+    bool is_argument;            /* the next word belongs to the option before it */
     bool found;
+    bool names_image;
 };
+
+static bool is_program(const char *name, const char *program)
+{
+    size_t length = strlen(program);
+    bool start = program[length - 1] == '-' || program[length - 1] == '.';
+    return strncmp(name, program, start ? length : length + 1) == 0;
+}
 
 static const struct syntax *find_syntax(const char *program, const char *command)
 {
     for (size_t i = 0; i < sizeof syntaxes / sizeof *syntaxes; i++) {
         const char *its = syntaxes[i].command;
-        if (strcmp(syntaxes[i].program, program) == 0 && (command && its ? strcmp(its, command) == 0 : its == command))
-            return &syntaxes[i];
+        if (!its != !command || *program != *syntaxes[i].program) continue;
+        if ((!its || strcmp(its, command) == 0) && is_program(program, syntaxes[i].program)) return &syntaxes[i];
     }
     return NULL;
 }
@@ -95,15 +114,21 @@ static bool is_long_option(const char *word)
 /* One word of short options: -U, -pU, -fqcow2. */
 static void read_short_options(struct reading *reading, const char *word)
 {
-    for (const char *at = word + 1; *at; at++) {
-        const char *option = strchr(reading->options, *at);
+    for (const char *at = word + 1; reading->syntax && *at; at++) {
+        const char *option = strchr(reading->syntax->options, *at);
         if (!option || *at == ':') return;
+        reading->found |= *at == reading->syntax->shares;
+        if (*at >= 'a' && *at <= 'z') reading->letters |= 1u << (*at - 'a');
         if (option[1] == ':') {
             reading->is_argument = !at[1];
             return;
         }
-        reading->found |= *at == 'U';
     }
+}
+
+static bool is_create(const struct reading *reading)
+{
+    return reading->syntax && reading->syntax->shares == 'b';
 }
 
 static void read_word(struct reading *reading, const char *word)
@@ -114,19 +139,21 @@ static void read_word(struct reading *reading, const char *word)
         reading->named = true;
         return;
     }
-    reading->found |= is_image_option(word);
+    reading->found |= is_image_option(word) || (is_create(reading) && strstr(word, "backing_file="));
+    reading->names_image |= reading->image && strstr(word, reading->image);
     if (reading->ended || is_argument) return;
     if (word[0] != '-' || !word[1]) {
         if (!reading->command_follows) return;
-        const struct syntax *command = find_syntax(reading->syntax->program, word);
-        reading->options = command ? command->options : "";
+        reading->syntax = find_syntax(reading->syntax->program, word);
         reading->command_follows = false;
     } else if (word[1] != '-') {
         read_short_options(reading, word);
     } else if (!word[2]) {
         reading->ended = true;
     } else {
-        reading->found |= strchr(reading->options, 'U') && is_long_option(word);
+        reading->found |= reading->syntax && strchr(reading->syntax->options, 'U') && is_long_option(word);
+        /* --repair and --read-only; no other that begins so means anything here. */
+        if (word[2] == 'r') reading->letters |= 1u << ('r' - 'a');
     }
 }
 
@@ -180,22 +207,39 @@ static void read_words(struct reading *reading, int descriptor)
     }
 }
 
-bool arguments_force_share(void)
+/* Reads all of it.  False: this program has no row in the table, or none with an option to share. */
+static bool read_arguments(struct reading *reading, bool to_share)
 {
     /* Set by libc before any library's constructor runs. */
     const char *name = program_invocation_short_name;
-    const struct syntax *syntax = name ? find_syntax(name, NULL) : NULL;
-    if (!syntax) return false;
-    struct reading reading = {
-        .syntax = syntax, .options = syntax->options, .command_follows = strcmp(name, "qemu-img") == 0};
     const char *first, *end;
+    reading->syntax = name ? find_syntax(name, NULL) : NULL;
+    if (!reading->syntax || (to_share && !reading->syntax->shares)) return false;
+    reading->command_follows = strcmp(name, "qemu-img") == 0;
     if (find_in_memory(&first, &end)) {
-        read_memory(&reading, first, end);
-        return reading.found;
+        read_memory(reading, first, end);
+        return true;
     }
     int descriptor = sys_openat(AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0) return false;
-    read_words(&reading, descriptor);
+    read_words(reading, descriptor);
     sys_close(descriptor);
-    return reading.found;
+    return true;
+}
+
+bool arguments_force_share(void)
+{
+    struct reading reading = {.image = NULL};
+    return read_arguments(&reading, true) && reading.found;
+}
+
+const char *arguments_purpose(const char *image)
+{
+    const char *slash = strrchr(image, '/');
+    struct reading reading = {.image = slash ? slash + 1 : image};
+    if (!read_arguments(&reading, false) || !reading.syntax || !reading.names_image) return NULL;
+    const char *only = reading.syntax->only;
+    bool without = only && *only == '-', told = !only;
+    for (const char *at = only ? only + without : ""; *at; at++) told |= reading.letters >> (*at - 'a') & 1;
+    return told != without ? reading.syntax->purpose : NULL;
 }

@@ -256,8 +256,8 @@ static void name_holders(int lock_descriptor, enum lock_mode wanted, struct name
     named->unfinished = walk.unfinished || named->unrecorded > 1;
 }
 
-/* Returns the pid of the holder that it names; 0: none. */
-static pid_t append_holders(struct text *line, int lock_descriptor, enum lock_mode wanted)
+/* Returns the pid of the holder that it names; 0: none.  *alone: nobody else is in the way. */
+static pid_t append_holders(struct text *line, int lock_descriptor, enum lock_mode wanted, bool *alone)
 {
     struct named named;
     const int64_t deadline = sys_monotonic() + RECORD_NS;
@@ -269,10 +269,12 @@ static pid_t append_holders(struct text *line, int lock_descriptor, enum lock_mo
     if (!named.first.recorded) {
         append_unrecorded(line, lock_descriptor, wanted);
         if (named.unfinished) text_append(line, " and more");
+        *alone = false;
         return 0;
     }
     text_append(line, named.first.mode == LOCK_EXCLUSIVE ? "locked exclusively by " : "locked shared by ");
     append_holder(line, &named.first, named.others, named.unfinished);
+    *alone = !named.others && !named.unfinished && process_look_at(&named.first.process, &(uid_t){0}, (char[17]){0});
     return named.first.process.pid;
 }
 
@@ -286,6 +288,45 @@ static void append_blocker(struct text *line, int lock_descriptor, unsigned oper
         return;
     text_append(line, "; blocked by ");
     append_holder(line, &holder, 0, false);
+}
+
+static void append_waited(struct text *line, int64_t waited_ns)
+{
+    if (waited_ns <= 0) return;
+    text_append(line, "; waited ");
+    const int64_t seconds = (waited_ns + 500000000) / 1000000000;
+    if (seconds) {
+        text_append_duration(line, seconds);
+        return;
+    }
+    text_append_number(line, waited_ns / 1000000);
+    text_append(line, " ms");
+}
+
+/* What to do next, where there is something.  holder: the one who alone is in the way, or 0. */
+static void append_advice(struct text *line, const struct settings *settings, const struct message_advice *advice,
+                          pid_t holder)
+{
+    const char *before = "; ";
+    append_waited(line, advice->waited_ns);
+    if (advice->may_wait && !settings->wait_ns) {
+        text_append(line, "; 'imglock -w 60' waits for it");
+        before = ", ";
+    }
+    if (advice->may_read && settings->mode == MODE_AUTO) {
+        text_append(line, before);
+        text_append(line, "'--mode force-share' reads it as it is, perhaps torn");
+        before = ", ";
+    }
+    const size_t length = line->length;
+    text_append(line, before);
+    text_append(line, "'systemctl ");
+    if (holder && who_stop(line, holder)) {
+        text_append(line, "' ends the other");
+        return;
+    }
+    line->length = length;
+    line->bytes[length] = '\0';
 }
 
 static uint64_t hash_text(uint64_t hash, const char *text)
@@ -312,14 +353,16 @@ static bool said_just_now(const struct settings *settings, const char *path, con
 }
 
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
-                      enum lock_mode wanted, unsigned operations)
+                      enum lock_mode wanted, unsigned operations, const struct message_advice *advice)
 {
     struct text line;
+    bool alone;
     if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, action);
     text_append(&line, ": ");
-    pid_t named = append_holders(&line, lock_descriptor, wanted);
+    pid_t named = append_holders(&line, lock_descriptor, wanted, &alone);
     append_blocker(&line, lock_descriptor, operations, named);
+    if (advice) append_advice(&line, settings, advice, alone ? named : 0);
     end_line(settings, &line);
 }
 
@@ -342,6 +385,7 @@ void message_blocked(const struct settings *settings, const char *path, const ch
 void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error)
 {
     struct text line;
+    bool alone;
     static const char action[] = "opened read-only instead of for writing";
     if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, action);
@@ -349,7 +393,7 @@ void message_degraded(const struct settings *settings, const char *path, int loc
     if (error)
         text_append(&line, error_description(error));
     else
-        append_holders(&line, lock_descriptor, LOCK_EXCLUSIVE);
+        append_holders(&line, lock_descriptor, LOCK_EXCLUSIVE, &alone);
     end_line(settings, &line);
 }
 
@@ -367,23 +411,32 @@ void message_mode(const struct settings *settings, const char *path, const char 
 void message_lost(const struct settings *settings, int lock_descriptor, enum lock_mode mode)
 {
     struct text line;
+    bool alone;
     char path[PATH_MAX];
     if (lock_descriptor < 0 || !record_read_header(lock_descriptor, path)) strcpy(path, "an image");
     if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, "its lock is lost, the program closed the lock's descriptor; now ");
-    append_holders(&line, lock_descriptor, mode);
+    append_holders(&line, lock_descriptor, mode, &alone);
     end_line(settings, &line);
+}
+
+int64_t message_waits_until(const struct settings *settings, int said)
+{
+    const int64_t second = 1000000000;
+    char terminal[64]; /* the kernel's struct termios, 36 bytes */
+    if (settings->log_level == LOG_DEBUG ||
+        (settings->log_target == LOG_TO_STDERR && sys_call(SYS_ioctl, 2, TCGETS, (long)terminal, 0, 0, 0) == 0))
+        return said ? WAIT_FOREVER : second;
+    return said ? said * 60 * second : 10 * second;
 }
 
 void message_waiting(const struct settings *settings, const char *path, int lock_descriptor, enum lock_mode wanted)
 {
     struct text line;
-    char terminal[64]; /* the kernel's struct termios, 36 bytes */
-    bool watched =
-        settings->log_target == LOG_TO_STDERR && sys_call(SYS_ioctl, 2, TCGETS, (long)terminal, 0, 0, 0) == 0;
-    if (!start_line(settings, watched ? LOG_CONFLICTS : LOG_DEBUG, &line, path)) return;
+    bool alone;
+    if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, "waiting; ");
-    append_holders(&line, lock_descriptor, wanted);
+    append_holders(&line, lock_descriptor, wanted, &alone);
     end_line(settings, &line);
 }
 

@@ -13,11 +13,18 @@
  * number: no line may go there. */
 void message_start(void);
 
-/* "imglock: PATH: ACTION: locked exclusively by COMMAND (pid N, user U) for T".  lock_descriptor: the open lock
- * file, whose records name the holders, or -1.  operations: 1 << enum operation, each: what was tried; who blocks one
- * of them is named as well. */
+/* What there is to say to whoever is refused, behind who is in the way. */
+struct message_advice {
+    int64_t waited_ns; /* how long it has waited */
+    bool may_wait;     /* it waits when it is told to */
+    bool may_read;     /* it only reads, which goes without a lock as well */
+};
+
+/* "imglock: PATH: ACTION: locked exclusively by COMMAND (pid N, user U) for T; waited T; ADVICE".  lock_descriptor: the
+ * open lock file, whose records name the holders, or -1.  operations: 1 << enum operation, each: what was tried; who
+ * blocks one of them is named as well.  advice: NULL: it is not refused, or there is nothing to say. */
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
-                      enum lock_mode wanted, unsigned operations);
+                      enum lock_mode wanted, unsigned operations, const struct message_advice *advice);
 
 /* "imglock: PATH: ACTION: blocked by COMMAND (pid N, user U) for T: REASON". */
 void message_blocked(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
@@ -40,7 +47,11 @@ void message_problem(const struct settings *settings, const char *path, const ch
 /* "imglock: PATH: ACTION: IMGLOCK_X=value makes no sense: it takes ...". */
 void message_bad_setting(const struct settings *settings, const char *path, const char *action);
 
-/* "imglock: PATH: waiting for COMMAND (pid N, user U)", where stderr is a terminal or IMGLOCK_LOG=debug. */
+/* After how many nanoseconds of waiting a waiter that has said so many lines says the next: on a terminal one after a
+ * second; elsewhere after ten seconds, and then each minute. */
+int64_t message_waits_until(const struct settings *settings, int said);
+
+/* "imglock: PATH: waiting; locked exclusively by COMMAND (pid N, user U) for T". */
 void message_waiting(const struct settings *settings, const char *path, int lock_descriptor, enum lock_mode wanted);
 
 /* "imglock: PATH: TEXT", at IMGLOCK_LOG=debug. */

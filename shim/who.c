@@ -126,22 +126,28 @@ static bool is_unit(const char *part, size_t length)
            !starts_with(part, length, "init.");
 }
 
-bool who_unit(struct text *text, pid_t pid)
+/* The last unit of the path; NULL: none. */
+static const char *unit_in(const char *path, size_t *unit_length)
 {
-    char bytes[512];
     const char *unit = NULL;
-    size_t unit_length = 0;
-    const char *path = read_group(pid, bytes, sizeof bytes);
     for (const char *part = path; part && *part;) {
         part++;
         size_t length = strcspn(part, "/");
         if (is_unit(part, length)) {
             unit = part;
-            unit_length = length;
+            *unit_length = length;
         }
         part += length;
     }
-    if (unit) text_append_untrusted(text, unit, unit_length);
+    return unit;
+}
+
+bool who_unit(struct text *text, pid_t pid)
+{
+    char bytes[512];
+    size_t length;
+    const char *unit = unit_in(read_group(pid, bytes, sizeof bytes), &length);
+    if (unit) text_append_untrusted(text, unit, length);
     return unit;
 }
 
@@ -173,21 +179,44 @@ static const char *container_in(const char *part, size_t *length)
     return NULL;
 }
 
+/* The container of the path, as container_in has it. */
+static const char *container_of(const char *path, size_t *name_length)
+{
+    for (const char *part = path; part && *part;) {
+        part++;
+        size_t length = strcspn(part, "/");
+        *name_length = length;
+        const char *name = container_in(part, name_length);
+        if (name) return name;
+        part += length;
+    }
+    return NULL;
+}
+
 bool who_container(struct text *text, pid_t pid)
 {
     char bytes[512];
+    size_t length;
+    const char *name = container_of(read_group(pid, bytes, sizeof bytes), &length);
+    if (name) text_append_untrusted(text, name, length);
+    return name;
+}
+
+bool who_stop(struct text *text, pid_t pid)
+{
+    char bytes[512], own_bytes[512];
+    size_t length, own_length, container_length;
     const char *path = read_group(pid, bytes, sizeof bytes);
-    for (const char *part = path; part && *part;) {
-        part++;
-        size_t length = strcspn(part, "/"), name_length = length;
-        const char *name = container_in(part, &name_length);
-        if (name) {
-            text_append_untrusted(text, name, name_length);
-            return true;
-        }
-        part += length;
-    }
-    return false;
+    const char *unit = unit_in(path, &length);
+    if (!unit || !ends_with(unit, length, ".service") || container_of(path, &container_length)) return false;
+    /* Who asks would end with it. */
+    const char *own =
+        unit_in(read_group((pid_t)sys_call(SYS_getpid, 0, 0, 0, 0, 0, 0), own_bytes, sizeof own_bytes), &own_length);
+    if (own && own_length == length && memcmp(own, unit, length) == 0) return false;
+    const char *user = strstr(path, "/user@");
+    text_append(text, user && user < unit ? "--user stop " : "stop ");
+    text_append_untrusted(text, unit, length);
+    return true;
 }
 
 /* ---- all of it ---------------------------------------------------------------------------------------------- */

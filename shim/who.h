@@ -21,6 +21,11 @@ bool who_guest(struct text *text, pid_t pid);
 /* The systemd service or scope that systemctl stop ends; not a login session. */
 bool who_unit(struct text *text, pid_t pid);
 
+/* What systemctl takes to end the service that the process belongs to: "stop nightly.service", with --user before it
+ * for a user's own.  False, and nothing, when it is in none: a scope is no program that one would stop to get at an
+ * image, and what runs in a container is another systemd's. */
+bool who_stop(struct text *text, pid_t pid);
+
 /* The container: docker's and podman's by the first twelve digits of the id, lxc's by its name. */
 bool who_container(struct text *text, pid_t pid);
 

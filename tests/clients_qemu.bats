@@ -86,7 +86,7 @@ with open("disk.img", "r+b"):
     fresh_directory
     IMGLOCK_FAMILY=off run wrapped /usr/bin/python3 -c "$builder"
     assert_failure 1
-    assert_line --index 0 --partial "/disk.img: cannot open for reading: locked exclusively by python3 (pid "
+    assert_line --index 0 --partial "/disk.img: cannot open for reading, to resize it: locked exclusively by python3 (pid "
     assert_equal "$(stat -c %s disk.img)" $((8 << 20))
 }
 

@@ -27,8 +27,8 @@ reads_beside() {
 refused_beside() {
     run wrapped "$@"
     assert_failure
-    assert_output --partial \
-        "imglock: $PWD/disk.qcow2: cannot open for reading: locked exclusively by holder (pid $HOLDER,"
+    assert_output --regexp \
+        "imglock: $PWD/disk.qcow2: cannot open for reading(, to [a-z ]*)?: locked exclusively by holder \\(pid $HOLDER,"
 }
 
 # ---- the mode ------------------------------------------------------------------------------------------------
@@ -281,6 +281,25 @@ storage_daemon() {
 
 # ---- what is no word of QEMU's for it ------------------------------------------------------------------------
 
+@test "qemu-img create with a backing file that is in use, as QEMU lets it; nothing else of create" {
+    hold disk.qcow2 write
+    run wrapped qemu-img create -q -f qcow2 -b disk.qcow2 -F qcow2 one.qcow2
+    assert_success
+    refute_output
+    assert_equal "$(qemu-img info -U --output=json one.qcow2 | jq -r '."backing-filename"')" disk.qcow2
+    run wrapped qemu-img create -q -f qcow2 -o backing_file=disk.qcow2,backing_fmt=qcow2 two.qcow2
+    assert_success
+    cp disk.qcow2 before
+    run wrapped qemu-img create -q -f qcow2 -b one.qcow2 -F qcow2 disk.qcow2
+    assert_failure
+    assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for writing: locked exclusively by holder"
+    run wrapped qemu-img create -q -f qcow2 disk.qcow2 1M
+    assert_failure
+    cmp before disk.qcow2
+    # What the overlay is used for afterwards reads its base.
+    refused_beside qemu-img map one.qcow2
+}
+
 @test "a U that belongs to another option" {
     hold disk.qcow2 write
     refused_beside qemu-img convert -O raw -lU disk.qcow2 out.raw
@@ -315,7 +334,7 @@ storage_daemon() {
     run wrapped timeout -k 1 300 qemu-system-x86_64 -S -nodefaults -display none -drive \
         if=none,read-only=on,force-share=on,file=disk.qcow2
     assert_failure 1
-    assert_output --partial "cannot open for reading: locked exclusively by holder"
+    assert_output --partial "cannot open for reading, to run a machine with it: locked exclusively by holder"
 }
 
 # A program of QEMU's name says alike what the library makes of words that no QEMU would take.

@@ -40,7 +40,7 @@ hold_without_proc() {
     hold_without_proc --pid disk.qcow2
     run without_proc --pid dd if=/dev/null of=disk.qcow2 conv=notrunc
     assert_failure 1
-    assert_line --index 0 "imglock: $PWD/disk.qcow2: cannot open for writing: locked exclusively by holder (pid 1, user $(id -un)) for 0 s"
+    assert_line --index 0 "imglock: $PWD/disk.qcow2: cannot open for writing: locked exclusively by holder (pid 1, user $(id -un)) for 0 s; 'imglock -w 60' waits for it"
 }
 
 @test "a program that has /proc is told of a holder in another PID namespace" {

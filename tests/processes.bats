@@ -80,7 +80,7 @@ same_after_exec() {
     # shellcheck disable=SC2016
     run wrapped bash -c 'exec 3<disk.img; : | read -r _; exec 4<>disk.img'
     assert_failure
-    assert_line --index 0 --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked shared by holder \(pid $HOLDER, user [^ ]*\) for [0-9]+ s$"
+    assert_line --index 0 --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked shared by holder \(pid $HOLDER, user [^ ]*\) for [0-9]+ s; 'imglock -w 60' waits for it$"
 }
 
 @test "children are counted from before they are made, and what they may keep is remembered" {

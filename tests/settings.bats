@@ -479,7 +479,7 @@ agree() {
     run cat 'a, log'
     assert_line --index 0 before
     assert_line --regexp \
-        "^imglock: $PWD/disk.qcow2: cannot open for writing: locked exclusively by holder .* for [0-9]+ s$"
+        "^imglock: $PWD/disk.qcow2: cannot open for writing: locked exclusively by holder .* for [0-9]+ s; 'imglock -w 60' waits for it$"
     assert_line --regexp "^imglock: $PWD/disk.qcow2: cannot open for reading: "
     # A file that cannot be had, or that makes others wait, is no reason to let an open through, nor to hang.
     mkfifo pipe

@@ -14,7 +14,7 @@ setup() {
 
 # milliseconds: what the last run's timed call took.
 milliseconds() {
-    sed -n 's/.* \([0-9]*\) ms$/\1/p' <<<"$output"
+    sed -n '/^imglock:/d; s/.* \([0-9]*\) ms$/\1/p' <<<"$output"
 }
 
 # soon MS: the last run's timed call took less than that, and what this machine is late by.
@@ -232,7 +232,27 @@ SCRIPT
     refute_output --partial imglock:
 }
 
-@test "where standard error is no terminal a waiter says whom it waits for with IMGLOCK_LOG=debug only" {
+has_lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
+
+@test "where standard error is no terminal a waiter says whom it waits for after ten seconds, and again each minute" {
+    export IMGLOCK_WAIT=600
+    hold disk.qcow2 write
+    local started=$SECONDS said="imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder (pid $HOLDER, user $(id -un)) for "
+    LD_PRELOAD=$SHIM "$HELPERS/input_call" open r disk.qcow2 >opened 2>messages 3>&- &
+    HOLDERS+=("$!")
+    "$IMGLOCK" hold disk.qcow2 -- true 2>hold_messages 3>&- &
+    HOLDERS+=("$!")
+    eventually has_lines 1 messages
+    eventually has_lines 1 hold_messages
+    [ $((SECONDS - started)) -ge 10 ]
+    eventually has_lines 2 messages
+    eventually has_lines 2 hold_messages
+    [ $((SECONDS - started)) -ge 60 ]
+    [ "$(grep -cF "$said" messages)" = 2 ]
+    [ "$(grep -cF "$said" hold_messages)" = 2 ]
+}
+
+@test "... and after a second with IMGLOCK_LOG=debug; not at all while nobody waits for it" {
     export IMGLOCK_WAIT=1.3
     hold disk.qcow2 write
     run calls open r disk.qcow2

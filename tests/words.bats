@@ -102,6 +102,103 @@ END
     assert_equal "$(head -n 1 <<<"$output" | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE MACHINE"
 }
 
+# ---- what to do next --------------------------------------------------------------------------------------------------
+
+@test "a refusal says what to do next: to wait, or to read it as it is; and how long it has waited" {
+    local line wait="; 'imglock -w 60' waits for it" read="'--mode force-share' reads it as it is, perhaps torn"
+    hold disk.img
+    line="locked exclusively by holder (pid $HOLDER, user $(id -un)) for [0-9]* s"
+    run "$IMGLOCK" dd if=/dev/zero of=disk.img count=1
+    assert_line --regexp "^imglock: $PWD/disk.img: cannot truncate: ${line//[()]/.}$wait$"
+    run "$IMGLOCK" cat disk.img
+    assert_line --regexp "^imglock: $PWD/disk.img: cannot open for reading: ${line//[()]/.}$wait, $read$"
+    run "$IMGLOCK" -w 0.2 cat disk.img
+    assert_line --regexp "for [0-9]* s; waited [0-9]+ ms; $read$"
+    run "$IMGLOCK" -w 1.4 dd if=/dev/zero of=disk.img count=1
+    assert_line --regexp "for [0-9]* s; waited [0-9]+ s$"
+    run "$IMGLOCK" hold disk.img -- true
+    assert_line --regexp "cannot hold exclusively: .* for [0-9]* s$wait$"
+    run "$IMGLOCK" hold -w 0.2 disk.img -- true
+    assert_line --regexp "cannot hold exclusively: .* for [0-9]* s; waited [0-9]+ ms$"
+    # What does not wait is not told to, what is let through has nothing to do, and who asked for a mode has it.
+    run "$IMGLOCK" rm disk.img
+    assert_line --regexp 'cannot delete: .* for [0-9]* s$'
+    IMGLOCK_ON_CONFLICT=warn run "$IMGLOCK" cat disk.img
+    assert_line --regexp 'cannot open for reading: .* for [0-9]* s$'
+    run "$IMGLOCK" --mode shared cat disk.img
+    refute_output --partial force-share
+    # It does what it says.
+    "$IMGLOCK" --mode force-share cat disk.img | cmp - disk.img
+}
+
+@test "a refusal names the service to stop, when that would do, and never one's own" {
+    local stop="'systemctl stop imglock-nightly.service' ends the other"
+    hold disk.img read
+    in_group /imglock-nightly.service "$HOLDER"
+    run "$IMGLOCK" dd if=/dev/zero of=disk.img count=1
+    assert_line --regexp "unit imglock-nightly.service\) for [0-9]* s; 'imglock -w 60' waits for it, $stop$"
+    run "$IMGLOCK" rm disk.img
+    assert_line --regexp "for [0-9]* s; $stop$"
+    run bash -c 'for file in "$@"; do echo $$ >"$file"; done; exec "$IMGLOCK" rm disk.img' bash \
+        "${GROUPS_MADE[@]/%//cgroup.procs}"
+    assert_line --partial "cannot delete: "
+    refute_output --partial "systemctl"
+    # Another is there as well.
+    local first=$HOLDER
+    hold disk.img read
+    run "$IMGLOCK" rm disk.img
+    assert_line --partial "and 1 other"
+    refute_output --partial "systemctl"
+    kill "$HOLDER"
+    wait "$HOLDER" || true
+    in_group /user@1000.service/app.slice/imglock-nightly.service "$first"
+    run "$IMGLOCK" rm disk.img
+    assert_output --partial "; 'systemctl --user stop imglock-nightly.service' ends the other"
+    in_group "/$(printf '3f2a99d0%.0s' {1..8})/imglock-nightly.service" "$first"
+    run "$IMGLOCK" rm disk.img
+    assert_line --partial "container 3f2a99d03f2a"
+    refute_output --partial "systemctl"
+}
+
+@test "where the first open is for reading, a refusal says what the program is about to do" {
+    qemu-img create -q -f qcow2 disk.qcow2 1M
+    local command purpose
+    hold disk.img
+    hold disk.qcow2
+    while IFS='|' read -r command purpose; do
+        # shellcheck disable=SC2086 # words
+        run timeout 300 "$IMGLOCK" $command
+        assert_failure
+        assert_line --partial "cannot open for reading${purpose:+, $purpose}: locked exclusively by holder"
+        [ -z "$purpose" ] || refute_output --partial force-share
+    done <<END
+qemu-img resize disk.qcow2 2M|to resize it
+qemu-img resize -f raw $PWD/disk.img 2M|to resize it
+qemu-img commit disk.qcow2|to commit it
+qemu-img amend -f qcow2 -o compat=1.1 disk.qcow2|to amend it
+qemu-img rebase -u -b disk.img -F raw disk.qcow2|to rebase it
+qemu-img create -f qcow2 disk.qcow2 1M|to create it
+qemu-img snapshot -l disk.qcow2|
+qemu-img snapshot -c now disk.qcow2|to change its snapshots
+qemu-img check disk.qcow2|
+qemu-img check -r all disk.qcow2|to repair it
+qemu-img check --repair=all disk.qcow2|to repair it
+qemu-img info disk.qcow2|
+qemu-img convert -O raw disk.qcow2 resize|
+qemu-io -c quit disk.qcow2|to write to it
+qemu-io -r -c quit disk.qcow2|
+qemu-io --read-only -c quit disk.qcow2|
+qemu-nbd -k $PWD/socket disk.qcow2|to serve it for writing
+qemu-nbd -k $PWD/socket -r disk.qcow2|
+qemu-system-x86_64 -display none disk.qcow2|to run a machine with it
+/sbin/mkfs.ext4 -q -F disk.img|to make a file system on it
+END
+    # Arguments that do not name the image tell nothing of it.
+    qemu-img create -q -f qcow2 -u -b disk.qcow2 -F qcow2 other.qcow2 1M
+    run "$IMGLOCK" qemu-img resize other.qcow2 2M
+    assert_line --partial "$PWD/disk.qcow2: cannot open for reading: locked"
+}
+
 # ---- times ------------------------------------------------------------------------------------------------------------
 
 # screen: what stands on the terminal.

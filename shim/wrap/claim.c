@@ -3,14 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "../arguments.h"
 #include "../audit.h"
 #include "../message.h"
 #include "../sys.h"
+#include "../text.h"
 #include "cleanup.h"
 
 /* ---- taking a lock for a path --------------------------------------------------------------------------- */
-
-#define NOTE_AFTER_NS (1000 * 1000 * 1000)
 
 void claim_start(struct claim_time *time, const struct settings *settings)
 {
@@ -35,7 +35,7 @@ struct attempt {
     int opened;       /* the lock file */
     int inode_opened; /* the second one, with IMGLOCK_KEY=inode */
     int descriptor;   /* the program's, opened but not yet returned; -1: none */
-    int64_t waited;   /* milliseconds; 0: nobody was in the way */
+    int64_t waited;   /* nanoseconds; 0: nobody was in the way */
 };
 
 /* An open lock file to ask about holders: one that does not show this process's own lock, if it has one. */
@@ -132,8 +132,8 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
 {
     const struct settings *settings = claim->settings;
     enum lock_result result = LOCK_BUSY;
-    const int64_t note = sys_monotonic() + NOTE_AFTER_NS;
-    bool noted = false;
+    const int64_t start = sys_monotonic();
+    int said = 0;
     audit_wait(settings, &attempt->about, attempt->request.lock.mode);
     /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
     bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
@@ -141,9 +141,9 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
                     claim->time->wait, track_take_watcher());
     attempt->waiting = true;
     do {
-        if (!noted && sys_monotonic() > note) {
+        if (sys_monotonic() - start > message_waits_until(settings, said)) {
             message_waiting(settings, claim->path, descriptor_to_ask(attempt), attempt->request.lock.mode);
-            noted = true;
+            said++;
         }
         if (!lock_wait(&attempt->waiter, descriptor_to_wait_on(attempt), attempt->request.lock.mode, interrupted))
             break;
@@ -229,14 +229,26 @@ static void tell_held(const struct claim *claim, const struct attempt *attempt, 
 
 static void tell_conflict(const struct claim *claim, const struct attempt *attempt, int error)
 {
-    const char *action = claim_action(claim->flags);
+    char words[96];
+    struct text action = text_in(words, sizeof words);
     const enum lock_mode wanted = attempt->decision.mode;
     const int lock_descriptor = attempt->about.lock_descriptor;
+    const bool reads = (claim->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+    /* QEMU's first open is for reading, whatever it is going to do. */
+    const char *purpose = reads ? arguments_purpose(claim->path) : NULL;
+    const struct message_advice advice = {
+        .waited_ns = attempt->waited, .may_wait = true, .may_read = reads && !purpose && wanted == LOCK_SHARED};
+    text_append(&action, claim_action(claim->flags));
+    if (purpose) {
+        text_append(&action, ", ");
+        text_append(&action, purpose);
+    }
     if (attempt->problem.blocked)
-        message_blocked(claim->settings, claim->path, action, lock_descriptor,
+        message_blocked(claim->settings, claim->path, words, lock_descriptor,
                         (enum operation)(attempt->problem.blocked - 1));
     else
-        message_conflict(claim->settings, claim->path, action, lock_descriptor, wanted, operations_of(claim));
+        message_conflict(claim->settings, claim->path, words, lock_descriptor, wanted, operations_of(claim),
+                         error ? &advice : NULL);
     audit_conflict(claim->settings, &attempt->about, claim->flags, wanted, error);
 }
 

@@ -31,12 +31,13 @@ static int refuse(const struct settings *settings, enum operation operation, uns
                   const struct audit_image *about, int blocked)
 {
     bool allowed = settings->on_conflict == CONFLICT_WARN;
+    const struct message_advice advice = {0};
     if (blocked)
         message_blocked(settings, about->path, action_of(operation), about->lock_descriptor,
                         (enum operation)(blocked - 1));
     else
         message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
-                         operations);
+                         operations, allowed ? NULL : &advice);
     audit_guard(settings, about, settings_operation_name(operation), allowed ? 0 : EBUSY);
     return allowed ? GO_ON : REFUSED;
 }
