@@ -5,7 +5,6 @@
 #include "alike.h"
 #include "cli.h"
 #include "links.h"
-#include "notify.h"
 #include "run.h"
 
 static const struct subcommand *const subcommands[] = {
@@ -70,7 +69,6 @@ int main(int argc, char **argv)
     /* getopt's messages begin with it, whatever name this program was started by. */
     static char own_name[] = "imglock";
     if (argc < 1) return STATUS_FAILED;
-    notify_read_setting();
     const char *linked = links_started_as();
     if (linked) return run_linked(linked, argv);
     argv[0] = own_name;

@@ -18,23 +18,9 @@
 
 #include "complain.h"
 #include "memory.h"
+#include "settings.h"
 
 extern char **environ;
-
-static bool asked;
-
-void notify_read_setting(void)
-{
-    const char *value = getenv("IMGLOCK_LOG");
-    if (!value) return;
-    if (strcmp(value, "notify") == 0)
-        setenv("IMGLOCK_LOG", "conflicts", 1);
-    else if (strcmp(value, "conflicts,notify") == 0 || strcmp(value, "debug,notify") == 0)
-        setenv("IMGLOCK_LOG", *value == 'd' ? "debug" : "conflicts", 1);
-    else
-        return;
-    asked = true;
-}
 
 /* A notification; where there is no notify-send, none. */
 static void show(char *line)
@@ -102,8 +88,8 @@ void notify_start(void)
 {
     char directory[PATH_MAX - 64], path[PATH_MAX], value[PATH_MAX + 16];
     const char *temporary = getenv("TMPDIR");
-    if (!asked) return;
-    asked = false;
+    struct settings settings;
+    if (!settings_parse(environ, &settings, false) || settings.log_target != LOG_TO_DESKTOP) return;
     if (snprintf(directory, sizeof directory, "%s/imglock-notify-XXXXXX",
                  temporary && *temporary == '/' ? temporary : "/tmp") >= (int)sizeof directory)
         return;
@@ -130,6 +116,10 @@ void notify_start(void)
         return;
     }
     while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
-    snprintf(value, sizeof value, "%s,%s", getenv("IMGLOCK_LOG"), path);
+    snprintf(value, sizeof value, "%s,%s",
+             settings.log_level == LOG_DEBUG   ? "debug"
+             : settings.log_level == LOG_QUIET ? "quiet"
+                                               : "conflicts",
+             path);
     setenv("IMGLOCK_LOG", value, 1);
 }

@@ -6,10 +6,7 @@
 #ifndef IMGLOCK_NOTIFY_H
 #define IMGLOCK_NOTIFY_H
 
-/* Takes notify out of IMGLOCK_LOG, and remembers it.  The library does not know the word. */
-void notify_read_setting(void);
-
-/* Starts the process, if it was asked for, and points IMGLOCK_LOG at its file.  It ends with this process, whatever
+/* Starts the process, if the environment asks for it, and points IMGLOCK_LOG at its file.  It ends with this process, whatever
  * that executes.  Where it cannot be started, the lines go to standard error alone. */
 void notify_start(void);
 

@@ -425,7 +425,7 @@ int64_t message_waits_until(const struct settings *settings, int said)
     const int64_t second = 1000000000;
     char terminal[64]; /* the kernel's struct termios, 36 bytes */
     if (settings->log_level == LOG_DEBUG ||
-        (settings->log_target == LOG_TO_STDERR && sys_call(SYS_ioctl, 2, TCGETS, (long)terminal, 0, 0, 0) == 0))
+        (settings->log_target <= LOG_TO_DESKTOP && sys_call(SYS_ioctl, 2, TCGETS, (long)terminal, 0, 0, 0) == 0))
         return said ? WAIT_FOREVER : second;
     return said ? said * 60 * second : 10 * second;
 }

@@ -35,7 +35,8 @@ static bool choose(const struct choice *choices, const char *value, size_t lengt
 #include "settings.def"
 
 static const struct choice levels[] = {{"conflicts", LOG_CONFLICTS}, {"quiet", LOG_QUIET}, {"debug", LOG_DEBUG}, {0}};
-static const struct choice targets[] = {{"stderr", LOG_TO_STDERR}, {"syslog", LOG_TO_SYSLOG}, {0}};
+static const struct choice targets[] = {
+    {"stderr", LOG_TO_STDERR}, {"notify", LOG_TO_DESKTOP}, {"syslog", LOG_TO_SYSLOG}, {0}};
 static const struct choice guards[] = {
     {"truncate", OPERATION_TRUNCATE}, {"unlink", OPERATION_UNLINK}, {"rename", OPERATION_RENAME}, {0}};
 static const struct choice operations[] = {{"write", OPERATION_WRITE},   {"truncate", OPERATION_TRUNCATE},
@@ -125,7 +126,7 @@ static bool parse_audit(const char *value, struct settings *settings)
     return true;
 }
 
-/* conflicts|quiet|debug and stderr|syslog|/file, in any order, separated by a comma; a file name may hold
+/* conflicts|quiet|debug and stderr|notify|syslog|/file, in any order, separated by a comma; a file name may hold
  * further commas.  A value that makes no sense changes nothing: the refusal is told where lines go by default. */
 static bool parse_log(const char *value, struct settings *settings)
 {

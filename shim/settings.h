@@ -26,7 +26,8 @@ enum conflict_answer { CONFLICT_DENY, CONFLICT_READ_ONLY, CONFLICT_WARN };
 enum io_uring_answer { IO_URING_RESTRICT, IO_URING_OFF, IO_URING_ALLOW };
 
 enum log_level { LOG_QUIET, LOG_CONFLICTS, LOG_DEBUG };
-enum log_target { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
+/* LOG_TO_DESKTOP: standard error, of which the command, never the library, makes notifications besides. */
+enum log_target { LOG_TO_STDERR, LOG_TO_DESKTOP, LOG_TO_SYSLOG, LOG_TO_FILE };
 
 #define WAIT_FOREVER INT64_MAX
 

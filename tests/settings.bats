@@ -115,6 +115,7 @@ accepted() {
             ;;
         IMGLOCK_LOG)
             accepted "$name" debug,/dev/null
+            accepted "$name" notify,debug
             garbage "$name" 'conflicts, quiet or debug' Quiet 'quiet ' relative.log conflicts, , stderr,quiet,debug \
                 stdout "$LONG"
             ;;

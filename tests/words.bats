@@ -318,4 +318,11 @@ not() {
     assert_output --partial "cannot open for reading: locked exclusively by holder"
     IMGLOCK_LOG=notify run "$IMGLOCK" hold disk.img -- true
     assert_equal "$status" 1
+    # To the library it is standard error, and a file of settings may say it.
+    IMGLOCK_LOG=notify run wrapped cat disk.img
+    assert_output --partial "cannot open for reading: locked exclusively by holder"
+    echo IMGLOCK_LOG=notify >settings
+    PATH=$PWD/bin:$PATH run "$IMGLOCK" --config ./settings dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    assert_equal "$status" 1
+    eventually test "$(wc -l <notified)" = 3
 }
