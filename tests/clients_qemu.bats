@@ -116,7 +116,7 @@ with open("disk.img", "r+b"):
 }
 
 @test "stock qemu-io lets two writers into one raw image, under imglock the second is refused" {
-    local before refusal="cannot open for [a-z]+: locked exclusively by qemu-io"
+    local before refusal="cannot open for [a-z]+(, to write to it)?: locked exclusively by qemu-io"
     prepare() { raw disk.img 8M; }
     fresh_directory
     mkfifo ../open

@@ -120,7 +120,7 @@ SHAREABLE="s,<disk .*,&<shareable/>,; s,type='raw'/>,type='raw' cache='writeback
     assert_success
     image="$TMPDIR/tmp\\.[A-Za-z0-9]+/disk\\.img"
     assert_line --regexp "^$image +exclusive +holder +[0-9]+ +[^ ]+ +qemu-system-x86 "
-    refusal="imglock: $image: cannot open for (reading|writing): locked exclusively by qemu-system-x86 \\(pid [0-9]+, user "
+    refusal="imglock: $image: cannot open for (reading|writing)(, to [a-z ]*)?: locked exclusively by qemu-system-x86 \\(pid [0-9]+, user "
     assert_equal "$(grep -cE "^$refusal" <<<"$output")" 2
     assert_line --regexp "^error: internal error: .*$refusal"
     assert_equal "$(grep -c '^(exit status' <<<"$output")" 4

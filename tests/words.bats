@@ -11,11 +11,13 @@ setup() {
     export SHELL=/bin/bash TERM=xterm-256color
     truncate -s 1M disk.img
     GROUPS_MADE=()
+    REGISTERED=
 }
 
 teardown() {
     tmux -S terminal kill-server 2>/dev/null || true
     common_teardown
+    [ -z "$REGISTERED" ] || rm -f "$REGISTERED"
     local group
     for group in "${GROUPS_MADE[@]}"; do rmdir "$group" 2>/dev/null || true; done
 }
@@ -100,6 +102,19 @@ lxc.payload.imglock-web container=imglock-web
 END
     run "$IMGLOCK" status
     assert_equal "$(head -n 1 <<<"$output" | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE MACHINE"
+}
+
+@test "a machine that is registered with systemd is told by its name, as a column" {
+    hold disk.img
+    in_group /imglock-test.scope "$HOLDER"
+    # As systemd-machined keeps it, and sd_pid_get_machine_name(3) reads it.
+    REGISTERED=/run/systemd/machines/unit:imglock-test.scope
+    mkdir -p "${REGISTERED%/*}"
+    ln -s web01 "$REGISTERED"
+    run "$IMGLOCK" status -rn -o UNIT,MACHINE disk.img
+    assert_output 'imglock-test.scope web01'
+    run "$IMGLOCK" status -J disk.img
+    assert_equal "$(jq -r '.locks[0].machine' <<<"$output")" web01
 }
 
 # ---- what to do next --------------------------------------------------------------------------------------------------
