@@ -9,6 +9,7 @@
 #include "audit_log.h"
 #include "cli.h"
 #include "log_file.h"
+#include "report_build.h"
 #include "report_write.h"
 
 /* Of the command: a conflict was found; none was, in what could be read. */

@@ -11,16 +11,16 @@ enum { GENERATIONS = 100 };
 
 /* ---- family ------------------------------------------------------------------------------------------------- */
 
-static bool is_ancestor(const struct process *ancestor, const struct process *process)
+static bool is_ancestor(const struct report_process *ancestor, const struct report_process *process)
 {
     for (int i = 0; i < GENERATIONS && (process = process->parent); i++)
         if (process == ancestor) return true;
     return false;
 }
 
-struct process *root_of(const struct span *span)
+struct report_process *root_of(const struct span *span)
 {
-    struct process *root = span->process, *process = span->process;
+    struct report_process *root = span->process, *process = span->process;
     for (int i = 0; i < GENERATIONS && (process = process->parent); i++)
         if (had_image(process, span->image)) root = process;
     return root;
@@ -56,7 +56,7 @@ static int compare_grants(const void *left, const void *right)
 }
 
 /* Of any mode, and exclusive ones alone. */
-static void gather_grants(const struct image *image, struct grants *any, struct grants *exclusive)
+static void gather_grants(const struct report_image *image, struct grants *any, struct grants *exclusive)
 {
     for (size_t i = 0; i < image->span_count; i++)
         for (size_t j = 0; j < image->spans[i]->count; j++) {
@@ -102,7 +102,7 @@ static void end_by_grants(struct span *span, const struct grants *grants)
     }
 }
 
-void end_spans_by_grants(const struct image *image)
+void end_spans_by_grants(const struct report_image *image)
 {
     struct grants any = {0}, exclusive = {0};
     bool wanted = false;

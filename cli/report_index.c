@@ -5,19 +5,19 @@ enum { HOLDERS_IN_LIST = 8 };
 
 static uint64_t hash_image(const void *object)
 {
-    return ((const struct image *)object)->path->hash;
+    return ((const struct report_image *)object)->path->hash;
 }
 
 static bool equal_images(const void *left, const void *right)
 {
-    return ((const struct image *)left)->path == ((const struct image *)right)->path;
+    return ((const struct report_image *)left)->path == ((const struct report_image *)right)->path;
 }
 
-struct image *find_image(struct report *report, const struct name *path)
+struct report_image *find_image(struct report *report, const struct report_name *path)
 {
     static struct table images = {.hash = hash_image, .equal = equal_images};
-    const struct image sought = {.path = path};
-    struct image *image = table_find(&images, &sought);
+    const struct report_image sought = {.path = path};
+    struct report_image *image = table_find(&images, &sought);
     if (image) return image;
     image = kept(sizeof *image);
     image->path = path;
@@ -30,24 +30,25 @@ struct image *find_image(struct report *report, const struct name *path)
 
 static uint64_t hash_pid(const void *object)
 {
-    const struct process *process = object;
+    const struct report_process *process = object;
     return hash_of_two(process->boot, (uint64_t)process->pid);
 }
 
 static bool equal_pids(const void *left, const void *right)
 {
-    const struct process *a = left, *b = right;
+    const struct report_process *a = left, *b = right;
     return a->boot == b->boot && a->pid == b->pid;
 }
 
 static uint64_t hash_process(const void *object)
 {
-    return hash_of_two(hash_pid(object), ((const struct process *)object)->start);
+    return hash_of_two(hash_pid(object), ((const struct report_process *)object)->start);
 }
 
 static bool equal_processes(const void *left, const void *right)
 {
-    return equal_pids(left, right) && ((const struct process *)left)->start == ((const struct process *)right)->start;
+    return equal_pids(left, right) &&
+           ((const struct report_process *)left)->start == ((const struct report_process *)right)->start;
 }
 
 /* The latest process of each pid, those before it behind it; and all. */
@@ -55,27 +56,27 @@ static struct table latest = {.hash = hash_pid, .equal = equal_pids};
 static struct table processes = {.hash = hash_process, .equal = equal_processes};
 
 /* All that had this pid in this boot, the latest first. */
-static struct process *processes_of_pid(unsigned boot, pid_t pid)
+static struct report_process *processes_of_pid(unsigned boot, pid_t pid)
 {
-    const struct process sought = {.boot = boot, .pid = pid};
+    const struct report_process sought = {.boot = boot, .pid = pid};
     return table_find(&latest, &sought);
 }
 
-struct process *look_for_process(unsigned boot, pid_t pid, uint64_t start)
+struct report_process *look_for_process(unsigned boot, pid_t pid, uint64_t start)
 {
-    const struct process sought = {.boot = boot, .pid = pid, .start = start};
+    const struct report_process sought = {.boot = boot, .pid = pid, .start = start};
     return start ? table_find(&processes, &sought) : processes_of_pid(boot, pid);
 }
 
-struct process *find_process(struct report *report, unsigned boot, pid_t pid, uint64_t start)
+struct report_process *find_process(struct report *report, unsigned boot, pid_t pid, uint64_t start)
 {
-    const struct process sought = {.boot = boot, .pid = pid, .start = start, .uid = -1};
-    struct process *process = table_find(&processes, &sought);
+    const struct report_process sought = {.boot = boot, .pid = pid, .start = start, .uid = -1};
+    struct report_process *process = table_find(&processes, &sought);
     if (process) return process;
     process = kept(sizeof *process);
     *process = sought;
     table_put(&processes, process);
-    struct process *newer = processes_of_pid(boot, pid);
+    struct report_process *newer = processes_of_pid(boot, pid);
     if (!newer || newer->start <= start) {
         process->older = newer;
         table_put(&latest, process);
@@ -93,13 +94,13 @@ struct process *find_process(struct report *report, unsigned boot, pid_t pid, ui
 
 static uint64_t hash_holder(const void *object)
 {
-    const struct holder *holder = object;
+    const struct report_holder *holder = object;
     return hash_of_two((uintptr_t)holder->image, (uintptr_t)holder->process);
 }
 
 static bool equal_holders(const void *left, const void *right)
 {
-    const struct holder *a = left, *b = right;
+    const struct report_holder *a = left, *b = right;
     return a->image == b->image && a->process == b->process;
 }
 
@@ -107,31 +108,32 @@ static bool equal_holders(const void *left, const void *right)
 static struct table holders = {.hash = hash_holder, .equal = equal_holders};
 
 /* NULL: the process had nothing to do with the image. */
-static struct holder *look_for_holder(const struct image *image, const struct process *process)
+static struct report_holder *look_for_holder(const struct report_image *image, const struct report_process *process)
 {
-    const struct holder sought = {.image = (struct image *)image, .process = (struct process *)process};
+    const struct report_holder sought = {.image = (struct report_image *)image,
+                                         .process = (struct report_process *)process};
     if (process->holder_count > HOLDERS_IN_LIST) return table_find(&holders, &sought);
-    for (struct holder *holder = process->holders; holder; holder = holder->next)
+    for (struct report_holder *holder = process->holders; holder; holder = holder->next)
         if (holder->image == image) return holder;
     return NULL;
 }
 
-struct holder *find_holder(struct image *image, struct process *process)
+struct report_holder *find_holder(struct report_image *image, struct report_process *process)
 {
-    struct holder *holder = look_for_holder(image, process);
+    struct report_holder *holder = look_for_holder(image, process);
     if (holder) return holder;
     holder = kept(sizeof *holder);
-    *holder = (struct holder){.image = image, .process = process, .next = process->holders};
+    *holder = (struct report_holder){.image = image, .process = process, .next = process->holders};
     process->holders = holder;
     image->holder_count++;
     if (++process->holder_count == HOLDERS_IN_LIST + 1)
-        for (struct holder *other = holder; other; other = other->next) table_put(&holders, other);
+        for (struct report_holder *other = holder; other; other = other->next) table_put(&holders, other);
     else if (process->holder_count > HOLDERS_IN_LIST)
         table_put(&holders, holder);
     return holder;
 }
 
-bool had_image(const struct process *process, const struct image *image)
+bool had_image(const struct report_process *process, const struct report_image *image)
 {
     return look_for_holder(image, process) != NULL;
 }
@@ -238,9 +240,10 @@ struct unwatched *find_unwatched(const struct event *event, bool *new)
     return program;
 }
 
-void find_parent(struct process *process)
+void find_parent(struct report_process *process)
 {
-    struct process *parent = process->parent_pid > 1 ? processes_of_pid(process->boot, process->parent_pid) : NULL;
+    struct report_process *parent =
+        process->parent_pid > 1 ? processes_of_pid(process->boot, process->parent_pid) : NULL;
     /* A parent is not younger; a later process may have got its pid. */
     while (parent && process->start && parent->start > process->start) parent = parent->older;
     process->parent = parent == process ? NULL : parent;

@@ -6,12 +6,12 @@
 #include "report_model.h"
 
 /* A process and an image, while the events are gone through. */
-struct holder {
-    struct image *image;
-    struct process *process;
+struct report_holder {
+    struct report_image *image;
+    struct report_process *process;
     struct span *span; /* the image is open */
     struct waiting *waits;
-    struct holder *next; /* of the process */
+    struct report_holder *next; /* of the process */
     int64_t since;
     int64_t ended; /* the last span */
     int8_t mode;
@@ -20,15 +20,15 @@ struct holder {
 };
 
 /* Each makes what is not there yet. */
-struct image *find_image(struct report *report, const struct name *path);
-struct process *find_process(struct report *report, unsigned boot, pid_t pid, uint64_t start);
-struct holder *find_holder(struct image *image, struct process *process);
+struct report_image *find_image(struct report *report, const struct report_name *path);
+struct report_process *find_process(struct report *report, unsigned boot, pid_t pid, uint64_t start);
+struct report_holder *find_holder(struct report_image *image, struct report_process *process);
 
 /* start 0: the latest of that pid.  NULL: the logs know of none. */
-struct process *look_for_process(unsigned boot, pid_t pid, uint64_t start);
+struct report_process *look_for_process(unsigned boot, pid_t pid, uint64_t start);
 
 /* Had this process ever to do with the image? */
-bool had_image(const struct process *process, const struct image *image);
+bool had_image(const struct report_process *process, const struct report_image *image);
 
 /* The one object for the file that a line names; NULL: it does not tell. */
 const struct file *file_of(const struct event *event);
@@ -40,6 +40,6 @@ const struct detail *detail_of(const struct event *event);
 struct unwatched *find_unwatched(const struct event *event, bool *new);
 
 /* Sets the process that started this one, as far as the logs know it; all lines have been read. */
-void find_parent(struct process *process);
+void find_parent(struct report_process *process);
 
 #endif

@@ -9,7 +9,7 @@
 
 /* A string whose bytes are no UTF-8 comes with U+FFFD in place of the bad ones, and its bytes under KEY_raw, as in the
  * log. */
-static void set_name(json_t *object, const char *key, const struct name *name)
+static void set_name(json_t *object, const char *key, const struct report_name *name)
 {
     if (!name) return;
     json_t *string = json_stringn(name->bytes, name->length);
@@ -69,7 +69,7 @@ static void set_period(json_t *object, int64_t from, int64_t to)
     set_number(object, "duration_ns", to - from);
 }
 
-static void set_process(json_t *object, const struct report *report, const struct process *process)
+static void set_process(json_t *object, const struct report *report, const struct report_process *process)
 {
     set_number(object, "pid", process->pid);
     set_number(object, "start", (int64_t)process->start);
@@ -107,7 +107,7 @@ static json_t *span_object(const struct report *report, const struct span *span)
     return object;
 }
 
-static json_t *overlap_object(const struct image *image, const struct overlap *overlap)
+static json_t *overlap_object(const struct report_image *image, const struct overlap *overlap)
 {
     json_t *object = json_object(), *numbers = json_array();
     set_word(object, "kind",
@@ -221,7 +221,7 @@ static void put_members(FILE *stream, json_t *object)
         putc(']', stream);                                                       \
     } while (0)
 
-static void put_image(FILE *stream, const struct report *report, const struct image *image)
+static void put_image(FILE *stream, const struct report *report, const struct report_image *image)
 {
     json_t *object = json_object();
     set_name(object, "image", image->path);

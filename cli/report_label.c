@@ -55,7 +55,7 @@ static char *without_directories(const char *command)
     return label;
 }
 
-char *label_of(const struct name *cmdline)
+char *label_of(const struct report_name *cmdline)
 {
     const char *shown = cmdline->shown;
     size_t length = strcspn(shown, " ");

@@ -12,7 +12,7 @@
 /* ---- fields of a line --------------------------------------------------------------------------------------- */
 
 /* The bytes as the array KEY_raw has them, where there is one. */
-static const struct name *raw_name(const json_t *line, const char *key)
+static const struct report_name *raw_name(const json_t *line, const char *key)
 {
     char raw[40];
     struct text text = text_in(raw, sizeof raw);
@@ -28,14 +28,14 @@ static const struct name *raw_name(const json_t *line, const char *key)
         valid = valid && json_is_integer(byte) && json_integer_value(byte) >= 0 && json_integer_value(byte) <= 255;
         bytes[i] = (char)json_integer_value(byte);
     }
-    const struct name *name = valid ? name_of(bytes, length) : NULL;
+    const struct report_name *name = valid ? name_of(bytes, length) : NULL;
     free(bytes);
     return name;
 }
 
-static const struct name *name_field(const json_t *line, const char *key)
+static const struct report_name *name_field(const json_t *line, const char *key)
 {
-    const struct name *raw = raw_name(line, key);
+    const struct report_name *raw = raw_name(line, key);
     if (raw) return raw;
     const json_t *value = json_object_get(line, key);
     return json_is_string(value) ? name_of(json_string_value(value), json_string_length(value)) : NULL;

@@ -52,7 +52,7 @@ static void show_progress(bool second, double done)
 
 /* ---- boots, as lines name them ------------------------------------------------------------------------------ */
 
-static struct stretch *add_stretch(struct log *log, const struct name *boot_id)
+static struct stretch *add_stretch(struct log *log, const struct report_name *boot_id)
 {
     if (log->stretch_count == MOST_STRETCHES) exit(complain("report: these are the logs of too many boots"));
     log->stretches = grown(log->stretches, log->stretch_count, &log->stretch_room, sizeof(struct stretch *));
@@ -75,7 +75,7 @@ static bool equal_stretches(const void *left, const void *right)
 }
 
 /* The stretch of a line that names its boot. */
-static struct stretch *named_stretch(struct log *log, const struct name *boot_id)
+static struct stretch *named_stretch(struct log *log, const struct report_name *boot_id)
 {
     static struct table named = {.hash = hash_stretch, .equal = equal_stretches};
     const struct stretch sought = {.boot_id = boot_id};

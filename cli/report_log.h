@@ -32,8 +32,8 @@ struct blocker {
     int64_t uid;    /* -1: not told, as everywhere here */
     enum lock_mode mode;
     int64_t since; /* ns since 1970; 0: not told */
-    const struct name *comm;
-    const struct name *host;
+    const struct report_name *comm;
+    const struct report_name *host;
 };
 
 struct event {
@@ -48,7 +48,7 @@ struct event {
     enum lock_mode mode, from;
     bool unlocked, regained, family;
     /* NULL where the line has none. */
-    const struct name *boot_id, *comm, *cmdline, *image, *lock, *device, *flags, *result, *error, *what;
+    const struct report_name *boot_id, *comm, *cmdline, *image, *lock, *device, *flags, *result, *error, *what;
     struct blocker *blockers; /* lasts until the next event */
     size_t blocker_count;
 };
@@ -79,7 +79,7 @@ struct log {
     /* Lines of one boot: those that name it, or, where they do not, those between which the monotonic clock did not
      * start anew.  With the range of wall minus monotonic time. */
     struct stretch {
-        const struct name *boot_id; /* NULL: not named */
+        const struct report_name *boot_id; /* NULL: not named */
         int64_t least_offset, greatest_offset, latest;
         unsigned number, boot;
     } * *stretches;

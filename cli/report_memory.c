@@ -95,12 +95,12 @@ void table_put(struct table *table, void *object)
 
 static uint64_t hash_name(const void *object)
 {
-    return ((const struct name *)object)->hash;
+    return ((const struct report_name *)object)->hash;
 }
 
 static bool equal_names(const void *left, const void *right)
 {
-    const struct name *a = left, *b = right;
+    const struct report_name *a = left, *b = right;
     return a->hash == b->hash && a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
 }
 
@@ -124,12 +124,12 @@ static const char *shown_form(const char *bytes, size_t length)
     return result;
 }
 
-const struct name *name_of(const char *bytes, size_t length)
+const struct report_name *name_of(const char *bytes, size_t length)
 {
     static struct table names = {.hash = hash_name, .equal = equal_names};
     if (length > UINT32_MAX / 2) length = UINT32_MAX / 2;
-    const struct name sought = {.bytes = bytes, .length = (uint32_t)length, .hash = hash_bytes(bytes, length)};
-    struct name *name = table_find(&names, &sought);
+    const struct report_name sought = {.bytes = bytes, .length = (uint32_t)length, .hash = hash_bytes(bytes, length)};
+    struct report_name *name = table_find(&names, &sought);
     if (name) return name;
     name = kept(sizeof *name);
     *name = sought;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /* A string of the logs.  Equal strings are one object, so pointers compare. */
-struct name {
+struct report_name {
     const char *bytes; /* NUL-terminated, and may be of any bytes */
     const char *shown; /* the bytes with what could drive a terminal escaped: valid UTF-8, one line */
     uint32_t length;
@@ -17,7 +17,7 @@ struct name {
 };
 
 /* The one object for this string. */
-const struct name *name_of(const char *bytes, size_t length);
+const struct report_name *name_of(const char *bytes, size_t length);
 
 /* A zeroed object that is kept to the end.  Like all here it ends the program when there is no memory. */
 void *kept(size_t size);

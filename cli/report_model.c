@@ -1,27 +1,9 @@
-/* report_model.c: from events to spans. */
+/* report_model.c: what the model tells of its parts. */
 #include "report_model.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "report_index.h"
-#include "report_overlap.h"
-
-/* When the log of this boot began. */
-static int64_t boot_began;
-
-static struct process *process_of_event(struct report *report, const struct event *event)
-{
-    struct process *process = find_process(report, event->boot, event->pid, event->start);
-    /* The parent is the one of the first line: later the process may have become an orphan. */
-    if (!process->parent_pid) process->parent_pid = event->parent;
-    if (process->uid < 0) process->uid = event->uid;
-    if (!process->comm) process->comm = event->comm;
-    if (!process->cmdline) process->cmdline = event->cmdline;
-    return process;
-}
-
-/* ---- spans -------------------------------------------------------------------------------------------------- */
+#include "report_memory.h"
 
 struct segment span_segment(const struct span *span, size_t number)
 {
@@ -33,432 +15,21 @@ struct segment span_segment(const struct span *span, size_t number)
                             .granted = span->granted};
 }
 
-static struct segment last_segment(const struct span *span)
+struct segment span_last_segment(const struct span *span)
 {
     return span_segment(span, span->count - 1);
 }
 
-static void add_segment(struct span *span, int64_t at, enum lock_mode mode, bool locked, bool granted)
-{
-    const struct segment added = {.from = at, .to = at, .mode = mode, .locked = locked, .granted = granted};
-    if (span->count == 0) {
-        span->mode = (int8_t)mode;
-        span->locked = locked;
-        span->granted = granted;
-    } else {
-        const struct segment first = span_segment(span, 0);
-        /* Room for a power of two, so that nothing has to say for how many there is room. */
-        bool full = (span->count & (span->count - 1)) == 0;
-        if (full) span->segments = or_end(reallocarray(span->segments, 2 * (size_t)span->count, sizeof added));
-        if (span->count == 1) span->segments[0] = first;
-        span->segments[span->count - 1].to = at;
-        span->segments[span->count] = added;
-    }
-    span->count++;
-}
-
-static struct span *begin_span(struct holder *holder, const struct name *comm, const struct name *cmdline, int64_t at)
-{
-    struct image *image = holder->image;
-    struct span *span = kept(sizeof *span);
-    *span = (struct span){.image = image,
-                          .process = holder->process,
-                          .comm = comm,
-                          .cmdline = cmdline,
-                          .from = at,
-                          .to = at,
-                          .last_seen = at,
-                          .end = END_UNKNOWN};
-    image->spans = grown(image->spans, image->span_count, &image->span_room, sizeof *image->spans);
-    image->spans[image->span_count++] = span;
-    holder->span = span;
-    return span;
-}
-
-static void set_end(struct span *span, int64_t at)
+void span_set_end(struct span *span, int64_t at)
 {
     span->to = at;
     if (span->segments) span->segments[span->count - 1].to = at;
 }
 
-static void end_span(struct holder *holder, int64_t at, enum span_end end)
-{
-    struct span *span = holder->span;
-    if (!span) return;
-    set_end(span, at > span->from ? at : span->from);
-    span->end = end;
-    holder->span = NULL;
-    holder->ended = span->to;
-}
-
 void cut_span(struct span *span, int64_t at)
 {
-    while (span->segments && span->count > 1 && last_segment(span).from >= at) span->count--;
-    set_end(span, at);
-}
-
-/* The span that a line is about; begun with the line where the log does not have its beginning. */
-static struct span *continue_span(struct holder *holder, const struct event *event)
-{
-    if (!holder->span) {
-        struct span *span = begin_span(holder, event->comm, event->cmdline, event->time);
-        span->inherited = true;
-    }
-    struct span *span = holder->span;
-    if (span->reported) span->cmdline = event->cmdline;
-    span->last_seen = event->time;
-    if (event->inode) span->file = file_of(event);
-    return span;
-}
-
-/* ---- waits -------------------------------------------------------------------------------------------------- */
-
-static void begin_wait(struct holder *holder, const struct event *event)
-{
-    struct image *image = holder->image;
-    struct waiting *wait = kept(sizeof *wait);
-    *wait = (struct waiting){.process = holder->process,
-                             .comm = event->comm,
-                             .cmdline = event->cmdline,
-                             .thread = event->tid,
-                             .from = event->time,
-                             .to = event->time,
-                             .mode = event->mode,
-                             .end = WAIT_UNKNOWN,
-                             .next = holder->waits};
-    image->waits = grown(image->waits, image->wait_count, &image->wait_room, sizeof *image->waits);
-    image->waits[image->wait_count++] = wait;
-    holder->waits = wait;
-}
-
-/* The thread's wait is over. */
-static void end_wait(struct holder *holder, const struct event *event, enum wait_end end)
-{
-    struct waiting **link = &holder->waits;
-    while (*link && (*link)->thread != event->tid) link = &(*link)->next;
-    if (!*link) return;
-    (*link)->to = event->time;
-    (*link)->end = end;
-    *link = (*link)->next;
-}
-
-static void end_waits(struct holder *holder, int64_t at)
-{
-    for (; holder->waits; holder->waits = holder->waits->next)
-        if (at > holder->waits->to) holder->waits->to = at;
-}
-
-/* ---- events ------------------------------------------------------------------------------------------------- */
-
-bool was_let_through(const struct name *result)
-{
-    return result && strcmp(result->bytes, "let through") == 0;
-}
-
-static void see_open(struct holder *holder, const struct event *event)
-{
-    bool new = !holder->span;
-    int64_t from = holder->let_through && new ? holder->since : event->time;
-    struct span *span = continue_span(holder, event);
-    span->opens++;
-    if (!span->flags || (event->flags && !strstr(event->flags->bytes, "O_RDONLY"))) span->flags = event->flags;
-    enum lock_mode mode =
-        holder->let_through && holder->mode > (int)event->mode ? (enum lock_mode)holder->mode : event->mode;
-    if (new) {
-        span->from = from;
-        span->let_through = holder->let_through && !holder->problem;
-        span->inherited = !holder->let_through;
-        add_segment(span, from, mode, span->inherited && mode != LOCK_NONE, false);
-    } else if (mode > last_segment(span).mode) {
-        span->let_through |= holder->let_through && !holder->problem;
-        add_segment(span, event->time, mode, !holder->let_through, false);
-    }
-    holder->let_through = false;
-}
-
-static void see_acquire(struct holder *holder, const struct event *event)
-{
-    end_wait(holder, event, WAIT_GRANTED);
-    /* A process that has the lock does not acquire it: what it had went with an exec. */
-    if (holder->span && last_segment(holder->span).locked && holder->span->cmdline != event->cmdline)
-        end_span(holder, event->time, END_UNKNOWN);
-    bool new = !holder->span;
-    struct span *span = continue_span(holder, event);
-    span->family |= event->family;
-    if (new) span->inherited = false;
-    if (new || !last_segment(span).locked || event->mode != last_segment(span).mode)
-        add_segment(span, event->time, event->mode, true, true);
-    holder->let_through = false;
-}
-
-static void see_convert(struct holder *holder, const struct event *event)
-{
-    end_wait(holder, event, WAIT_GRANTED);
-    struct span *span = continue_span(holder, event);
-    span->family |= event->family;
-    add_segment(span, event->time, event->mode, event->mode != LOCK_NONE, event->mode > event->from);
-    holder->let_through = false;
-}
-
-static void see_release(struct holder *holder, const struct event *event)
-{
-    if (!holder->span && (holder->let_through || event->held > 0)) {
-        /* Open or acquire are not in this log, or belong to the parent that handed the lock on. */
-        int64_t from = holder->let_through ? holder->since : event->time - event->held;
-        if (from < holder->ended) return;
-        struct span *span = begin_span(holder, event->comm, event->cmdline, from);
-        span->let_through = event->unlocked && holder->let_through;
-        span->inherited = !span->let_through;
-        span->file = file_of(event);
-        add_segment(span, from, event->unlocked ? (enum lock_mode)holder->mode : event->mode, !event->unlocked, false);
-    }
-    if (holder->span) holder->span->last_seen = event->time;
-    end_span(holder, event->time, END_RELEASED);
-    holder->let_through = false;
-}
-
-/* A line names a holder: it has the image at that time.  One that wrote no line itself gets a span from what is told
- * of it. */
-static void see_blocker(struct report *report, struct image *image, const struct event *event,
-                        const struct blocker *blocker)
-{
-    struct process *process = look_for_process(event->boot, blocker->pid, blocker->start);
-    if (!process) process = find_process(report, event->boot, blocker->pid, blocker->start);
-    if (process->uid < 0) process->uid = blocker->uid;
-    if (!process->comm) process->comm = blocker->comm ? blocker->comm : name_of("?", 1);
-    struct holder *holder = find_holder(image, process);
-    if (!holder->span) {
-        int64_t from = blocker->since ? blocker->since : event->time;
-        /* Before the log began nothing else is known of. */
-        if (from < boot_began) from = boot_began;
-        if (from < holder->ended) from = holder->ended;
-        if (from > event->time) from = event->time;
-        struct span *span =
-            begin_span(holder, process->comm, process->cmdline ? process->cmdline : process->comm, from);
-        span->reported = true;
-        add_segment(span, from, blocker->mode, true, false);
-    }
-    struct span *span = holder->span;
-    if (span->last_seen < event->time) span->last_seen = event->time;
-}
-
-static void see_blockers(struct report *report, struct image *image, const struct event *event)
-{
-    for (size_t i = 0; i < event->blocker_count; i++) {
-        const struct blocker *blocker = &event->blockers[i];
-        if (blocker->pid != event->pid || blocker->start != event->start) see_blocker(report, image, event, blocker);
-    }
-}
-
-static void see_conflict(struct report *report, struct holder *holder, const struct event *event)
-{
-    end_wait(holder, event, WAIT_REFUSED);
-    see_blockers(report, holder->image, event);
-    if (!was_let_through(event->result)) return;
-    if (!holder->let_through) holder->since = event->time;
-    holder->let_through = true;
-    holder->problem = false;
-    holder->mode = (int8_t)event->mode;
-}
-
-static void add_incident(struct report *report, struct image *image, const struct event *event, struct process *process)
-{
-    struct incident incident = {.time = event->time, .process = process, .detail = detail_of(event)};
-    if (image) {
-        image->incidents =
-            grown(image->incidents, image->incident_count, &image->incident_room, sizeof *image->incidents);
-        image->incidents[image->incident_count++] = incident;
-    } else {
-        report->homeless =
-            grown(report->homeless, report->homeless_count, &report->homeless_room, sizeof *report->homeless);
-        report->homeless[report->homeless_count++] = incident;
-    }
-    if (event->kind == EVENT_LOST)
-        report->lost++;
-    else if (event->kind == EVENT_ERROR)
-        report->errors++;
-    else if (was_let_through(event->result))
-        report->let_through++;
-    else
-        report->refused++;
-}
-
-static void end_process(const struct event *event)
-{
-    struct process *process = look_for_process(event->boot, event->about_pid, event->about_start);
-    for (struct holder *holder = process ? process->holders : NULL; holder; holder = holder->next) {
-        end_span(holder, event->time, END_EXITED);
-        end_waits(holder, event->time);
-        holder->let_through = false;
-    }
-}
-
-/* Each program once, however often it was started. */
-static void see_unwatched(struct report *report, const struct event *event)
-{
-    bool new;
-    struct unwatched *program = find_unwatched(event, &new);
-    program->count++;
-    if (!new) return;
-    report->unwatched =
-        grown(report->unwatched, report->unwatched_count, &report->unwatched_room, sizeof *report->unwatched);
-    report->unwatched[report->unwatched_count++] = program;
-}
-
-static void see_lost(struct holder *holder, const struct event *event)
-{
-    struct span *span = holder->span;
-    if (!span) return;
-    span->last_seen = event->time;
-    if (!event->regained) add_segment(span, event->time, last_segment(span).mode, false, false);
-}
-
-static void see_error(struct holder *holder, const struct event *event)
-{
-    if (!holder || !was_let_through(event->result)) return;
-    if (!holder->let_through) holder->since = event->time;
-    holder->let_through = true;
-    holder->problem = true;
-    holder->mode = (int8_t)event->mode;
-}
-
-static void see_event_of_image(struct report *report, struct image *image, struct process *process,
-                               const struct event *event)
-{
-    struct holder *holder = find_holder(image, process);
-    if (!image->lock) image->lock = event->lock;
-    switch (event->kind) {
-    case EVENT_OPEN:
-        see_open(holder, event);
-        break;
-    case EVENT_ACQUIRE:
-        see_acquire(holder, event);
-        break;
-    case EVENT_CONVERT:
-        see_convert(holder, event);
-        break;
-    case EVENT_RELEASE:
-        see_release(holder, event);
-        break;
-    case EVENT_WAIT:
-        see_blockers(report, image, event);
-        begin_wait(holder, event);
-        break;
-    case EVENT_CONFLICT:
-        see_conflict(report, holder, event);
-        break;
-    case EVENT_GUARD:
-        see_blockers(report, image, event);
-        break;
-    case EVENT_LOST:
-        see_lost(holder, event);
-        break;
-    default:
-        see_error(holder, event);
-    }
-}
-
-static void see_event(struct report *report, const struct event *event)
-{
-    if (event->kind == EVENT_EXIT) {
-        end_process(event);
-        return;
-    }
-    if (event->kind == EVENT_UNWATCHED) {
-        see_unwatched(report, event);
-        return;
-    }
-    struct process *process = process_of_event(report, event);
-    struct image *image = event->image ? find_image(report, event->image) : NULL;
-    if (image) see_event_of_image(report, image, process, event);
-    if (event->kind == EVENT_CONFLICT || event->kind == EVENT_GUARD || event->kind == EVENT_LOST ||
-        event->kind == EVENT_ERROR)
-        add_incident(report, image, event, process);
-}
-
-/* What still goes on when the log of a boot ends.  first: of the processes of this boot. */
-static void end_boot(struct report *report, size_t first, int64_t at)
-{
-    for (size_t i = first; i < report->process_count; i++)
-        for (struct holder *holder = report->processes[i]->holders; holder; holder = holder->next) {
-            const struct span *span = holder->span;
-            if (span) end_span(holder, span->reported ? span->last_seen : at, END_UNKNOWN);
-            end_waits(holder, at);
-        }
-}
-
-/* ---- the whole ---------------------------------------------------------------------------------------------- */
-
-static int compare_spans(const void *left, const void *right)
-{
-    const struct span *a = *(struct span *const *)left, *b = *(struct span *const *)right;
-    if (a->from != b->from) return a->from < b->from ? -1 : 1;
-    return a->number < b->number ? -1 : a->number > b->number;
-}
-
-static void sort_spans(struct image *image)
-{
-    for (size_t i = 0; i < image->span_count; i++) image->spans[i]->number = (uint32_t)i;
-    if (image->span_count) qsort(image->spans, image->span_count, sizeof *image->spans, compare_spans);
-    for (size_t i = 0; i < image->span_count; i++) image->spans[i]->number = (uint32_t)i;
-}
-
-static bool see_events(struct report *report)
-{
-    size_t first = 0; /* process of the boot */
-    for (size_t i = 0; i < report->events; i++) {
-        unsigned boot = report->log.last.boot;
-        int64_t before = report->log.last.time;
-        const struct event *event = log_event(&report->log, i);
-        if (!event) return false;
-        if (i == 0 || event->boot != boot) {
-            if (i) end_boot(report, first, before);
-            first = report->process_count;
-            boot_began = event->time;
-            report->boots++;
-        }
-        if (i == 0 || event->time < report->from) report->from = event->time;
-        if (i == 0 || event->time > report->to) report->to = event->time;
-        see_event(report, event);
-    }
-    end_boot(report, first, report->log.last.time);
-    return true;
-}
-
-bool report_build(struct report *report)
-{
-    struct log *log = &report->log;
-    for (size_t i = 0; i < log->file_count; i++) report->skipped += log->files[i].skipped;
-    report->events = log->count;
-    if (!see_events(report)) return false;
-    log_close(log);
-    for (size_t i = 0; i < report->process_count; i++) find_parent(report->processes[i]);
-    for (size_t i = 0; i < report->image_count; i++) {
-        struct image *image = report->images[i];
-        sort_spans(image);
-        report->spans += image->span_count;
-        report->waits += image->wait_count;
-        if (image->span_count && image->spans[0]->from < report->from) report->from = image->spans[0]->from;
-    }
-    overlaps_find(report);
-    return true;
-}
-
-bool report_has_conflict(const struct report *report)
-{
-    return report->clashes + report->mixtures + report->refused + report->let_through > 0;
-}
-
-const struct name *boot_name(const struct report *report, unsigned boot)
-{
-    static const struct name **names;
-    const struct log *log = &report->log;
-    if (!names) {
-        names = zeroed((log->stretch_count + 1) * sizeof(const struct name *));
-        for (size_t i = 0; i < log->stretch_count; i++)
-            if (log->stretches[i]->boot_id) names[log->stretches[i]->boot] = log->stretches[i]->boot_id;
-    }
-    return names[boot];
+    while (span->segments && span->count > 1 && span_last_segment(span).from >= at) span->count--;
+    span_set_end(span, at);
 }
 
 enum lock_mode span_mode(const struct span *span)
@@ -467,4 +38,36 @@ enum lock_mode span_mode(const struct span *span)
     for (size_t i = 0; i < span->count; i++)
         if (span_segment(span, i).mode > mode) mode = span_segment(span, i).mode;
     return mode;
+}
+
+bool was_let_through(const struct report_name *result)
+{
+    return result && strcmp(result->bytes, "let through") == 0;
+}
+
+bool report_has_conflict(const struct report *report)
+{
+    return report->clashes + report->mixtures + report->refused + report->let_through > 0;
+}
+
+const struct report_name *boot_name(const struct report *report, unsigned boot)
+{
+    static const struct report_name **names;
+    const struct log *log = &report->log;
+    if (!names) {
+        names = zeroed((log->stretch_count + 1) * sizeof(const struct report_name *));
+        for (size_t i = 0; i < log->stretch_count; i++)
+            if (log->stretches[i]->boot_id) names[log->stretches[i]->boot] = log->stretches[i]->boot_id;
+    }
+    return names[boot];
+}
+
+bool is_system_file(const struct report_image *image)
+{
+    if (strncmp(image->path->shown, "/usr/", 5) != 0 || image->clashes || image->mixtures || image->possible ||
+        image->incident_count)
+        return false;
+    for (size_t i = 0; i < image->span_count; i++)
+        if (span_mode(image->spans[i]) == LOCK_EXCLUSIVE) return false;
+    return true;
 }

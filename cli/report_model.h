@@ -4,17 +4,17 @@
 
 #include "report_log.h"
 
-struct process {
+struct report_process {
     unsigned boot;
     pid_t pid, parent_pid;
     uint32_t number; /* in the order of their first line */
     uint64_t start;
     int64_t uid;
-    const struct name *comm, *cmdline; /* when it was seen first */
-    struct process *older;             /* the process that had this pid before, in the order of start times */
-    struct process *parent;            /* as far as the logs know it; set when all lines have been read */
-    struct holder *holders;            /* what it had to do with each image */
-    struct crowd *crowd;               /* report_overlap.c */
+    const struct report_name *comm, *cmdline; /* when it was seen first */
+    struct report_process *older;             /* the process that had this pid before, in the order of start times */
+    struct report_process *parent;            /* as far as the logs know it; set when all lines have been read */
+    struct report_holder *holders;            /* what it had to do with each image */
+    struct crowd *crowd;                      /* report_overlap.c */
     size_t holder_count;
 };
 
@@ -30,15 +30,15 @@ struct segment {
 
 /* Which file an image was. */
 struct file {
-    const struct name *device;
+    const struct report_name *device;
     uint64_t inode;
 };
 
 /* One process had one image open, from the first descriptor to the last. */
 struct span {
-    struct image *image;
-    struct process *process;
-    const struct name *comm, *cmdline, *flags;
+    struct report_image *image;
+    struct report_process *process;
+    const struct report_name *comm, *cmdline, *flags;
     const struct file *file; /* NULL: not told */
     int64_t from, to;
     int64_t last_seen;        /* the last line that proves that it goes on */
@@ -61,8 +61,8 @@ struct span {
 enum wait_end { WAIT_GRANTED, WAIT_REFUSED, WAIT_UNKNOWN };
 
 struct waiting {
-    struct process *process;
-    const struct name *comm, *cmdline;
+    struct report_process *process;
+    const struct report_name *comm, *cmdline;
     pid_t thread;
     int64_t from, to;
     enum lock_mode mode;
@@ -89,28 +89,28 @@ struct detail {
     enum event_kind kind; /* EVENT_CONFLICT, EVENT_GUARD, EVENT_LOST, EVENT_ERROR */
     enum lock_mode mode;
     bool regained;
-    const struct name *comm, *cmdline, *what, *flags, *result, *error;
+    const struct report_name *comm, *cmdline, *what, *flags, *result, *error;
     struct blocker *blockers;
     size_t blocker_count;
 };
 
 struct incident {
     int64_t time;
-    struct process *process;
+    struct report_process *process;
     const struct detail *detail;
 };
 
 /* A program into which the library did not get. */
 struct unwatched {
-    const struct name *program, *why;
-    const struct name *cmdline; /* who started it first */
+    const struct report_name *program, *why;
+    const struct report_name *cmdline; /* who started it first */
     pid_t pid;
     int64_t time;
     size_t count;
 };
 
-struct image {
-    const struct name *path, *lock;
+struct report_image {
+    const struct report_name *path, *lock;
     struct span **spans; /* by their beginning */
     size_t span_count, span_room;
     struct waiting **waits;
@@ -121,15 +121,15 @@ struct image {
     size_t overlap_count, overlap_room;
     size_t holder_count;
     size_t clashes, mixtures, possible, family; /* pairs of processes that overlap */
-    struct image *same;                         /* an image with which it shared a file, or itself */
+    struct report_image *same;                  /* an image with which it shared a file, or itself */
 };
 
 struct report {
     struct log log;
     int64_t from, to;
-    struct image **images; /* in the order of their first line */
+    struct report_image **images; /* in the order of their first line */
     size_t image_count, image_room;
-    struct process **processes; /* in the order of their first line, so those of a boot together */
+    struct report_process **processes; /* in the order of their first line, so those of a boot together */
     size_t process_count, process_room;
     struct incident *homeless; /* errors without an image */
     size_t homeless_count, homeless_room;
@@ -140,9 +140,6 @@ struct report {
     size_t refused, let_through, waits, lost, errors, skipped;
 };
 
-/* Makes the model from the arranged log.  False after a complaint. */
-bool report_build(struct report *report);
-
 /* Is there anything that locks would prevent, or have prevented? */
 bool report_has_conflict(const struct report *report);
 
@@ -152,10 +149,21 @@ enum lock_mode span_mode(const struct span *span);
 /* One of the parts of a span. */
 struct segment span_segment(const struct span *span, size_t number);
 
+struct segment span_last_segment(const struct span *span);
+
+/* Sets the end of a span's last part, and so its own. */
+void span_set_end(struct span *span, int64_t at);
+
+/* Ends a span at an earlier time. */
+void cut_span(struct span *span, int64_t at);
+
 /* The name of the boot that the logs give it, or NULL. */
-const struct name *boot_name(const struct report *report, unsigned boot);
+const struct report_name *boot_name(const struct report *report, unsigned boot);
 
 /* Does the name of what came of a conflict say that it was let through? */
-bool was_let_through(const struct name *result);
+bool was_let_through(const struct report_name *result);
+
+/* Firmware and the like: a file of the system that nobody wrote or was refused, of which people want to know nothing. */
+bool is_system_file(const struct report_image *image);
 
 #endif

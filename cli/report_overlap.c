@@ -24,7 +24,7 @@ struct crowd {
  * line on, which is only possible. */
 struct leg {
     struct span *span;
-    struct process *root;
+    struct report_process *root;
     int64_t from, until;         /* from its end on it is not there */
     int64_t to;                  /* as it is told: with the leg that goes on from this one */
     struct leg *next, *previous; /* a ring, too; NULL: not there */
@@ -122,7 +122,7 @@ static struct leg **place_of(const struct leg *leg)
 /* Crowds that nobody is in. */
 static struct crowd *spare_crowds;
 
-static struct crowd *crowd_of(struct process *root)
+static struct crowd *crowd_of(struct report_process *root)
 {
     if (root->crowd) return root->crowd;
     struct crowd *crowd = spare_crowds ? spare_crowds : kept(sizeof *crowd);
@@ -160,8 +160,8 @@ static void leave(struct line *line, struct leg *leg)
 /* ---- overlaps ----------------------------------------------------------------------------------------------- */
 
 struct pair {
-    const struct image *image;
-    const struct process *one, *other;
+    const struct report_image *image;
+    const struct report_process *one, *other;
     unsigned what;
 };
 
@@ -182,7 +182,7 @@ static struct table pairs = {.hash = hash_pair, .equal = equal_pairs};
 
 static struct pair pair_of(const struct overlap *overlap, enum overlap_kind kind)
 {
-    const struct process *one = overlap->first->process, *other = overlap->second->process;
+    const struct report_process *one = overlap->first->process, *other = overlap->second->process;
     return (struct pair){.image = overlap->first->image,
                          .one = one->number < other->number ? one : other,
                          .other = one->number < other->number ? other : one,
@@ -209,7 +209,7 @@ static bool is_part_of_worse(const struct overlap *overlap)
 
 static void count_overlap(struct report *report, const struct overlap *overlap)
 {
-    struct image *image = overlap->first->image;
+    struct report_image *image = overlap->first->image;
     if (overlap->kind != OVERLAP_FAMILY && !overlap->possible) {
         struct span *const both[] = {overlap->first, overlap->second};
         for (int i = 0; i < 2; i++) {
@@ -233,7 +233,7 @@ static void count_overlap(struct report *report, const struct overlap *overlap)
 static void note_overlap(const struct leg *there, const struct leg *newcomer, bool family)
 {
     struct overlap overlap = {.first = there->span, .second = newcomer->span, .from = newcomer->from};
-    struct image *image = there->span->image;
+    struct report_image *image = there->span->image;
     overlap.to = there->to < newcomer->to ? there->to : newcomer->to;
     if (overlap.to < overlap.from) overlap.to = overlap.from;
     overlap.kind = family                                                  ? OVERLAP_FAMILY
@@ -354,7 +354,7 @@ static bool is_in_order(const struct leg *legs, size_t count)
 struct alias {
     const struct file *file;
     unsigned boot;
-    struct image *image;
+    struct report_image *image;
 };
 
 static uint64_t hash_alias(const void *object)
@@ -369,7 +369,7 @@ static bool equal_aliases(const void *left, const void *right)
     return a->file == b->file && a->boot == b->boot;
 }
 
-static struct image *representative(struct image *image)
+static struct report_image *representative(struct report_image *image)
 {
     while (image->same != image) image = image->same = image->same->same;
     return image;
@@ -398,8 +398,8 @@ static void join_names(const struct report *report)
 
 static int compare_images(const void *left, const void *right)
 {
-    struct image *a = *(struct image *const *)left, *b = *(struct image *const *)right;
-    struct image *one = representative(a), *other = representative(b);
+    struct report_image *a = *(struct report_image *const *)left, *b = *(struct report_image *const *)right;
+    struct report_image *one = representative(a), *other = representative(b);
     if (one != other) return one < other ? -1 : 1;
     return a < b ? -1 : a > b;
 }
@@ -413,7 +413,7 @@ static int compare_overlaps(const void *left, const void *right)
 }
 
 /* Once all are known. */
-static void settle_overlaps(struct report *report, struct image *image)
+static void settle_overlaps(struct report *report, struct report_image *image)
 {
     size_t kept_count = 0;
     for (size_t i = 0; i < image->overlap_count; i++) {
@@ -426,7 +426,7 @@ static void settle_overlaps(struct report *report, struct image *image)
 }
 
 /* All images that are one file, on one time line. */
-static void find_overlaps(struct report *report, struct image **images, size_t count)
+static void find_overlaps(struct report *report, struct report_image **images, size_t count)
 {
     struct line line = {.report = report};
     for (size_t i = 0; i < count; i++)
@@ -444,7 +444,7 @@ static void find_overlaps(struct report *report, struct image **images, size_t c
 
 void overlaps_find(struct report *report)
 {
-    struct image **sorted = zeroed((report->image_count + 1) * sizeof *sorted);
+    struct report_image **sorted = zeroed((report->image_count + 1) * sizeof *sorted);
     join_names(report);
     for (size_t i = 0; i < report->image_count; i++) {
         sorted[i] = report->images[i];

@@ -12,18 +12,13 @@ void overlaps_find(struct report *report);
 
 /* The first of a span's processes' ancestors that had the image, or the process itself: of two who had it by one
  * ancestor, the same. */
-struct process *root_of(const struct span *span);
+struct report_process *root_of(const struct span *span);
 
 /* Are these one lock that was handed on, or locks that were let past each other by design? */
 bool are_family(const struct span *a, const struct span *b, bool same_root);
 
 /* Ends the spans of an image whose end is not in the log, or was seen late, where another process got a lock that
  * excludes them. */
-void end_spans_by_grants(const struct image *image);
-
-/* ---- report_model.c ----------------------------------------------------------------------------------------- */
-
-/* Ends a span at an earlier time. */
-void cut_span(struct span *span, int64_t at);
+void end_spans_by_grants(const struct report_image *image);
 
 #endif

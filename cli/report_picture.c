@@ -21,7 +21,7 @@ struct filling {
     struct group *group;
     struct table rows;
     uint32_t *seen; /* for each process, the group in which it was counted last, one more than its index */
-    const struct process *culprits[CULPRITS];
+    const struct report_process *culprits[CULPRITS];
     size_t culprit_count;
 };
 
@@ -37,7 +37,7 @@ static bool equal_rows(const void *left, const void *right)
     return a->process == b->process && (a->process || a->comm == b->comm);
 }
 
-static bool has_own_row(const struct filling *filling, const struct process *process)
+static bool has_own_row(const struct filling *filling, const struct report_process *process)
 {
     if (!filling->picture->by_program) return true;
     for (size_t i = 0; i < filling->culprit_count; i++)
@@ -45,7 +45,8 @@ static bool has_own_row(const struct filling *filling, const struct process *pro
     return false;
 }
 
-static struct row *find_row(struct filling *filling, const struct process *process, const struct name *comm)
+static struct row *find_row(struct filling *filling, const struct report_process *process,
+                            const struct report_name *comm)
 {
     struct group *group = filling->group;
     const struct row sought = {.process = has_own_row(filling, process) ? process : NULL, .comm = comm};
@@ -101,8 +102,8 @@ static void put_piece(struct row *row, const struct piece *piece)
     *last = row->count;
 }
 
-static struct row *add_piece(struct filling *filling, const struct process *process, const struct name *comm,
-                             struct piece piece)
+static struct row *add_piece(struct filling *filling, const struct report_process *process,
+                             const struct report_name *comm, struct piece piece)
 {
     struct picture *picture = filling->picture;
     struct row *row = find_row(filling, process, comm);
@@ -119,7 +120,7 @@ static struct row *add_piece(struct filling *filling, const struct process *proc
 
 static void add_spans(struct filling *filling)
 {
-    const struct image *image = filling->group->image;
+    const struct report_image *image = filling->group->image;
     for (size_t i = 0; i < image->span_count; i++) {
         const struct span *span = image->spans[i];
         for (size_t j = 0; j < span->count; j++) {
@@ -138,7 +139,7 @@ static void add_spans(struct filling *filling)
 
 static void add_waits(struct filling *filling)
 {
-    const struct image *image = filling->group->image;
+    const struct report_image *image = filling->group->image;
     for (size_t i = 0; i < image->wait_count; i++) {
         const struct waiting *wait = image->waits[i];
         add_piece(filling, wait->process, wait->comm,
@@ -148,7 +149,7 @@ static void add_waits(struct filling *filling)
 
 static void add_incidents(struct filling *filling)
 {
-    const struct image *image = filling->group->image;
+    const struct report_image *image = filling->group->image;
     for (size_t i = 0; i < image->incident_count; i++) {
         const struct incident *incident = &image->incidents[i];
         const struct detail *detail = incident->detail;
@@ -189,7 +190,7 @@ static void add_overlaps(struct filling *filling)
 {
     const struct report *report = filling->picture->report;
     for (size_t i = 0; i < report->image_count; i++) {
-        const struct image *image = report->images[i];
+        const struct report_image *image = report->images[i];
         /* An image that shares its file with none is its own alone. */
         if (image != filling->group->image && image->same == image &&
             filling->group->image->same == filling->group->image)
@@ -201,14 +202,14 @@ static void add_overlaps(struct filling *filling)
 
 static void find_culprits(struct filling *filling)
 {
-    const struct image *image = filling->group->image;
+    const struct report_image *image = filling->group->image;
     filling->culprit_count = 0;
     for (size_t i = 0; i < image->overlap_count; i++) {
         const struct overlap *overlap = &image->overlaps[i];
         filling->picture->has_possible |= overlap->possible;
         if (!is_certain(overlap) || overlap->kind != OVERLAP_WRITERS) continue;
         if (!filling->group->culprit) filling->group->culprit = overlap;
-        const struct process *const both[] = {overlap->first->process, overlap->second->process};
+        const struct report_process *const both[] = {overlap->first->process, overlap->second->process};
         for (int j = 0; j < 2; j++)
             if (filling->culprit_count < CULPRITS && (!filling->picture->by_program || !has_own_row(filling, both[j])))
                 filling->culprits[filling->culprit_count++] = both[j];
@@ -277,7 +278,7 @@ static void join_rows(struct group *group)
 
 /* ---- which images ------------------------------------------------------------------------------------------- */
 
-static size_t conflicts_of(const struct image *image)
+static size_t conflicts_of(const struct report_image *image)
 {
     return image->clashes + image->mixtures + image->incident_count;
 }
@@ -288,15 +289,6 @@ static int compare_conflicts(const void *left, const void *right)
     if (a->image->clashes != b->image->clashes) return a->image->clashes > b->image->clashes ? -1 : 1;
     if (!conflicts_of(a->image) != !conflicts_of(b->image)) return conflicts_of(a->image) ? -1 : 1;
     return a->order < b->order ? -1 : a->order > b->order;
-}
-
-/* Firmware and the like: a file of the system that nobody wrote. */
-static bool is_system_file(const struct image *image)
-{
-    if (strncmp(image->path->shown, "/usr/", 5) != 0 || conflicts_of(image)) return false;
-    for (size_t i = 0; i < image->span_count; i++)
-        if (span_mode(image->spans[i]) == LOCK_EXCLUSIVE) return false;
-    return true;
 }
 
 /* Those with conflicts first, as many as there is room for. */
@@ -320,7 +312,7 @@ static void choose_images(struct picture *picture)
     size_t all = picture->count;
     rows = 0;
     for (size_t i = 0; i < all; i++) {
-        const struct image *image = picture->groups[i].image;
+        const struct report_image *image = picture->groups[i].image;
         rows += image->holder_count < ROWS_OF_IMAGE ? image->holder_count : ROWS_OF_IMAGE;
         if (rows <= ROWS_OF_PICTURE || i == 0) continue;
         picture->count = i;

@@ -43,25 +43,25 @@ struct piece {
     int64_t from, to;
     size_t count;
     bool open_ended;
-    const struct process *process; /* NULL: of several */
-    const struct name *cmdline;    /* NULL: of several */
+    const struct report_process *process; /* NULL: of several */
+    const struct report_name *cmdline;    /* NULL: of several */
 };
 
 struct row {
-    const struct process *process; /* NULL: of a program */
-    const struct name *comm;       /* NULL: of all other programs */
-    const struct name *cmdline;    /* NULL: several */
+    const struct report_process *process; /* NULL: of a program */
+    const struct report_name *comm;       /* NULL: of all other programs */
+    const struct report_name *cmdline;    /* NULL: several */
     struct piece *pieces;
     size_t count, room;
     size_t last[PIECE_KINDS]; /* one more than the index of the last piece of a kind */
     size_t processes;
-    const struct process *only; /* where it is one */
-    bool corrupts, mixes;       /* has part in an overlap of that kind */
+    const struct report_process *only; /* where it is one */
+    bool corrupts, mixes;              /* has part in an overlap of that kind */
     size_t order;
 };
 
 struct group {
-    const struct image *image;
+    const struct report_image *image;
     struct row **rows;
     size_t count, room;
     size_t order;
@@ -94,7 +94,7 @@ double picture_x(const struct picture *picture, int64_t time);
 
 /* A command as people know it: a guest by its name, a script without its interpreter, files without their directories.
  * The caller frees it. */
-char *label_of(const struct name *cmdline);
+char *label_of(const struct report_name *cmdline);
 
 /* ---- report_svg_group.c --------------------------------------------------------------------------------------- */
 

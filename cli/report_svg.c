@@ -178,7 +178,7 @@ static void draw_title(const struct picture *picture)
                                          [VERDICT_MIXTURE] = "Readers beside a writer",
                                          [VERDICT_CORRUPT] = "Two writers at once"};
     const struct report *report = picture->report;
-    const enum verdict verdict = verdict_of(report);
+    const enum report_verdict verdict = verdict_of(report);
     const struct overlap *overlap = verdict_overlap(report);
     char title[200];
     if (!report->events)

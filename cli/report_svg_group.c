@@ -141,7 +141,7 @@ static void draw_stretch(const struct picture *picture, enum overlap_kind kind, 
 static void draw_overlaps(const struct picture *picture, const struct group *group, enum overlap_kind kind,
                           bool possible, int top, int bottom)
 {
-    const struct image *image = group->image;
+    const struct report_image *image = group->image;
     double left = 0, right = -1, least = kind == OVERLAP_WRITERS ? 4 : 2;
     for (size_t i = 0; i <= image->overlap_count; i++) {
         const struct overlap *overlap = i < image->overlap_count ? &image->overlaps[i] : NULL;
@@ -181,7 +181,7 @@ static void draw_callout(const struct picture *picture, const struct group *grou
     free(whole);
 }
 
-static const char *group_words(const struct image *image, const char **class)
+static const char *group_words(const struct report_image *image, const char **class)
 {
     *class = image->clashes ? "bad" : "mix";
     if (image->clashes == 1) return "two writers at once";

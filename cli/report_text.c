@@ -61,7 +61,7 @@ struct line {
     const struct span *first;
     const char *how;
     size_t count, processes;
-    const struct process *last; /* counted */
+    const struct report_process *last; /* counted */
     int64_t held;
     bool unknown_end, corrupts, mixes;
 };
@@ -96,7 +96,7 @@ static void add_to_line(struct line *line, const struct span *span)
 }
 
 /* Gathers the image's spans into lines.  Returns how many, or one more than fit. */
-static size_t gather_lines(const struct image *image, enum level level, struct line *lines, size_t most)
+static size_t gather_lines(const struct report_image *image, enum level level, struct line *lines, size_t most)
 {
     size_t count = 0;
     for (size_t i = 0; i < image->span_count; i++) {
@@ -139,7 +139,7 @@ static void print_line(const struct page *page, const struct line *line, bool by
     putc('\n', page->stream);
 }
 
-static void print_spans(const struct page *page, const struct image *image)
+static void print_spans(const struct page *page, const struct report_image *image)
 {
     if (!image->span_count) return;
     struct line *lines = zeroed(LINES_KEPT * sizeof *lines);
@@ -196,8 +196,8 @@ static void print_side_by_side(const struct page *page, const char *left, const 
     }
 }
 
-static void describe_side(const struct page *page, const struct span *span, const struct image *image, char *words,
-                          size_t size)
+static void describe_side(const struct page *page, const struct span *span, const struct report_image *image,
+                          char *words, size_t size)
 {
     char since[TIME_SIZE];
     snprintf(words, size, "pid %d, %s, %s since %s%s%s", (int)span->process->pid, user_name(span->process->uid),
@@ -205,7 +205,7 @@ static void describe_side(const struct page *page, const struct span *span, cons
              span->image == image ? "" : span->image->path->shown);
 }
 
-static void print_overlap(const struct page *page, const struct image *image, const struct overlap *overlap,
+static void print_overlap(const struct page *page, const struct report_image *image, const struct overlap *overlap,
                           size_t count)
 {
     char from[TIME_SIZE], to[TIME_SIZE], lasting[TIME_SIZE], left[600], right[600];
@@ -219,7 +219,8 @@ static void print_overlap(const struct page *page, const struct image *image, co
     print_side_by_side(page, left, right);
 }
 
-static void print_overlaps(const struct page *page, const struct image *image, enum overlap_kind kind, bool possible)
+static void print_overlaps(const struct page *page, const struct report_image *image, enum overlap_kind kind,
+                           bool possible)
 {
     struct {
         const struct overlap *first;
@@ -301,8 +302,8 @@ static enum incident_class class_of(const struct detail *detail)
 
 static bool are_alike(const struct detail *a, const struct detail *b)
 {
-    const struct name *one = a->blocker_count ? a->blockers[0].comm : NULL;
-    const struct name *other = b->blocker_count ? b->blockers[0].comm : NULL;
+    const struct report_name *one = a->blocker_count ? a->blockers[0].comm : NULL;
+    const struct report_name *other = b->blocker_count ? b->blockers[0].comm : NULL;
     return a->kind == b->kind && a->cmdline == b->cmdline && a->mode == b->mode && a->what == b->what && one == other;
 }
 
@@ -341,7 +342,7 @@ static void print_all_incidents(const struct page *page, const struct incident *
     print_incidents(page, incidents, count, ERRORS, YELLOW, "Errors");
 }
 
-static void print_waits(const struct page *page, const struct image *image)
+static void print_waits(const struct page *page, const struct report_image *image)
 {
     const struct waiting *longest = NULL;
     char lasting[TIME_SIZE], from[TIME_SIZE];
@@ -360,7 +361,7 @@ static void print_waits(const struct page *page, const struct image *image)
 
 /* ---- the whole ---------------------------------------------------------------------------------------------- */
 
-static void print_all_overlaps(const struct page *page, const struct image *image)
+static void print_all_overlaps(const struct page *page, const struct report_image *image)
 {
     if (image->clashes) {
         heading(page, RED, "Overlaps that corrupt (two writers at once)", image->clashes);
@@ -378,7 +379,7 @@ static void print_all_overlaps(const struct page *page, const struct image *imag
     if (image->family) heading(page, PLAIN, "Overlaps in a family, harmless", image->family);
 }
 
-static void print_image(const struct page *page, const struct image *image)
+static void print_image(const struct page *page, const struct report_image *image)
 {
     paint(page, BOLD);
     fprintf(page->stream, "%s\n", image->path->shown);
@@ -396,9 +397,19 @@ static void print_images(const struct page *page)
     const struct report *report = page->report;
     for (int turn = 0; turn < 3; turn++)
         for (size_t i = 0; i < report->image_count; i++) {
-            const struct image *image = report->images[i];
+            const struct report_image *image = report->images[i];
+            if (is_system_file(image)) continue;
             if ((image->clashes ? 0 : image->mixtures ? 1 : 2) == turn) print_image(page, image);
         }
+}
+
+static void print_left_out(const struct page *page)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < page->report->image_count; i++) count += is_system_file(page->report->images[i]);
+    if (count)
+        fprintf(page->stream, "Not listed: %s that nobody wrote.\n\n",
+                counted(count, "file of the system", "files of the system"));
 }
 
 static void print_totals(const struct page *page)
@@ -469,6 +480,7 @@ void report_write_text(const struct report *report, FILE *stream)
         fputs("\n\n", stream);
     }
     print_images(&page);
+    print_left_out(&page);
     if (report->homeless_count) {
         fputs("Without an image\n", stream);
         print_all_incidents(&page, report->homeless, report->homeless_count);

@@ -22,8 +22,8 @@ struct bar {
     const struct span *span; /* or a wait */
     const struct waiting *wait;
     bool locked;
-    const struct process *process;
-    const struct name *comm;
+    const struct report_process *process;
+    const struct report_name *comm;
 };
 
 static int64_t microseconds(const struct trace *trace, int64_t time)
@@ -85,7 +85,7 @@ static json_t *bar_arguments(const struct bar *bar)
 }
 
 /* All bars of the image's holders. */
-static size_t gather_bars(struct trace *trace, const struct image *image, struct bar *bars)
+static size_t gather_bars(struct trace *trace, const struct report_image *image, struct bar *bars)
 {
     size_t count = 0;
     for (size_t i = 0; i < image->span_count; i++) {
@@ -114,7 +114,7 @@ static size_t gather_bars(struct trace *trace, const struct image *image, struct
     return count;
 }
 
-static size_t count_bars(const struct image *image)
+static size_t count_bars(const struct report_image *image)
 {
     size_t count = image->wait_count;
     for (size_t i = 0; i < image->span_count; i++) count += image->spans[i]->count;
@@ -131,7 +131,7 @@ static void put_bar(struct trace *trace, const struct bar *bar, int thread, json
     put_event(trace, event);
 }
 
-static int holder_thread(struct trace *trace, const struct name *comm, const struct process *process)
+static int holder_thread(struct trace *trace, const struct report_name *comm, const struct report_process *process)
 {
     char name[TIME_SIZE];
     char *whole = NULL;
@@ -195,8 +195,8 @@ static void put_overlaps(struct trace *trace, const struct bar *bar, size_t merg
 }
 
 /* The time in which overlaps of a kind went on, as bars that do not overlap. */
-static void add_overlaps(struct trace *trace, const struct image *image, enum overlap_kind kind, const char *name,
-                         const char *thread)
+static void add_overlaps(struct trace *trace, const struct report_image *image, enum overlap_kind kind,
+                         const char *name, const char *thread)
 {
     struct bar bar = {.name = name};
     size_t merged = 0;
@@ -218,7 +218,7 @@ static void add_overlaps(struct trace *trace, const struct image *image, enum ov
     if (merged) put_overlaps(trace, &bar, merged);
 }
 
-static void add_image(struct trace *trace, const struct image *image)
+static void add_image(struct trace *trace, const struct report_image *image)
 {
     struct bar *bars = zeroed((count_bars(image) + 1) * sizeof *bars);
     describe(trace, 0, "process_name", "name", json_string(image->path->shown));

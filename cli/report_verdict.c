@@ -29,7 +29,7 @@ const struct overlap *verdict_overlap(const struct report *report)
     return worst;
 }
 
-enum verdict verdict_of(const struct report *report)
+enum report_verdict verdict_of(const struct report *report)
 {
     const struct overlap *overlap = verdict_overlap(report);
     if (report->clashes) return VERDICT_CORRUPT;

@@ -5,9 +5,9 @@
 #include "report_model.h"
 
 /* In the order of the harm. */
-enum verdict { VERDICT_NOTHING, VERDICT_REFUSED, VERDICT_POSSIBLE, VERDICT_MIXTURE, VERDICT_CORRUPT };
+enum report_verdict { VERDICT_NOTHING, VERDICT_REFUSED, VERDICT_POSSIBLE, VERDICT_MIXTURE, VERDICT_CORRUPT };
 
-enum verdict verdict_of(const struct report *report);
+enum report_verdict verdict_of(const struct report *report);
 
 /* The overlap that the verdict is about, the earliest of its kind: its second is who came into the first.  NULL: none.
  */

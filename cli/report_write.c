@@ -112,7 +112,7 @@ const char *user_name(int64_t uid)
     return buffer;
 }
 
-const char *short_command(const struct name *cmdline)
+const char *short_command(const struct report_name *cmdline)
 {
     const char *shown = cmdline->shown;
     size_t first = strcspn(shown, " ");
@@ -121,7 +121,7 @@ const char *short_command(const struct name *cmdline)
     return shown;
 }
 
-const char *base_name(const struct name *path)
+const char *base_name(const struct report_name *path)
 {
     const char *slash = strrchr(path->shown, '/');
     return slash && slash[1] ? slash + 1 : path->shown;

@@ -45,10 +45,10 @@ const char *mode_verb(enum lock_mode mode);
 const char *user_name(int64_t uid);
 
 /* The command line, the directory of the program cut off; shown form. */
-const char *short_command(const struct name *cmdline);
+const char *short_command(const struct report_name *cmdline);
 
 /* The end of a path behind its last slash, shown form. */
-const char *base_name(const struct name *path);
+const char *base_name(const struct report_name *path);
 
 /* ---- widths ------------------------------------------------------------------------------------------------- */
 

@@ -687,6 +687,19 @@ instructions() {
     grep -q '2 programs were not watched' picture.svg
 }
 
+@test "firmware that an emulator reads is counted, and not listed among the images" {
+    truncate -s 1M disk.img
+    "$IMGLOCK" audit -o log.jsonl -- qemu-system-x86_64 -accel tcg -m 16 -nodefaults -display none -S -device virtio-blk,drive=d \
+        -drive if=none,id=d,file=disk.img,format=raw -monitor stdio < <(echo quit) >/dev/null
+    grep -q '"image":"/usr/share/' log.jsonl
+    run "$IMGLOCK" report log.jsonl
+    assert_success
+    assert_line "$PWD/disk.img"
+    refute_line --regexp '^/usr/'
+    assert_line --regexp '^Not listed: [0-9]+ files? of the system that nobody wrote\.$'
+    assert_equal "$("$IMGLOCK" report --json log.jsonl | jq '[.images[].image | select(startswith("/usr/"))] | length > 0')" true
+}
+
 @test "who met whom is what a look at all pairs says, of random nights" {
     run python3 "$TOP/tests/helpers/report_oracle.py" "$IMGLOCK"
     assert_success
