@@ -6,8 +6,8 @@
 #ifndef IMGLOCK_NOTIFY_H
 #define IMGLOCK_NOTIFY_H
 
-/* Starts the process, if the environment asks for it, and points IMGLOCK_LOG at its file.  It ends with this process, whatever
- * that executes.  Where it cannot be started, the lines go to standard error alone. */
+/* Starts the process, if the environment asks for it, and points IMGLOCK_LOG at its file.  It ends with this process,
+ * whatever that executes.  Where it cannot be started, the lines go to standard error alone. */
 void notify_start(void);
 
 #endif

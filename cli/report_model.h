@@ -163,7 +163,8 @@ const struct report_name *boot_name(const struct report *report, unsigned boot);
 /* Does the name of what came of a conflict say that it was let through? */
 bool was_let_through(const struct report_name *result);
 
-/* Firmware and the like: a file of the system that nobody wrote or was refused, of which people want to know nothing. */
+/* Firmware and the like: a file of the system that nobody wrote or was refused, of which people want to know nothing.
+ */
 bool is_system_file(const struct report_image *image);
 
 #endif

@@ -237,7 +237,8 @@ has_lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
 @test "where standard error is no terminal a waiter says whom it waits for after ten seconds, and again each minute" {
     export IMGLOCK_WAIT=600
     hold disk.qcow2 write
-    local started=$SECONDS said="imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder (pid $HOLDER, user $(id -un)) for "
+    local started=$SECONDS said
+    said="imglock: $PWD/disk.qcow2: waiting; locked exclusively by holder (pid $HOLDER, user $(id -un)) for "
     LD_PRELOAD=$SHIM "$HELPERS/input_call" open r disk.qcow2 >opened 2>messages 3>&- &
     HOLDERS+=("$!")
     "$IMGLOCK" hold disk.qcow2 -- true 2>hold_messages 3>&- &
