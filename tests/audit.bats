@@ -612,6 +612,20 @@ for arguments in ((b"/bin/true", None, ctypes.c_void_p(8)), (ctypes.c_void_p(8),
     assert_output $'14\n14\n2'
 }
 
+@test "not watched: a program of musl is watched, by a library that needs libc alone" {
+    needs musl-gcc
+    echo '#include <fcntl.h>
+int main(void) { return open("disk.img", O_RDWR) < 0; }' >program.c
+    musl-gcc -o program program.c
+    audit -- sh -c './program; true'
+    assert_equal "$(asked '[(e["event"], e["comm"]) for e in l if e["event"] in ("open", "unwatched")]')" "[('open', 'program')]"
+    # With one that needs another as well it is not, and is said not to be.
+    make -s -C "$TOP" "BUILD=$PWD/build" OPENSSL=shared "$PWD/build/libimglock.so" >/dev/null
+    : >"$LOG"
+    run env IMGLOCK_AUDIT="$LOG" LD_PRELOAD="$PWD/build/libimglock.so" sh -c './program; true'
+    assert_equal "$(asked '[(e["event"], e["why"]) for e in l if e["event"] in ("open", "unwatched")]')" "[('unwatched', 'foreign')]"
+}
+
 @test "a program in Go is run, with one line and one event; without an audit no exec is looked at" {
     audit "$HELPERS/cli_go"
     assert_output --regexp "^imglock: $HELPERS/cli_go: it is written in Go .* neither locked nor seen"

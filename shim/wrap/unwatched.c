@@ -84,6 +84,20 @@ static bool reads(int descriptor, void *bytes, size_t size, size_t offset)
     return sys_pread(descriptor, bytes, size, (off_t)offset) == (ssize_t)size;
 }
 
+/* musl's loader loads a library that needs libc alone, which one with a shared libcrypto does not. */
+static bool musl_loads_us(void)
+{
+    int needed = 0;
+    for (const ElfW(Dyn) *entry = _DYNAMIC; entry->d_tag != DT_NULL; entry++) needed += entry->d_tag == DT_NEEDED;
+    return needed == 1;
+}
+
+static bool is_loaded_by(const char *interpreter)
+{
+    if (!*loader || strcmp(interpreter, loader) == 0) return true;
+    return strstr(interpreter, "/ld-musl-") && musl_loads_us();
+}
+
 /* Why the library does not get into this ELF program; NULL: it does. */
 static const char *why_elf(struct look *look, int descriptor)
 {
@@ -108,7 +122,7 @@ static const char *why_elf(struct look *look, int descriptor)
             if (size >= sizeof look->interpreter || !reads(descriptor, look->interpreter, size, segment->p_offset))
                 return NULL;
             look->interpreter[size] = '\0';
-            if (*loader && strcmp(look->interpreter, loader) != 0) return "foreign";
+            if (!is_loaded_by(look->interpreter)) return "foreign";
         } else if (segment->p_type == PT_NOTE) {
             if (size > sizeof look->notes) size = sizeof look->notes;
             go |= reads(descriptor, look->notes, size, segment->p_offset) && go_note_is_in(look->notes, size);
