@@ -159,7 +159,7 @@ static void tell_conflict(const struct hold *hold, const struct wanted *blocked,
     const struct message_advice advice = {.waited_ns = hold->deadline ? waited_ns : 0, .may_wait = !hold->deadline};
     char action[48];
     if (!problem->blocked) {
-        message_conflict(&hold->settings, blocked->image, action_of(hold->mode), opened, hold->mode, 0,
+        message_conflict(&hold->settings, blocked->image, action_of(hold->mode), opened, hold->mode, 0, NULL,
                          refused ? &advice : NULL);
         return;
     }
@@ -198,7 +198,7 @@ static int take_all(struct hold *hold, int conflict_status)
         /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
         if (!problem.blocked && hold->deadline != 0 &&
             sys_monotonic() - start > message_waits_until(&hold->settings, said)) {
-            message_waiting(&hold->settings, blocked->image, awaited.opened, hold->mode);
+            message_waiting(&hold->settings, blocked->image, awaited.opened, hold->mode, NULL);
             said++;
         }
         bool interrupted;

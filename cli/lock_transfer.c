@@ -832,7 +832,7 @@ static int conflict(struct transfer *transfer, size_t lock)
     leave_party(&transfer->source);
     leave_party(&transfer->target);
     message_conflict(&transfer->settings, transfer->path, action, transfer->locks[lock].descriptor, LOCK_EXCLUSIVE, 0,
-                     NULL);
+                     NULL, NULL);
     transfer_end(transfer);
     return EXIT_FAILURE;
 }

@@ -22,6 +22,17 @@ static bool is_word(const char *at, const char *word)
     return strncmp(at, word, length) == 0 && (at[length] == ' ' || at[length] == '\t' || !at[length]);
 }
 
+/* "fe:" */
+static bool parse_hex(const char **cursor, unsigned *number)
+{
+    const char *at = *cursor;
+    *number = 0;
+    for (; (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f'); at++)
+        *number = *number << 4 | (((unsigned)*at & 15u) + (*at >= 'a' ? 9 : 0));
+    *cursor = at + 1;
+    return *at == ':';
+}
+
 /* "WRITE -1 fe:00:131 0 1": what a row says behind the kind of lock. */
 static bool parse_range(const char *at, struct fdinfo_lock *lock)
 {
@@ -29,9 +40,10 @@ static bool parse_range(const char *at, struct fdinfo_lock *lock)
     lock->exclusive = is_word(at, "WRITE");
     if (!lock->exclusive && !is_word(at, "READ")) return false;
     const char *file = next_word(next_word(at)); /* behind the pid */
-    const char *inode = strchr(file, ':');
-    inode = inode ? strchr(inode + 1, ':') : NULL;
-    if (!inode++ || !text_parse_number(&inode, &lock->inode)) return false;
+    const char *inode = file;
+    if (!parse_hex(&inode, &lock->major) || !parse_hex(&inode, &lock->minor) ||
+        !text_parse_number(&inode, &lock->inode))
+        return false;
     at = skip_blanks(inode);
     if (!text_parse_number(&at, &start)) return false;
     at = skip_blanks(at);
@@ -54,6 +66,13 @@ bool fdinfo_parse_lock(const char *line, struct fdinfo_lock *lock)
     if (lock->waits) line = next_word(line);
     lock->owner = is_word(line, "OFDLCK") ? FDINFO_DESCRIPTION : is_word(line, "POSIX") ? FDINFO_PROCESS : FDINFO_OTHER;
     return parse_range(next_word(next_word(line)), lock);
+}
+
+void fdinfo_own(char name[FDINFO_OWN_SIZE], int descriptor)
+{
+    struct text text = text_in(name, FDINFO_OWN_SIZE);
+    text_append(&text, "/proc/self/fdinfo/");
+    text_append_number(&text, descriptor);
 }
 
 int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),

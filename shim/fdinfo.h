@@ -13,13 +13,18 @@
 struct fdinfo_lock {
     enum { FDINFO_DESCRIPTION, FDINFO_PROCESS, FDINFO_OTHER } owner; /* F_OFD_SETLK, F_SETLK, flock or a lease */
     bool exclusive;
-    bool waits; /* "->" in /proc/locks: it has not got the lock yet */
+    bool waits;            /* "->" in /proc/locks: it has not got the lock yet */
+    unsigned major, minor; /* of the file system's device, which is not always that of stat(2) */
     uint64_t inode;
     off_t start, end; /* inclusive; INT64_MAX: to the end */
 };
 
 /* Reads a row, with or without "lock:" before it.  False where it is something else. */
 bool fdinfo_parse_lock(const char *line, struct fdinfo_lock *lock);
+
+/* The name of a descriptor's file in this process's own /proc, "/proc/self/fdinfo/12". */
+enum { FDINFO_OWN_SIZE = 40 };
+void fdinfo_own(char name[FDINFO_OWN_SIZE], int descriptor);
 
 /* Calls visit for each row of the file name, seen from directory.  Visit returns false to end it.  0, or -errno: the
  * file cannot be read. */

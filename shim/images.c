@@ -159,6 +159,12 @@ static bool is_shared(const struct image *image)
     return image->inherited || children_may_have(image->opened);
 }
 
+bool images_is_shared(uint32_t number)
+{
+    SECTION_ASSERT();
+    return is_shared(images_at(number));
+}
+
 /* A description that came from another process is kept when this one takes a lock of its own: by it the other knows us
  * for a relative, as long as we have the image. */
 static bool keep_inherited(struct image *image)

@@ -32,6 +32,8 @@ struct image {
     int64_t since; /* audit_now when the lock was taken, where there is an audit */
     dev_t device;
     ino_t inode;
+    enum lock_mode asked; /* up to which the marks of others are known to be in nobody's way; marks.h */
+    bool unmarked;        /* a description of the image is not marked as it should be, since another excludes that */
 };
 
 /* An image by its number; 0 is none. */
@@ -71,6 +73,9 @@ void images_lost_private(int descriptor);
 
 /* Enters a private descriptor into the table; image 0: of none.  False without memory. */
 bool images_set_private(int descriptor, uint32_t image);
+
+/* May another process have the descriptions of this image, too? */
+bool images_is_shared(uint32_t number);
 
 /* In a fork child: the locks are the parent's as well. */
 void images_inherit_all(void);

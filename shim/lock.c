@@ -358,11 +358,9 @@ static int find_own(int descriptor, off_t start, off_t length, struct bytes_foun
 {
     int result = bytes_own(descriptor, start, length, found);
     if (result != -EINVAL) return result;
-    char name[40];
-    struct text text = text_in(name, sizeof name);
+    char name[FDINFO_OWN_SIZE];
     struct own_search search = {.start = start, .end = start + length - 1, .found = found};
-    text_append(&text, "/proc/self/fdinfo/");
-    text_append_number(&text, descriptor);
+    fdinfo_own(name, descriptor);
     result = fdinfo_each_lock(AT_FDCWD, name, note_own, &search);
     return result < 0 ? result : search.any;
 }

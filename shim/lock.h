@@ -114,7 +114,9 @@ struct lock_waiter {
     const char *directory;
     const struct lock_name *name;
     int inotify;      /* -1 where inotify is not to be had; then waiting polls */
-    int watch;        /* inotify's number for the lock file that is watched */
+    int watch;        /* inotify's number for the file that is watched */
+    int image;        /* that file is the one that this descriptor is open on, not the lock file; -1: it is not */
+    int64_t pause;    /* no event may come: look again after so many ns, and then after twice as many */
     bool gate;        /* we hold the gate */
     bool untried;     /* no try since the watch is there */
     int64_t deadline; /* CLOCK_MONOTONIC, ns; WAIT_FOREVER */
@@ -124,6 +126,10 @@ struct lock_waiter {
  * -1. */
 void lock_wait_start(struct lock_waiter *waiter, const char *directory, const struct lock_name *name, int64_t deadline,
                      int inotify);
+
+/* From now on what is waited for is that somebody closes the image, which this descriptor is open on; or, with -1, the
+ * lock again. */
+void lock_wait_for_image(struct lock_waiter *waiter, int descriptor);
 
 /* Waits until the lock is worth another try.  True: try again.  False: the time is over, or a signal handler
  * ran that was installed without SA_RESTART (*interrupted).  A cancellation point: *waiter must be under a

@@ -9,12 +9,14 @@
 
 #include "bytes.h"
 #include "lock.h"
+#include "realpath.h"
 #include "sys.h"
 
 enum {
     /* A downgrade through another program, or a kernel without inotify instances left, sends no event. */
     SAFETY_POLL_NS = 250 * 1000 * 1000,
-    LOOK_NS = 2 * 1000 * 1000 /* after an event */
+    FIRST_LOOK_NS = 5 * 1000 * 1000, /* where QEMU gives its lock up without a close */
+    LOOK_NS = 2 * 1000 * 1000        /* after an event */
 };
 
 /* Watches what lies at the lock's name now.  True when that is another file than before: the old one was deleted. */
@@ -27,6 +29,23 @@ static bool watch_lock_file(struct lock_waiter *waiter)
     waiter->watch = (int)sys_call(SYS_inotify_add_watch, waiter->inotify, (long)path,
                                   IN_CLOSE | IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF, 0, 0, 0);
     return waiter->watch != before;
+}
+
+/* The same of the image: that it is written to says nothing. */
+static void watch_image(struct lock_waiter *waiter)
+{
+    char link[32];
+    realpath_descriptor_link(waiter->image, link);
+    if (waiter->inotify >= 0 && waiter->watch < 0)
+        waiter->watch =
+            (int)sys_call(SYS_inotify_add_watch, waiter->inotify, (long)link, IN_CLOSE | IN_ATTRIB, 0, 0, 0);
+}
+
+static bool watch(struct lock_waiter *waiter)
+{
+    if (waiter->image < 0) return watch_lock_file(waiter);
+    watch_image(waiter);
+    return false;
 }
 
 /* Takes the events off the queue.  True when there were any. */
@@ -48,10 +67,23 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
         .untried = true,
         .deadline = deadline,
         .watch = -1,
+        .image = -1,
         .inotify = inotify >= 0 ? inotify : (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
     };
     drain(waiter->inotify); /* what the wait before has left */
     watch_lock_file(waiter);
+}
+
+void lock_wait_for_image(struct lock_waiter *waiter, int descriptor)
+{
+    if (waiter->image == descriptor) return;
+    lock_wait_unwatch(waiter->inotify, waiter->watch);
+    waiter->watch = -1;
+    waiter->image = descriptor;
+    waiter->pause = descriptor < 0 ? 0 : FIRST_LOOK_NS;
+    waiter->untried = true;
+    drain(waiter->inotify);
+    watch(waiter);
 }
 
 static bool set_gate(int lock_descriptor, short type)
@@ -95,13 +127,14 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
     if (mode == LOCK_EXCLUSIVE && !waiter->gate && lock_descriptor >= 0)
         waiter->gate = set_gate(lock_descriptor, F_WRLCK);
     bool event = drain(waiter->inotify);
-    if (!event && !waiter->untried) event = watch_lock_file(waiter);
+    if (!event && !waiter->untried) event = watch(waiter);
     if (event || waiter->untried) {
         waiter->untried = false;
         if (event) look_until_free(waiter, lock_descriptor, mode);
         return sys_monotonic() < waiter->deadline;
     }
-    int64_t left = SAFETY_POLL_NS;
+    int64_t left = waiter->pause && waiter->pause < SAFETY_POLL_NS ? waiter->pause : SAFETY_POLL_NS;
+    if (waiter->pause) waiter->pause = 2 * left;
     const int64_t rest = waiter->deadline - sys_monotonic();
     if (rest <= 0) return false;
     if (rest < left) left = rest;

@@ -151,6 +151,19 @@ static void append_user(struct text *line, uid_t uid)
     if (!found) text_append(line, wanted);
 }
 
+/* Who owns a process's directory in /proc. */
+static bool user_of(pid_t pid, uid_t *user)
+{
+    char name[24];
+    struct stat status;
+    struct text text = text_in(name, sizeof name);
+    text_append(&text, "/proc/");
+    text_append_number(&text, pid);
+    if (sys_fstatat(AT_FDCWD, name, &status, 0) < 0) return false;
+    *user = status.st_uid;
+    return true;
+}
+
 static void append_pid(struct text *line, pid_t pid)
 {
     text_append(line, " (pid ");
@@ -278,6 +291,58 @@ static pid_t append_holders(struct text *line, int lock_descriptor, enum lock_mo
     return named.first.process.pid;
 }
 
+/* The name that a process has the image by, where that is another than ours. */
+static void append_other_name(struct text *line, const struct marker *marker, const char *path)
+{
+    char link[48], name[PATH_MAX];
+    struct text text = text_in(link, sizeof link);
+    text_append(&text, "/proc/");
+    text_append_number(&text, marker->pid);
+    text_append(&text, "/fd/");
+    text_append_number(&text, marker->descriptor);
+    const ssize_t length = sys_readlinkat(AT_FDCWD, link, name, sizeof name - 1);
+    if (length <= 0) return;
+    name[length] = '\0';
+    if (strcmp(name, path) == 0) return;
+    text_append(line, " as ");
+    text_append_untrusted(line, name, (size_t)length);
+}
+
+/* "locked exclusively by COMMAND (pid N, user U) as OTHER", "in use by qemu-img (pid N, user U): QEMU's own lock:
+ * writes, shares nothing". */
+static void append_marker(struct text *line, const struct marker *marker, const char *path)
+{
+    char command[17];
+    uint64_t start;
+    pid_t parent;
+    uid_t user;
+    if (!marker->pid || !process_read_stat(marker->pid, &start, &parent, command)) {
+        text_append(line, "in use by a program that cannot be seen from here: another user's, a container's, or on "
+                          "another host");
+        return;
+    }
+    text_append(line, !marker->imglock                      ? "in use by "
+                      : marker->writes || marker->exclusive ? "locked exclusively by "
+                                                            : "locked shared by ");
+    text_append_untrusted(line, command, strlen(command));
+    append_pid(line, marker->pid);
+    if (user_of(marker->pid, &user)) {
+        text_append(line, ", user ");
+        append_user(line, user);
+    }
+    who_append(line, marker->pid);
+    text_append(line, ")");
+    append_other_name(line, marker, path);
+    if (marker->imglock) return;
+    if (!marker->qemu) {
+        text_append(line, marker->exclusive ? ": it has locked the file for itself" : ": it has locked the file");
+        return;
+    }
+    text_append(line, ": QEMU's own lock: ");
+    text_append(line, marker->writes ? "writes" : "reads");
+    if (!marker->shares) text_append(line, marker->writes ? ", shares nothing" : ", shares no writing");
+}
+
 /* Who blocks what was tried, where that is another than the one who is named already. */
 static void append_blocker(struct text *line, int lock_descriptor, unsigned operations, pid_t named)
 {
@@ -353,16 +418,22 @@ static bool said_just_now(const struct settings *settings, const char *path, con
 }
 
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
-                      enum lock_mode wanted, unsigned operations, const struct message_advice *advice)
+                      enum lock_mode wanted, unsigned operations, const struct marker *marker,
+                      const struct message_advice *advice)
 {
     struct text line;
     bool alone;
     if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, action);
     text_append(&line, ": ");
-    pid_t named = append_holders(&line, lock_descriptor, wanted, &alone);
-    append_blocker(&line, lock_descriptor, operations, named);
-    if (advice) append_advice(&line, settings, advice, alone ? named : 0);
+    pid_t named = 0;
+    if (marker) {
+        append_marker(&line, marker, path);
+    } else {
+        named = append_holders(&line, lock_descriptor, wanted, &alone);
+        append_blocker(&line, lock_descriptor, operations, named);
+    }
+    if (advice) append_advice(&line, settings, advice, !marker && alone ? named : 0);
     end_line(settings, &line);
 }
 
@@ -382,7 +453,8 @@ void message_blocked(const struct settings *settings, const char *path, const ch
     end_line(settings, &line);
 }
 
-void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error)
+void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error,
+                      const struct marker *marker)
 {
     struct text line;
     bool alone;
@@ -392,6 +464,8 @@ void message_degraded(const struct settings *settings, const char *path, int loc
     text_append(&line, ": ");
     if (error)
         text_append(&line, error_description(error));
+    else if (marker)
+        append_marker(&line, marker, path);
     else
         append_holders(&line, lock_descriptor, LOCK_EXCLUSIVE, &alone);
     end_line(settings, &line);
@@ -430,13 +504,17 @@ int64_t message_waits_until(const struct settings *settings, int said)
     return said ? said * 60 * second : 10 * second;
 }
 
-void message_waiting(const struct settings *settings, const char *path, int lock_descriptor, enum lock_mode wanted)
+void message_waiting(const struct settings *settings, const char *path, int lock_descriptor, enum lock_mode wanted,
+                     const struct marker *marker)
 {
     struct text line;
     bool alone;
     if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, "waiting; ");
-    append_holders(&line, lock_descriptor, wanted, &alone);
+    if (marker)
+        append_marker(&line, marker, path);
+    else
+        append_holders(&line, lock_descriptor, wanted, &alone);
     end_line(settings, &line);
 }
 

@@ -7,6 +7,7 @@
 #define IMGLOCK_MESSAGE_H
 
 #include "lock.h"
+#include "markers.h"
 #include "policy.h"
 
 /* Remembers what standard error is when the program starts.  A program may close it and open a file that gets its
@@ -22,16 +23,19 @@ struct message_advice {
 
 /* "imglock: PATH: ACTION: locked exclusively by COMMAND (pid N, user U) for T; waited T; ADVICE".  lock_descriptor: the
  * open lock file, whose records name the holders, or -1.  operations: 1 << enum operation, each: what was tried; who
- * blocks one of them is named as well.  advice: NULL: it is not refused, or there is nothing to say. */
+ * blocks one of them is named as well.  marker: who is in the way by what it has announced on the image itself, and not
+ * by the lock; NULL: nobody, here and below.  advice: NULL: it is not refused, or there is nothing to say. */
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
-                      enum lock_mode wanted, unsigned operations, const struct message_advice *advice);
+                      enum lock_mode wanted, unsigned operations, const struct marker *marker,
+                      const struct message_advice *advice);
 
 /* "imglock: PATH: ACTION: blocked by COMMAND (pid N, user U) for T: REASON". */
 void message_blocked(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
                      enum operation operation);
 
 /* "imglock: PATH: opened read-only instead of for writing: locked ..., or, where lock_descriptor is -1, the error. */
-void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error);
+void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error,
+                      const struct marker *marker);
 
 /* "imglock: PATH: ACTION: WHY", where why is a mode that does not allow the open. */
 void message_mode(const struct settings *settings, const char *path, const char *action, const char *why);
@@ -52,7 +56,8 @@ void message_bad_setting(const struct settings *settings, const char *path, cons
 int64_t message_waits_until(const struct settings *settings, int said);
 
 /* "imglock: PATH: waiting; locked exclusively by COMMAND (pid N, user U) for T". */
-void message_waiting(const struct settings *settings, const char *path, int lock_descriptor, enum lock_mode wanted);
+void message_waiting(const struct settings *settings, const char *path, int lock_descriptor, enum lock_mode wanted,
+                     const struct marker *marker);
 
 /* "imglock: PATH: TEXT", at IMGLOCK_LOG=debug. */
 void message_debug(const struct settings *settings, const char *path, const char *text);

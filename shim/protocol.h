@@ -45,6 +45,19 @@ enum {
 #define TOKEN_BYTE (INT64_C(1) << 40)
 #define TOKENS (INT64_C(1) << 44)
 
+/* ---- the image's own bytes ------------------------------------------------------------------------------ */
+
+/* Those of QEMU 2.10 and later, block/file-posix.c: a byte of the first ten says what a description does with the
+ * image, one of the second what it does not share with others.  Byte 0 is virtlockd's; byte 200 is left free, or nobody
+ * could so much as look at a raw image. */
+enum {
+    USED_BYTE = 100, /* reads; then writes, writes what is there, resizes */
+    MARK_READS = 1,
+    MARK_WRITES = 4,
+    UNSHARED_BYTE = 201, /* others do not write, write what is there, resize */
+    MARK_UNSHARED = 3
+};
+
 /* ---- the lock file's text ------------------------------------------------------------------------------- */
 
 enum {

@@ -211,6 +211,12 @@ static inline bool sys_reads_string(const char *string)
     return memchr(string, 0, page - address % page) != NULL;
 }
 
+/* The same for a byte of a structure. */
+static inline bool sys_reads_byte(const void *byte)
+{
+    return sys_call(SYS_rt_sigprocmask, -1, (long)((uintptr_t)byte & ~(uintptr_t)7), 0, 8, 0, 0) == -EINVAL;
+}
+
 static inline void *sys_mmap(size_t size)
 {
     enum { PROTECTION = PROT_READ | PROT_WRITE, FLAGS = MAP_PRIVATE | MAP_ANONYMOUS };

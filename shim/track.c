@@ -9,6 +9,7 @@
 #include "fork.h"
 #include "holders.h"
 #include "images.h"
+#include "marks.h"
 #include "policy.h"
 #include "section.h"
 #include "sys.h"
@@ -169,9 +170,10 @@ static void note_foreign(const struct lock_name *name, const struct lock *lock)
 /* In a vfork child: the table is the parent's and stays as it is.  Its locks are open here as well, under the same
  * numbers, so an image that the parent holds strongly enough needs nothing more; for another a lock of the child's
  * own is taken, which ends with the child or passes through its exec. */
-static enum lock_result take_foreign(const struct track_request *request, struct track_hold *hold, int *opened,
-                                     struct lock_problem *problem)
+static enum lock_result lock_foreign(const struct track_request *request, struct track_hold *hold, int *opened,
+                                     struct lock_problem *problem, bool *first)
 {
+    *first = false;
     *hold = (struct track_hold){.foreign = true, .mode = request->lock.mode, .foreign_private = -1};
     uint32_t number = images_find(request->lock.name);
     if (number && images_at(number)->lock.mode >= request->lock.mode) {
@@ -192,9 +194,25 @@ static enum lock_result take_foreign(const struct track_request *request, struct
     beside.known = &known;
     result = lock_take(&beside, &lock, opened, problem);
     if (result == LOCK_TAKEN) {
+        *first = !number && !lock_is_beside(&lock);
         note_foreign(request->lock.name, &lock);
         hold->foreign_private = lock.descriptor;
     }
+    return result;
+}
+
+/* The same, and the mark.  What the child has beside its parent is not told apart from what that has. */
+static enum lock_result take_foreign(const struct track_request *request, struct track_hold *hold, int *opened,
+                                     struct lock_problem *problem, struct bytes_found *found)
+{
+    bool first;
+    const enum lock_result result = lock_foreign(request, hold, opened, problem, &first);
+    if (result != LOCK_TAKEN || request->mark < 0 || hold->mode < LOCK_SHARED ||
+        !mark_is_possible(request->mark, request->device))
+        return result;
+    bool excluded = request->set_marks && !marks_are_given_up(request->device, request->inode) &&
+                    mark_set(request->mark, hold->mode, request->access) < 0;
+    if (first) hold->disputed = mark_is_in_the_way(request->mark, hold->mode, request->access, found) || excluded;
     return result;
 }
 
@@ -250,15 +268,38 @@ static enum lock_result take_by_inode(const struct track_request *request, const
     return result;
 }
 
+/* The image that a hold is of, which may be bound already; 0: none, as in a vfork child. */
+static uint32_t image_of(const struct track_request *request, const struct track_hold *hold)
+{
+    const uint64_t entry = hold->attached ? table_entry(request->attach_to) : 0;
+    return table_is_hold(entry) ? table_image(entry) : hold->image;
+}
+
+/* Marks what the lock has been taken for. */
+static void mark(uint32_t image, const struct track_request *request, struct track_hold *hold,
+                 struct bytes_found *found)
+{
+    const struct marks_request marks = {.descriptor = request->mark,
+                                        .access = request->access,
+                                        .device = request->device,
+                                        .inode = request->inode,
+                                        .set = request->set_marks,
+                                        .inherited = request->inherited,
+                                        .inside = hold->family};
+    const enum marks_answer answer = marks_put(image, hold->mode, &marks, found);
+    hold->disputed = answer != MARKS_FREE;
+    hold->beside_own = answer == MARKS_TAKEN_BESIDE;
+}
+
 static enum lock_result take_once(const struct track_request *request, bool watch, struct track_hold *hold, int *opened,
-                                  struct lock_problem *problem)
+                                  struct lock_problem *problem, struct bytes_found *found)
 {
     sys_signals before;
     uint32_t by_path = 0;
     uint32_t by_inode = 0;
     *hold = (struct track_hold){0};
     if (!enter(&before)) {
-        enum lock_result result = take_foreign(request, hold, opened, problem);
+        enum lock_result result = take_foreign(request, hold, opened, problem, found);
         leave(&before);
         return result;
     }
@@ -280,6 +321,7 @@ static enum lock_result take_once(const struct track_request *request, bool watc
         hold->family = lock_is_beside(&image->lock);
         hold->device = request->device;
         hold->inode = request->inode;
+        if (request->mark >= 0 && result == LOCK_TAKEN) mark(held, request, hold, found);
         hold->attached = request->attach_to >= 0 && bind(hold, request->attach_to, request->close_on_exec);
     } else {
         images_settle(by_path);
@@ -312,9 +354,9 @@ static bool children_are_in_the_way(const struct track_request *request, int loc
 enum { CHILD_NS = 100 * 1000 * 1000 };
 
 enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
-                            struct lock_problem *problem)
+                            struct lock_problem *problem, struct bytes_found *found)
 {
-    enum lock_result result = take_once(request, false, hold, opened, problem);
+    enum lock_result result = take_once(request, false, hold, opened, problem, found);
     /* A child that is being made has what this process has closed meanwhile, and is nowhere to be seen yet; another has
      * the image for a moment, before it runs its program or ends.  They are given that moment, outside the section:
      * bare libc would let both in. */
@@ -322,9 +364,45 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
         if (!problem->given && !children_are_in_the_way(request, *opened)) break;
         if (!deadline) deadline = sys_monotonic() + CHILD_NS;
         if (!sys_pause(deadline)) break;
-        result = take_once(request, false, hold, opened, problem);
+        result = take_once(request, false, hold, opened, problem, found);
     }
-    return result == LOCK_BUSY && request->watch ? take_once(request, true, hold, opened, problem) : result;
+    return result == LOCK_BUSY && request->watch ? take_once(request, true, hold, opened, problem, found) : result;
+}
+
+bool track_is_disputed(const struct track_request *request, struct track_hold *hold, struct bytes_found *found)
+{
+    sys_signals before;
+    if (hold->foreign) return mark_is_in_the_way(request->mark, hold->mode, request->access, found);
+    if (enter(&before)) mark(image_of(request, hold), request, hold, found);
+    leave(&before);
+    return hold->disputed;
+}
+
+void track_accept(const struct track_request *request, struct track_hold *hold)
+{
+    sys_signals before;
+    hold->disputed = false;
+    if (hold->foreign) return;
+    if (enter(&before)) marks_accept(image_of(request, hold), hold->mode);
+    leave(&before);
+}
+
+void track_mark(int descriptor, const struct stat *status)
+{
+    if (settings_get()->on_conflict == CONFLICT_WARN || marks_are_given_up(status->st_dev, status->st_ino) ||
+        !mark_is_possible(descriptor, status->st_dev))
+        return;
+    mark_set(descriptor, LOCK_SHARED, O_RDONLY);
+}
+
+void track_give_back(const struct track_request *request, struct track_hold *hold)
+{
+    struct track_closing closing = {0};
+    hold->disputed = false;
+    if (request->mark >= 0 && request->set_marks && !request->inherited) mark_clear(request->mark);
+    if (hold->attached) track_begin_close(&closing, request->attach_to);
+    track_end_close(&closing);
+    track_drop(hold);
 }
 
 int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec)
@@ -386,7 +464,10 @@ void track_drop(struct track_hold *hold)
 {
     sys_signals before;
     if (hold->image) {
-        if (enter(&before)) images_uncount(hold->image, hold->mode, false);
+        if (enter(&before)) {
+            images_uncount(hold->image, hold->mode, false);
+            marks_renew(hold->image);
+        }
         hold->image = 0; /* inside: after it a handler may jump away to a cleanup that drops it again */
         leave(&before);
     }
@@ -419,6 +500,7 @@ static void drop_entry(int descriptor, uint64_t entry)
     SECTION_ASSERT();
     table_set(descriptor, 0);
     images_uncount(table_image(entry), table_mode(entry), !(entry & TABLE_CLOSE_ON_EXEC));
+    marks_renew(table_image(entry));
 }
 
 /* Takes the mark back.  What the call, or another, has made of FD_CLOEXEC meanwhile was not counted.
@@ -432,6 +514,7 @@ static void keep_entry(int descriptor, uint64_t entry)
         images_count_inheritable(table_image(entry), close_on_exec ? -1 : 1);
     entry &= ~(TABLE_CLOSING | TABLE_CLOSE_ON_EXEC);
     table_set(descriptor, entry | (close_on_exec ? TABLE_CLOSE_ON_EXEC : 0));
+    marks_renew(table_image(entry));
 }
 
 static void keep_or_drop(int descriptor, uint64_t entry)
@@ -518,6 +601,16 @@ void track_forget_stale(int descriptor)
 {
     sys_signals before;
     if (enter(&before)) forget_stale(descriptor);
+    leave(&before);
+}
+
+void track_locks_itself(int descriptor)
+{
+    sys_signals before;
+    struct stat status;
+    if (sys_fstat(descriptor, &status) < 0 || marks_are_given_up(status.st_dev, status.st_ino)) return;
+    enter(&before);
+    marks_give_up(status.st_dev, status.st_ino);
     leave(&before);
 }
 

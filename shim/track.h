@@ -22,6 +22,7 @@
 #include <sys/types.h>
 
 #include "lock.h"
+#include "mark.h"
 #include "sys.h"
 #include "table.h"
 
@@ -31,6 +32,8 @@ struct track_hold {
     enum lock_mode before; /* what this process had before the hold was taken; LOCK_NONE: the lock is new */
     bool attached;         /* after track_take: the descriptor has it, and nothing is left here */
     bool family;           /* let past a relative's lock */
+    bool disputed;         /* somebody's mark is in the way: track_give_back or track_accept */
+    bool beside_own;       /* and this process has other marks on the file, which only a further try tells from it */
     bool foreign;          /* taken in a vfork child: not in the table */
     int foreign_private;   /* the lock's descriptor in that child */
     dev_t device;          /* of the image, for the question whether a descriptor is still it */
@@ -48,6 +51,10 @@ struct track_request {
     bool close_on_exec;
     dev_t device;
     ino_t inode;
+    int mark;       /* the descriptor that is to be marked: the program's, or one that is open likewise; -1: none */
+    int access;     /* O_ACCMODE of its open */
+    bool set_marks; /* false: the marks of others are only looked at */
+    bool inherited; /* the descriptor came through exec */
 };
 
 /* ---- the descriptor table, as the wrappers see it ------------------------------------------------------- */
@@ -76,9 +83,25 @@ static inline int64_t track_next(unsigned first, unsigned last)
 /* ---- holds ---------------------------------------------------------------------------------------------- */
 
 /* Takes a hold on an image, with the lock that it needs; LOCK_BUSY with request->watch takes a hold without.  *opened
- * as in lock_take.  Where this process already has the lock strongly enough nothing is asked of the kernel. */
+ * as in lock_take.  Where this process already has the lock strongly enough nothing is asked of the kernel.  With the
+ * lock taken the image is marked; hold->disputed: *found, which may be NULL where nothing is to be marked, is in the
+ * way, and the caller, who holds the lock meanwhile, finds out who that is. */
 enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
-                            struct lock_problem *problem);
+                            struct lock_problem *problem, struct bytes_found *found);
+
+/* Looks again at a disputed hold.  False: nobody is in the way any more. */
+bool track_is_disputed(const struct track_request *request, struct track_hold *hold, struct bytes_found *found);
+
+/* Whoever is in the way of a disputed hold may be there. */
+void track_accept(const struct track_request *request, struct track_hold *hold);
+
+/* The descriptor of an image became another description of it, for reading, under the same number; it is marked as
+ * that.
+ */
+void track_mark(int descriptor, const struct stat *status);
+
+/* Gives a hold back that was just taken, bound to its descriptor or not, and the marks of that. */
+void track_give_back(const struct track_request *request, struct track_hold *hold);
 
 /* Binds the hold, whose device and inode are those of the image by now, to a descriptor, which keeps it until it is
  * closed.  On -ENOMEM the caller still has it. */
@@ -130,6 +153,10 @@ static inline void track_opened(int descriptor)
 {
     if (__builtin_expect(descriptor >= 0 && track_entry(descriptor) != 0, 0)) track_forget_stale(descriptor);
 }
+
+/* The program is about to lock the file of this tracked descriptor itself, or to ask who has: no mark of ours is to be
+ * met there. */
+void track_locks_itself(int descriptor);
 
 /* The program set or cleared FD_CLOEXEC. */
 void track_set_close_on_exec(int descriptor, bool close_on_exec);

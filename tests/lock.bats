@@ -76,7 +76,8 @@ opens_lock_file() {
         close 3 , \
         open r disk.qcow2 , close 3
     assert_success
-    run grep F_OFD_SETLK, trace
+    # The image has descriptor 3.
+    run grep -E 'fcntl\([^3][0-9]*, F_OFD_SETLK,' trace
     assert_line --index 0 --partial '{l_type=F_WRLCK, l_whence=SEEK_SET, l_start=0, l_len=2}'
     assert_line --index 1 --partial '{l_type=F_WRLCK, l_whence=SEEK_SET, l_start=1024, l_len=1}'
     assert_line --index 2 --partial '{l_type=F_RDLCK, l_whence=SEEK_SET, l_start=1024, l_len=1}'
@@ -280,7 +281,7 @@ script_stops() {
 
 @test "no two owners while the lock file is deleted all the time: 4000 acquisitions" {
     new_image
-    IMGLOCK_WAIT=forever IMGLOCK_GUARD=none run timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/lock_race" \
+    IMGLOCK_LOG=quiet IMGLOCK_WAIT=forever IMGLOCK_GUARD=none run timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/lock_race" \
         "$(lock_file disk.qcow2)" disk.qcow2 4 4000
     assert_success
     assert_output --regexp '^acquisitions 4000, violations 0, deletions [0-9]{3,}$'
@@ -377,12 +378,13 @@ read 1024-1024'
     assert_equal "$("$HELPERS/lock_query" "$inode_lock" | head -n 1)" 'write 0-1'
 }
 
-@test "IMGLOCK_KEY=inode: two hard links are one image, by default they are two" {
+@test "IMGLOCK_KEY=inode: two hard links are one image by their locks, by default by their marks" {
     new_image
     ln disk.qcow2 link.qcow2
     hold disk.qcow2 write
     run calls open rw link.qcow2
-    assert_success
+    assert_line 'open: ETXTBSY'
+    assert_one_line "$PWD/link.qcow2: cannot open for writing: locked exclusively by holder (pid $HOLDER, user root) as $PWD/disk.qcow2"
     release
     export IMGLOCK_KEY=inode
     refused_untouched disk.qcow2 "$HELPERS/input_call" open rw disk.qcow2

@@ -33,11 +33,20 @@ assert_nobody_locked() { assert_equal "$(find "$IMGLOCK_DIR" -type f)" ""; }
     through qemu-io -c 'write -q 0 64k' disk.qcow2
     assert_nobody_locked
     # While it runs, too.
+    begins "$IMGLOCK" --mode nolock python3 -c 'image = open("disk.qcow2", "r+b"); print("open", flush=True); input()'
+    wait_until grep -q open ../stdout
+    assert_nobody_locked
+    hold disk.qcow2 write
+    release
+    says quit
+    ends 0
+    # QEMU's own lock is there all the same, and counts as a stranger's.
     begins "$IMGLOCK" --mode nolock qemu-io disk.qcow2
     says 'write 0 64k'
     wait_until grep -q wrote ../stdout
-    assert_nobody_locked
-    hold disk.qcow2 write
+    run wrapped "$HELPERS/holder" write disk.qcow2
+    assert_failure
+    assert_line --index 0 --partial "in use by qemu-io (pid $CLIENT, user root): QEMU's own lock: writes, shares nothing"
     says quit
     ends 0
 }

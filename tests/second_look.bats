@@ -90,6 +90,29 @@ nothing_gets_in() {
     IMGLOCK_MAGIC=off nothing_gets_in disk.qcow2
 }
 
+@test "a directory above a held image that is renamed, by anybody, does not free it" {
+    local before way
+    mkdir -p one/deep
+    for way in disk.qcow2 plain.img; do
+        cp content one/deep/$way
+        hold one/deep/$way write
+        mv one two
+        before=$(fingerprint two/deep/$way)
+        for command in "dd if=/dev/zero of=two/deep/$way count=1 conv=notrunc" "dd if=/dev/zero of=two/deep/$way count=1" \
+            "truncate -s 0 two/deep/$way" "mv two/deep/$way other" "rm -f two/deep/$way" "cat two/deep/$way"; do
+            # shellcheck disable=SC2086 # its words
+            run wrapped $command
+            assert_failure
+            assert_output --partial "locked exclusively by holder (pid $HOLDER, user root)"
+            assert_equal "$command: $(fingerprint two/deep/$way)" "$command: $before"
+        done
+        release
+        run wrapped rm two/deep/$way
+        assert_success
+        mv two one
+    done
+}
+
 @test "a look that cannot be made is not 'no image'" {
     # The header cannot be read through a descriptor for writing alone, and another open fails.
     needs_root

@@ -5,6 +5,8 @@
 
 #include "../arguments.h"
 #include "../audit.h"
+#include "../children.h"
+#include "../markers.h"
 #include "../message.h"
 #include "../sys.h"
 #include "../text.h"
@@ -36,6 +38,10 @@ struct attempt {
     int inode_opened; /* the second one, with IMGLOCK_KEY=inode */
     int descriptor;   /* the program's, opened but not yet returned; -1: none */
     int64_t waited;   /* nanoseconds; 0: nobody was in the way */
+    bool marked;      /* the lock was to be had, but not beside what somebody has announced on the image itself */
+    bool beside_own;  /* as in struct track_hold */
+    struct bytes_found found;
+    struct marker marker; /* who that is */
 };
 
 /* An open lock file to ask about holders: one that does not show this process's own lock, if it has one. */
@@ -121,10 +127,58 @@ static int refuse_by_mode(const struct claim *claim, const char *why)
     return claim->settings->on_conflict == CONFLICT_WARN ? 0 : claim->settings->refusal_errno;
 }
 
-static enum lock_result try_to_take(struct attempt *attempt, struct track_hold *hold)
+/* ---- marks ----------------------------------------------------------------------------------------------- */
+
+/* Whoever locks for an instant, to look or because it is refused itself, is waited for; longer where children may have
+ * what other threads have closed lately. */
+enum { INSTANT_NS = 25 * 1000 * 1000, CHILDREN_NS = 150 * 1000 * 1000 };
+
+/* Is it a stranger who is in the way?  The lock is held meanwhile, so that nobody comes in between. */
+static bool is_marked_by_stranger(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
-    return track_take(&attempt->request, hold, &attempt->opened, &attempt->problem);
+    const struct track_request *request = &attempt->request;
+    struct track_own own;
+    struct markers_question question = markers_question_of(request->mark, request->lock.mode, request->access);
+    const int64_t end = sys_monotonic() + (children_now() ? CHILDREN_NS : INSTANT_NS);
+    question.ancestors = claim->settings->family;
+    if (track_own_lock(&attempt->name, &own)) question.lock_descriptor = own.descriptor;
+    while (sys_pause(end))
+        if (!track_is_disputed(request, hold, &attempt->found)) return false;
+    return markers_look(&question, true, &attempt->marker) == MARKERS_STRANGERS;
 }
+
+static enum lock_result try_to_take(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
+{
+    const enum lock_result result =
+        track_take(&attempt->request, hold, &attempt->opened, &attempt->problem, &attempt->found);
+    attempt->marked = false;
+    if (result != LOCK_TAKEN || !hold->disputed) return result;
+    attempt->beside_own = hold->beside_own;
+    if (!is_marked_by_stranger(claim, attempt, hold)) {
+        track_accept(&attempt->request, hold);
+        return LOCK_TAKEN;
+    }
+    attempt->marked = true;
+    /* Where conflicts are only told of, the hold stays. */
+    if (!attempt->request.watch) track_give_back(&attempt->request, hold);
+    return LOCK_BUSY;
+}
+
+/* Is a further try worth while, after an event or a pause?  The event of a close comes before the marks are gone. */
+static bool is_unmarked_soon(const struct attempt *attempt)
+{
+    enum { LOOK_NS = 2 * 1000 * 1000 };
+    const struct track_request *request = &attempt->request;
+    const int64_t end = sys_monotonic() + LOOK_NS;
+    if (attempt->beside_own) return true;
+    while (mark_is_in_the_way(request->mark, request->lock.mode, request->access, NULL)) {
+        if (sys_monotonic() >= end) return false;
+        sys_yield();
+    }
+    return true;
+}
+
+/* ---- waiting --------------------------------------------------------------------------------------------- */
 
 /* Waits as long as IMGLOCK_WAIT says. */
 static enum lock_result wait_for_lock(const struct claim *claim, struct attempt *attempt, struct track_hold *hold,
@@ -140,14 +194,18 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
     lock_wait_start(&attempt->waiter, settings->directory, by_inode ? &attempt->inode_name : &attempt->name,
                     claim->time->wait, track_take_watcher());
     attempt->waiting = true;
+    if (claim->also) track_drop(claim->also);
     do {
+        lock_wait_for_image(&attempt->waiter, attempt->marked ? attempt->request.mark : -1);
         if (sys_monotonic() - start > message_waits_until(settings, said)) {
-            message_waiting(settings, claim->path, descriptor_to_ask(attempt), attempt->request.lock.mode);
+            message_waiting(settings, claim->path, descriptor_to_ask(attempt), attempt->request.lock.mode,
+                            attempt->marked ? &attempt->marker : NULL);
             said++;
         }
         if (!lock_wait(&attempt->waiter, descriptor_to_wait_on(attempt), attempt->request.lock.mode, interrupted))
             break;
-        result = try_to_take(attempt, hold);
+        if (attempt->marked && !is_unmarked_soon(attempt)) continue;
+        result = try_to_take(claim, attempt, hold);
     } while (result == LOCK_BUSY);
     end_waiting(attempt);
     return result;
@@ -156,26 +214,46 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
 enum outcome {
     OUTCOME_HELD,
     OUTCOME_DEGRADED, /* a shared lock instead */
+    OUTCOME_BESIDE,   /* no lock: whoever has it has this very description of the image */
     OUTCOME_CONFLICT,
     OUTCOME_INTERRUPTED, /* by a signal handler, while it waited */
     OUTCOME_PROBLEM,     /* the lock could not be evaluated */
 };
 
+/* An image that was handed down, with its marks: has whoever holds the lock got it from the same hand?  Then the
+ * description is marked, and no other is.  All commands of a pipeline have what their shell has open. */
+static bool is_of_siblings(const struct claim *claim, const struct attempt *attempt)
+{
+    struct bytes_found own;
+    return claim->inherited && attempt->opened >= 0 &&
+           bytes_own(attempt->request.mark, USED_BYTE, UNSHARED_BYTE + MARK_UNSHARED - USED_BYTE, &own) > 0 &&
+           !mark_is_in_the_way(attempt->request.mark, LOCK_EXCLUSIVE, O_RDWR, NULL);
+}
+
 /* The only lock that is to be had is a shared one, and the open would do as one for reading. */
 static bool degrade(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
-    struct lock_problem ignored = attempt->problem;
+    const struct lock_problem problem = attempt->problem;
+    const struct marker marker = attempt->marker;
+    const bool marked = attempt->marked;
     if (!claim->degradable || attempt->decision.insists) return false;
     attempt->request.lock.mode = LOCK_SHARED;
     attempt->request.lock.operations = 0;
-    return track_take(&attempt->request, hold, &attempt->opened, &ignored) == LOCK_TAKEN;
+    attempt->request.access = O_RDONLY;
+    const bool taken = try_to_take(claim, attempt, hold) == LOCK_TAKEN;
+    /* What is told of is what was in the way of writing. */
+    attempt->problem = problem;
+    attempt->marker = marker;
+    attempt->marked = marked;
+    return taken;
 }
 
 static enum outcome acquire(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
     const struct settings *settings = claim->settings;
     bool interrupted = false;
-    enum lock_result result = try_to_take(attempt, hold);
+    enum lock_result result = try_to_take(claim, attempt, hold);
+    if (result == LOCK_BUSY && is_of_siblings(claim, attempt)) return OUTCOME_BESIDE;
     if (result == LOCK_BUSY && settings->wait_ns) {
         attempt->about.lock_descriptor = descriptor_to_ask(attempt);
         const int64_t start = audit_now();
@@ -183,7 +261,7 @@ static enum outcome acquire(const struct claim *claim, struct attempt *attempt, 
         attempt->waited = audit_now() - start;
         if (result == LOCK_BUSY && !interrupted && settings->on_conflict == CONFLICT_WARN) {
             attempt->request.watch = true;
-            result = try_to_take(attempt, hold);
+            result = try_to_take(claim, attempt, hold);
         }
     }
     if (result == LOCK_TAKEN) return OUTCOME_HELD;
@@ -248,7 +326,7 @@ static void tell_conflict(const struct claim *claim, const struct attempt *attem
                         (enum operation)(attempt->problem.blocked - 1));
     else
         message_conflict(claim->settings, claim->path, words, lock_descriptor, wanted, operations_of(claim),
-                         error ? &advice : NULL);
+                         attempt->marked ? &attempt->marker : NULL, error ? &advice : NULL);
     audit_conflict(claim->settings, &attempt->about, claim->flags, wanted, error);
 }
 
@@ -263,7 +341,7 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
         tell_held(claim, attempt, hold);
         return;
     case OUTCOME_DEGRADED:
-        message_degraded(settings, claim->path, about->lock_descriptor, 0);
+        message_degraded(settings, claim->path, about->lock_descriptor, 0, attempt->marked ? &attempt->marker : NULL);
         audit_conflict(settings, about, claim->flags, attempt->decision.mode, 0);
         audit_acquire(settings, about, LOCK_SHARED, 0, hold->family);
         return;
@@ -275,6 +353,7 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
         message_problem(settings, claim->path, claim_action(claim->flags), &attempt->name, &attempt->problem);
         audit_problem(settings, about, attempt->problem.what, attempt->problem.error, error);
         return;
+    case OUTCOME_BESIDE:
     case OUTCOME_INTERRUPTED:
         return;
     }
@@ -301,7 +380,11 @@ static void prepare(const struct claim *claim, struct attempt *attempt)
                                                        .deadline = claim->time->deadline},
                                               .watch = warn && settings->wait_ns == 0,
                                               .attach_to = claim->attach && !warn ? claim->descriptor : -1,
-                                              .close_on_exec = claim->flags & O_CLOEXEC};
+                                              .close_on_exec = claim->flags & O_CLOEXEC,
+                                              .mark = claim->status ? claim->mark : -1,
+                                              .access = claim->flags & O_ACCMODE,
+                                              .set_marks = !warn,
+                                              .inherited = claim->inherited};
     attempt->about = (struct audit_image){.path = claim->path, .name = &attempt->name, .lock_descriptor = -1};
     if (!claim->status) return;
     attempt->about.device = attempt->request.device = claim->status->st_dev;

@@ -26,9 +26,12 @@ struct claim {
     int flags;        /* of the open */
     int descriptor;   /* the program's, opened but not yet returned, closed should its thread be cancelled; or -1 */
     const struct stat *status; /* of the image; NULL: it does not exist yet */
-    bool attach;               /* the hold goes to the descriptor at once */
-    bool degradable;           /* when the lock is not to be had, a shared one and a descriptor for reading will do */
-    bool degraded;             /* result: that is what came of it */
+    int mark; /* the descriptor that is marked: the program's, or one that is open likewise; -1: none.  Needs status */
+    struct track_hold *also; /* of the same open, or NULL: given back while this one waits */
+    bool inherited;          /* the descriptor came through exec */
+    bool attach;             /* the hold goes to the descriptor at once */
+    bool degradable;         /* when the lock is not to be had, a shared one and a descriptor for reading will do */
+    bool degraded;           /* result: that is what came of it */
     struct claim_time *time;
 };
 

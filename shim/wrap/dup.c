@@ -8,6 +8,7 @@
 
 #include "../track.h"
 #include "duplicate.h"
+#include "own_locks.h"
 #include "real.h"
 #include "record_locks.h"
 
@@ -175,7 +176,7 @@ int control_by(fcntl_function *real, int descriptor, int command, void *argument
 {
     /* What neither makes nor locks a descriptor, of one that is not ours. */
     if (__builtin_expect(track_entry(descriptor) == 0 && command != F_DUPFD && command != F_DUPFD_CLOEXEC &&
-                             command != F_SETLK && command != F_SETLKW,
+                             !own_locks_command(command),
                          1))
         return real(descriptor, command, argument);
     return control_slowly(real, descriptor, command, argument);
@@ -195,6 +196,9 @@ static __attribute__((noinline)) int control_slowly(fcntl_function *real, int de
         return copy_end(&copy, result, command == F_DUPFD_CLOEXEC);
     }
     if (command == F_SETLK || command == F_SETLKW) record_locks_note(seen_by_program(descriptor));
+    if (own_locks_command(command) && !track_is_private(descriptor) &&
+        (track_entry(descriptor) != 0 || own_locks_unlocked()))
+        return own_locks_call(real, descriptor, command, argument);
     if (__builtin_expect(track_entry(descriptor) == 0, 1) || command != F_SETFD || track_is_private(descriptor))
         return real(seen_by_program(descriptor), command, argument);
     /* The lock has to survive exec before the image does, and stop surviving it after. */
@@ -246,14 +250,21 @@ WRAP_IOCTL(__ioctl_time64)
 #endif
 
 /* libc's lockf locks by a call of its own that cannot be seen. */
-EXPORT int lockf(int descriptor, int command, __off_t size)
+static void note_lockf(int descriptor)
 {
     record_locks_note(descriptor);
+    if (__builtin_expect(track_entry(descriptor) != 0, 0) && !track_is_private(descriptor))
+        track_locks_itself(descriptor);
+}
+
+EXPORT int lockf(int descriptor, int command, __off_t size)
+{
+    note_lockf(descriptor);
     return REAL(lockf)(descriptor, command, size);
 }
 
 EXPORT int lockf64(int descriptor, int command, off64_t size)
 {
-    record_locks_note(descriptor);
+    note_lockf(descriptor);
     return REAL(lockf64)(descriptor, command, size);
 }

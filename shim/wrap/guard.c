@@ -5,12 +5,14 @@
 
 #include "../audit.h"
 #include "../blocker.h"
+#include "../markers.h"
 #include "../message.h"
 #include "../realpath.h"
 #include "../sys.h"
 #include "../track.h"
 #include "claim.h"
 #include "recognise.h"
+#include "record_locks.h"
 
 /* ---- refusing ------------------------------------------------------------------------------------------- */
 
@@ -24,11 +26,12 @@ static const char *action_of(enum operation operation)
     return actions[operation];
 }
 
-enum { GO_ON = -1, REFUSED = -2, IN_DOUBT = -3 }; /* beside descriptors */
+/* Beside descriptors.  UNLOCKED: nobody ever locked the name, and what lies there may be held under another. */
+enum { GO_ON = -1, REFUSED = -2, IN_DOUBT = -3, UNLOCKED = -4 };
 
 /* Tells of a conflict.  GO_ON or REFUSED. */
 static int refuse(const struct settings *settings, enum operation operation, unsigned operations,
-                  const struct audit_image *about, int blocked)
+                  const struct audit_image *about, int blocked, const struct marker *marker)
 {
     bool allowed = settings->on_conflict == CONFLICT_WARN;
     const struct message_advice advice = {0};
@@ -37,7 +40,7 @@ static int refuse(const struct settings *settings, enum operation operation, uns
                         (enum operation)(blocked - 1));
     else
         message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
-                         operations, allowed ? NULL : &advice);
+                         operations, marker, allowed ? NULL : &advice);
     audit_guard(settings, about, settings_operation_name(operation), allowed ? 0 : EBUSY);
     return allowed ? GO_ON : REFUSED;
 }
@@ -66,7 +69,7 @@ static int begin_operations(const struct settings *settings, enum operation oper
     int result = opened;
     if (blocked) {
         about->lock_descriptor = blocks_itself ? own->descriptor : opened;
-        result = refuse(settings, operation, operations, about, blocked);
+        result = refuse(settings, operation, operations, about, blocked, NULL);
     }
     if (result != opened) lock_end_guard(opened);
     return result;
@@ -110,24 +113,56 @@ static bool is_in_the_way(const struct track_own *own)
     return relatives_in_the_way(&question) == RELATIVES_STRANGERS;
 }
 
+/* Would an open take what lies there for an image?  The look takes more than 2 KiB of stack: no place for a path stands
+ * above it. */
+static __attribute__((noinline)) bool is_image(const struct settings *settings, int directory, const char *path,
+                                               bool follow)
+{
+    struct stat status;
+    int error;
+    const int handle = sys_openat(directory, path, O_PATH | (follow ? 0 : O_NOFOLLOW) | O_CLOEXEC, 0);
+    const struct sight sight = {directory, path, O_RDWR, handle, false, &status};
+    const bool image =
+        handle >= 0 && sys_fstat(handle, &status) == 0 && recognise(settings, &sight, &error) != VERDICT_NO_IMAGE;
+    if (handle >= 0) sys_close(handle);
+    return image;
+}
+
 /* The lock file of an image cannot be opened.  Whether anybody ever locked the file cannot even be told where the
  * directory may not be searched: then that counts which an open would go by, or nothing could be deleted any more. */
 static int doubt_existing(const struct settings *settings, enum operation operation, const struct audit_image *about,
                           const struct lock_problem *problem)
 {
     struct stat status;
-    int error;
-    bool image = true;
     char path[LOCK_PATH_SIZE(settings->directory)];
     lock_path(settings->directory, about->name, path);
-    if (sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) < 0) {
-        const int handle = sys_openat(AT_FDCWD, about->path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
-        const struct sight sight = {AT_FDCWD, about->path, O_RDWR, handle, false, &status};
-        image =
-            handle >= 0 && sys_fstat(handle, &status) == 0 && recognise(settings, &sight, &error) != VERDICT_NO_IMAGE;
-        if (handle >= 0) sys_close(handle);
-    }
+    const bool image = sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0 ||
+                       is_image(settings, AT_FDCWD, about->path, false);
     return image ? doubt(settings, operation, about, problem) : GO_ON;
+}
+
+/* Has a stranger announced on the image itself that he has it?  Nobody else is asked where the program has record locks
+ * on it, which the descriptor's close would drop. */
+static bool is_marked(const struct settings *settings, const char *path, int lock_descriptor, struct marker *stranger)
+{
+    enum { FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
+    struct stat status;
+    if (sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(status.st_mode) ||
+        record_locks_on(&status))
+        return false;
+    int image = sys_openat(AT_FDCWD, path, O_RDONLY | FLAGS, 0);
+    if (image == -EACCES) image = sys_openat(AT_FDCWD, path, O_WRONLY | FLAGS, 0);
+    if (image < 0) return false;
+    bool marked = mark_is_in_the_way(image, LOCK_EXCLUSIVE, O_RDWR, NULL);
+    if (marked) {
+        struct markers_question question = markers_question_of(image, LOCK_EXCLUSIVE, O_RDWR);
+        question.ancestors = settings->family;
+        question.lock_descriptor = lock_descriptor;
+        marked = markers_look(&question, false, stranger) == MARKERS_STRANGERS &&
+                 markers_look(&question, true, stranger) == MARKERS_STRANGERS;
+    }
+    sys_close(image);
+    return marked;
 }
 
 /* The guard on one image by its real path, if anybody ever locked it.  operations: what may be blocked.  guarded: it
@@ -144,25 +179,33 @@ static PATH_FRAME int guard_real_path(const struct settings *settings, enum oper
     bool is_own = track_own_lock(&name, &own);
     int opened = lock_open_existing(settings->directory, &name, &problem);
     struct audit_image about = {.path = path, .name = &name, .lock_descriptor = is_own ? own.descriptor : opened};
-    if (opened == -ENOENT) return GO_ON;
+    struct marker marker;
+    bool marked = false;
+    if (opened == -ENOENT) {
+        marked = guarded && is_marked(settings, path, -1, &marker);
+        return marked ? refuse(settings, operation, operations, &about, 0, &marker) : GO_ON;
+    }
     if (opened < 0) return doubt_existing(settings, operation, &about, &problem);
     if (other >= 0 && is_same_file(other, opened)) {
         /* rename("disk.img", "./disk.img"): the lock is ours since the first name. */
         sys_close(opened);
         about.lock_descriptor = other;
         int blocked = blocker_begin_operation(other, operations, sys_monotonic() + LOCK_GRACE_NS);
-        return blocked ? refuse(settings, operation, operations, &about, blocked) : GO_ON;
+        return blocked ? refuse(settings, operation, operations, &about, blocked, NULL) : GO_ON;
     }
     enum lock_result result = LOCK_TAKEN;
     if (guarded && is_own)
         result = is_in_the_way(&own) ? LOCK_BUSY : LOCK_TAKEN;
     else if (guarded)
         result = lock_for_a_moment(settings, &name, path, &opened, &problem);
+    if (result == LOCK_TAKEN && guarded && !is_own) marked = is_marked(settings, path, opened, &marker);
+    if (marked) result = LOCK_BUSY;
     if (result == LOCK_TAKEN)
         return begin_operations(settings, operation, operations, is_own ? &own : NULL, opened, &about);
     if (!is_own) about.lock_descriptor = opened;
-    const int refused = result == LOCK_BUSY ? refuse(settings, operation, operations, &about, 0)
-                                            : doubt(settings, operation, &about, &problem);
+    const int refused = result == LOCK_BUSY
+                            ? refuse(settings, operation, operations, &about, 0, marked ? &marker : NULL)
+                            : doubt(settings, operation, &about, &problem);
     if (opened >= 0) sys_close(opened);
     return refused;
 }
@@ -185,6 +228,14 @@ static bool may_be_locked(const char *directory, const struct lock_name *name)
     return sys_call(SYS_faccessat2, AT_FDCWD, (long)path, F_OK, AT_SYMLINK_NOFOLLOW, 0, 0) != -ENOENT;
 }
 
+/* May what has this real path be an image that is held under another name?  By the name alone, but for what is about to
+ * be truncated: to look at each file that is deleted would cost too much. */
+static bool may_be_marked(const struct settings *settings, enum operation operation, const char *path)
+{
+    const int named = settings->images ? policy_names_image(settings, path) : 0;
+    return named > 0 || (named == 0 && (operation == OPERATION_TRUNCATE || image_by_extension(path)));
+}
+
 /* One name of a call. */
 struct name {
     enum operation operation;
@@ -195,6 +246,7 @@ struct name {
     const char *path;
     bool follow;
     bool looked; /* there is something under it */
+    bool image;  /* and that is an image */
 };
 
 /* real[size] is room for the real path.  -ENAMETOOLONG: it is not enough. */
@@ -205,7 +257,8 @@ static int guard_name_in(const struct settings *settings, const struct name *nam
     if (length < 0) return length == -ENAMETOOLONG ? -ENAMETOOLONG : GO_ON;
     /* What nobody ever locked, nearly everything, takes no look at the file itself. */
     lock_name_of_path(real, &lock_name);
-    if (!may_be_locked(settings->directory, &lock_name)) return GO_ON;
+    if (!name->image && !may_be_locked(settings->directory, &lock_name))
+        return name->guarded && may_be_marked(settings, name->operation, real) ? UNLOCKED : GO_ON;
     if (!name->looked && !is_there(name->directory, name->path, false)) return GO_ON;
     return guard_real_path(settings, name->operation, name->operations, name->guarded, name->other, real);
 }
@@ -248,8 +301,13 @@ static int guard_slot(struct guard *guard, int slot, enum operation operation, u
     bool looked = new_target || !sys_reads_string(path);
     if (looked && !is_there(directory, path, new_target)) return 0;
     int other = slot ? guard->descriptors[0] : GO_ON;
-    const struct name name = {counted, operations, guarded, other, directory, path, follow, looked};
-    return keep(guard, slot, guard_name(settings, &name));
+    struct name name = {counted, operations, guarded, other, directory, path, follow, looked, false};
+    int kept = guard_name(settings, &name);
+    if (kept == UNLOCKED) {
+        name.image = is_image(settings, directory, path, follow);
+        kept = name.image ? guard_name(settings, &name) : GO_ON;
+    }
+    return keep(guard, slot, kept);
 }
 
 int guard_begin(struct guard *guard, enum operation operation, int directory, const char *path, bool follow)

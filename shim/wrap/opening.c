@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../audit.h"
+#include "../descriptor.h"
 #include "../message.h"
 #include "../realpath.h"
 #include "../sys.h"
@@ -98,7 +99,9 @@ struct judgement {
     const struct stat *status;
     bool last; /* no open follows that could find the file's new name */
     bool degraded;
+    int mark;                /* the descriptor that is marked; -1: none */
     struct track_hold *hold; /* under a cleanup handler before it is taken */
+    struct track_hold *also; /* an earlier one of the same open, or NULL */
 };
 
 /* The image's lock.  0, or an errno.  ESTALE: the file has lost its name meanwhile, open it once more. */
@@ -122,6 +125,9 @@ static int lock_open_image(struct judgement *judgement, char *path)
                               .flags = opening->flags,
                               .descriptor = judgement->descriptor,
                               .status = status,
+                              .mark = judgement->mark,
+                              .also = judgement->also,
+                              .inherited = opening->purpose == PURPOSE_INHERIT,
                               .attach = opening->purpose != PURPOSE_LOOK,
                               .degradable =
                                   policy_may_degrade(judgement->settings, opening->flags) && !record_locks_on(status),
@@ -189,15 +195,16 @@ static PATH_FRAME int truncate_image(const struct settings *settings, const stru
 
 /* Locks an image that is open, and binds the lock to its descriptor. */
 static PATH_FRAME int judge_image(const struct settings *settings, struct opening *opening, int descriptor,
-                                  const struct stat *status, bool last)
+                                  const struct stat *status, bool last, struct track_hold *also)
 {
     char path[PATH_MAX];
     struct track_hold hold = {0};
-    struct judgement judgement = {settings, opening, descriptor, status, last, false, &hold};
+    struct judgement judgement = {settings, opening, descriptor, status, last, false, descriptor, &hold, also};
     struct _pthread_cleanup_buffer cleanup;
     _pthread_cleanup_push(&cleanup, abandon_hold, &hold);
     int error = lock_open_image(&judgement, path);
     if (!error && judgement.degraded) error = reopen_for_reading(opening, descriptor);
+    if (!error && judgement.degraded) track_mark(descriptor, status);
     if (!error) error = attach(settings, opening, &hold, descriptor);
     if (error)
         give_up(&hold, descriptor);
@@ -254,7 +261,7 @@ static inline __attribute__((always_inline)) int judge(struct opening *opening, 
         break;
     }
     if (settings->bad_variable) return refuse_for_setting(settings, opening);
-    return judge_image(settings, opening, descriptor, &status, last);
+    return judge_image(settings, opening, descriptor, &status, last, NULL);
 }
 
 int opening_judge(struct opening *opening, int descriptor)
@@ -309,7 +316,7 @@ PATH_FRAME void opening_tell_degraded(const struct opening *opening, int descrip
     char path[PATH_MAX];
     bool deleted;
     bool known = realpath_of_descriptor(descriptor, path, &deleted) > 0;
-    message_degraded(settings_get(), known ? path : opening->path, -1, why);
+    message_degraded(settings_get(), known ? path : opening->path, -1, why, NULL);
 }
 
 static int open_and_judge(struct opening *opening);
@@ -379,10 +386,32 @@ static int open_and_judge(struct opening *opening)
 
 /* ---- judging ahead --------------------------------------------------------------------------------------- */
 
+/* The probe's marks go by name: a child that is being made may have its description. */
+static void end_probe(struct ahead *ahead)
+{
+    const int probe = ahead->probe;
+    ahead->probe = 0;
+    if (probe <= 0) return;
+    mark_clear(probe);
+    sys_close(probe);
+}
+
 void opening_abandon(void *argument)
 {
     struct ahead *ahead = argument;
+    end_probe(ahead);
     track_drop(&ahead->hold);
+}
+
+/* A descriptor like the program's, for a call that truncates inside libc: what others have announced is asked before.
+ * Not where the program has record locks, which its close would drop; such a program locks for itself. */
+static void begin_probe(const struct opening *look, int handle, struct ahead *ahead)
+{
+    char link[32];
+    if (look->invoke || !(look->flags & O_TRUNC) || !ahead->status.st_size || record_locks_on(&ahead->status)) return;
+    realpath_descriptor_link(handle, link);
+    const int probe = sys_openat(AT_FDCWD, link, (look->flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+    if (probe >= 0) ahead->probe = descriptor_move_high(probe, false);
 }
 
 /* Will libc's open of this regular file or block device be allowed?  What it refuses needs no lock and no line.  Asked
@@ -398,7 +427,9 @@ static bool may_open(const struct opening *opening, int handle)
 static PATH_FRAME int lock_ahead(const struct settings *settings, struct opening *look, int handle, struct ahead *ahead)
 {
     char path[PATH_MAX];
-    struct judgement judgement = {settings, look, handle, &ahead->status, true, false, &ahead->hold};
+    begin_probe(look, handle, ahead);
+    const int mark = ahead->probe ? ahead->probe : -1;
+    struct judgement judgement = {settings, look, handle, &ahead->status, true, false, mark, &ahead->hold, NULL};
     int error = lock_open_image(&judgement, path);
     ahead->degraded = judgement.degraded;
     return error;
@@ -433,8 +464,12 @@ static PATH_FRAME int lock_new(const struct settings *settings, struct opening *
     if (settings->bad_variable) return refuse_for_setting(settings, opening);
     /* What stands in the way of the path stands in the way of the open: libc says so. */
     if (realpath_of_name(opening->directory, opening->path, true, path) < 0) return 0;
-    struct claim claim = {
-        .settings = settings, .path = path, .flags = opening->flags, .descriptor = -1, .time = &opening->time};
+    struct claim claim = {.settings = settings,
+                          .path = path,
+                          .flags = opening->flags,
+                          .descriptor = -1,
+                          .mark = -1,
+                          .time = &opening->time};
     return claim_image(&claim, &ahead->hold);
 }
 
@@ -476,18 +511,31 @@ int opening_begin(struct opening *opening, struct ahead *ahead)
     return error ? -1 : 0;
 }
 
-/* The call has opened the file that was judged. */
+/* Takes back what a descriptor has that the program does not get after all. */
+static void take_back(int descriptor)
+{
+    struct track_closing closing = {0};
+    track_begin_close(&closing, descriptor);
+    track_end_close(&closing);
+}
+
+/* The call has opened the file that was judged.  Its lock is had already; it is marked now, before it is truncated. */
 static int end_as_judged(struct opening *opening, struct ahead *ahead, int descriptor)
 {
     const struct settings *settings = settings_get();
-    int error = ahead->truncates ? truncate_image(settings, opening, descriptor) : 0;
-    if (!error && ahead->degraded) error = reopen_for_reading(opening, descriptor);
-    return error ? error : attach(settings, opening, &ahead->hold, descriptor);
+    int error = ahead->degraded ? reopen_for_reading(opening, descriptor) : 0;
+    if (ahead->degraded) opening->flags = (opening->flags & ~O_ACCMODE) | O_RDONLY;
+    if (!error) error = judge_image(settings, opening, descriptor, &ahead->status, true, &ahead->hold);
+    if (error || !ahead->truncates) return error;
+    error = truncate_image(settings, opening, descriptor);
+    if (error) take_back(descriptor);
+    return error;
 }
 
 int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
 {
     struct stat status;
+    end_probe(ahead);
     if (descriptor < 0) {
         track_drop(&ahead->hold);
         return 0;
@@ -505,7 +553,10 @@ int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
         /* A new image, whose inode is known only now; or another file than the one that was judged.  The new hold
          * comes before the old one goes. */
         error = judge(opening, descriptor, true, &(struct identity){0});
-        if (!error && ahead->truncates) error = truncate_opened(opening, descriptor);
+        if (!error && ahead->truncates) {
+            error = truncate_opened(opening, descriptor);
+            if (error) take_back(descriptor);
+        }
     }
     track_drop(&ahead->hold);
     if (error) errno = error;

@@ -127,6 +127,7 @@ struct ahead {
     bool is_new;    /* there was nothing under the name */
     bool truncates; /* O_TRUNC has been kept from the call, and is ours to do */
     bool degraded;  /* the descriptor is to be one for reading (IMGLOCK_ON_CONFLICT=read-only) */
+    int probe;      /* open as the program's descriptor will be, and marked: libc's open truncates; 0: none */
     struct stat status;
 };
 int opening_begin(struct opening *opening, struct ahead *ahead);

@@ -123,7 +123,7 @@ static int refuse_open_action(const struct action *action, int directory)
     struct ahead ahead;
     int saved = errno;
     int error = opening_begin(&opening, &ahead) < 0 ? errno : 0;
-    track_drop(&ahead.hold);
+    opening_abandon(&ahead);
     errno = saved;
     return error;
 }

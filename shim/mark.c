@@ -1,0 +1,123 @@
+#include "mark.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include "sys.h"
+
+bool mark_is_possible(int descriptor, dev_t device)
+{
+    enum { CIFS = (int)0xff534d42, SMB2 = (int)0xfe534d42, SMB = 0x517b };
+    struct statfs about;
+    /* What lies on a block device needs no second look. */
+    if (major(device) != 0) return true;
+    if (sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0) return true;
+    const int type = (int)about.f_type;
+    return type != CIFS && type != SMB2 && type != SMB;
+}
+
+static bool is_busy(int result)
+{
+    return result == -EAGAIN;
+}
+
+int mark_set(int descriptor, enum lock_mode mode, int access)
+{
+    const bool excludes = mode == LOCK_EXCLUSIVE;
+    bool busy = false;
+    if (mode < LOCK_SHARED) return 0;
+    /* A read lock is EBADF there; so of two who write together, one by such a descriptor, only the other announces. */
+    if (access == O_WRONLY)
+        return excludes && is_busy(bytes_lock(descriptor, F_WRLCK, UNSHARED_BYTE, MARK_UNSHARED)) ? -EAGAIN : 0;
+    if (access != O_RDONLY && access != O_RDWR) return 0;
+    const int used = excludes || access == O_RDWR ? MARK_WRITES : MARK_READS;
+    busy |= is_busy(bytes_lock(descriptor, F_RDLCK, USED_BYTE, used));
+    if (excludes || access == O_RDONLY) busy |= is_busy(bytes_lock(descriptor, F_RDLCK, UNSHARED_BYTE, MARK_UNSHARED));
+    return busy ? -EAGAIN : 0;
+}
+
+void mark_clear(int descriptor)
+{
+    bytes_unlock(descriptor, USED_BYTE, UNSHARED_BYTE + MARK_UNSHARED - USED_BYTE);
+}
+
+int mark_ranges(enum lock_mode mode, int access, struct mark_range ranges[MARK_RANGES])
+{
+    /* Byte 0 is virtlockd's, and never counts. */
+    ranges[0] = (struct mark_range){F_WRLCK, 1, 0};
+    if (mode == LOCK_EXCLUSIVE) return 1;
+    ranges[0] = (struct mark_range){F_WRLCK, UNSHARED_BYTE, MARK_UNSHARED};
+    if (access != O_RDONLY) return 1;
+    ranges[0] = (struct mark_range){F_WRLCK, USED_BYTE + 1, UNSHARED_BYTE - USED_BYTE - 1};
+    ranges[1] = (struct mark_range){F_RDLCK, 1, 0};
+    return 2;
+}
+
+bool mark_is_plain_reader(bool exclusive, off_t start, bool to_the_end)
+{
+    return !exclusive && start == 0 && to_the_end;
+}
+
+bool mark_only_reads(bool exclusive, off_t start, off_t length)
+{
+    return !exclusive && start == USED_BYTE && length == MARK_READS;
+}
+
+/* Is somebody in the way in this range? */
+static bool is_held(int descriptor, const struct mark_range *range, struct bytes_found *found)
+{
+    return bytes_held(descriptor, range->type, range->start, range->length, found) > 0;
+}
+
+/* The same beside the byte of those who only read. */
+static bool is_held_beside(int descriptor, const struct mark_range *range, struct bytes_found *found)
+{
+    const struct mark_range before = {range->type, range->start, USED_BYTE - range->start},
+                            behind = {range->type, USED_BYTE + MARK_READS, 0};
+    return is_held(descriptor, &before, found) || is_held(descriptor, &behind, found);
+}
+
+bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct bytes_found *found)
+{
+    struct bytes_found ignored;
+    struct mark_range ranges[MARK_RANGES];
+    const int count = mark_ranges(mode, access, ranges);
+    if (!found) found = &ignored;
+    for (int i = 0; i < count; i++) {
+        if (!is_held(descriptor, &ranges[i], found)) continue;
+        if (mark_only_reads(found->type == F_WRLCK, found->start, found->length) &&
+            !is_held_beside(descriptor, &ranges[i], found))
+            continue;
+        /* It hides no later writer, who could not have come past it. */
+        if (mode == LOCK_EXCLUSIVE || access != O_RDONLY ||
+            !mark_is_plain_reader(found->type == F_WRLCK, found->start, found->length == 0))
+            return true;
+    }
+    return false;
+}
+
+bool mark_is_row(const struct fdinfo_lock *lock)
+{
+    if (lock->owner != FDINFO_DESCRIPTION) return false;
+    const off_t length = lock->end - lock->start + 1;
+    if (lock->start == USED_BYTE) return !lock->exclusive && (length == MARK_READS || length == MARK_WRITES);
+    return lock->start == UNSHARED_BYTE && length == MARK_UNSHARED;
+}
+
+static bool note_other(const struct fdinfo_lock *lock, void *other)
+{
+    *(bool *)other = lock->owner == FDINFO_DESCRIPTION && !lock->waits && !mark_is_row(lock);
+    return !*(bool *)other;
+}
+
+bool mark_is_locked_otherwise(int descriptor)
+{
+    char name[FDINFO_OWN_SIZE];
+    bool other = false;
+    struct bytes_found found;
+    if (bytes_own(descriptor, 0, 0, &found) == 0) return false;
+    fdinfo_own(name, descriptor);
+    return fdinfo_each_lock(AT_FDCWD, name, note_other, &other) < 0 || other;
+}

@@ -1,0 +1,55 @@
+/* mark.h: the mark on an image's own open file description: locks on the bytes that QEMU (2.10 and later) uses.
+ *
+ * libimglock(7) says what each byte means.  A description announces what it does, then looks whether others announce
+ * what does not go with it; whoever comes second sees the first, and of two who come at once at least one sees the
+ * other.  The kernel keeps the marks as long as it has the description: through dup, fork, exec, a socket, a mapping, a
+ * loop device.
+ *
+ * Everything here is about one descriptor of the program.  Errors but EAGAIN say that the file system has no locks;
+ * then there are no marks.  Async-signal-safe; errno is left alone. */
+#ifndef IMGLOCK_MARK_H
+#define IMGLOCK_MARK_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "bytes.h"
+#include "fdinfo.h"
+#include "protocol.h"
+
+/* Are there marks on this file system?  Not on CIFS, whose locks are mandatory: nobody could write those bytes. */
+bool mark_is_possible(int descriptor, dev_t device);
+
+/* Announces what a description does: opened with this access (O_ACCMODE), for this mode.  0, or -EAGAIN: a part of it
+ * excludes what somebody else has announced, and the rest is set. */
+int mark_set(int descriptor, enum lock_mode mode, int access);
+
+/* Takes it all back, of a description that no other process has or that the program is about to lock itself. */
+void mark_clear(int descriptor);
+
+/* A range in which a lock that excludes one of this type is in the way. */
+struct mark_range {
+    short type; /* F_RDLCK or F_WRLCK */
+    off_t start, length;
+};
+enum { MARK_RANGES = 2 };
+
+/* What must not be announced by others beside a description of this mode and access.  Returns how many. */
+int mark_ranges(enum lock_mode mode, int access, struct mark_range ranges[MARK_RANGES]);
+
+/* Is this a plain read lock of the whole file, with which reading goes together? */
+bool mark_is_plain_reader(bool exclusive, off_t start, bool to_the_end);
+
+/* Does this lock say that its owner reads, and no more, as qemu-img -U does?  That goes together with everything. */
+bool mark_only_reads(bool exclusive, off_t start, off_t length);
+
+/* Does another description announce what does not go with this one?  *found, which may be NULL, is one of those. */
+bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct bytes_found *found);
+
+/* Is this row of fdinfo one that mark_set leaves, or may be? */
+bool mark_is_row(const struct fdinfo_lock *lock);
+
+/* Has a description that came from elsewhere locks of another kind, by F_OFD_SETLK? */
+bool mark_is_locked_otherwise(int descriptor);
+
+#endif

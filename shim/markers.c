@@ -1,0 +1,515 @@
+#include "markers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+
+#include "holders.h"
+#include "process.h"
+#include "realpath.h"
+#include "sys.h"
+#include "text.h"
+
+/* ---- what is collected ---------------------------------------------------------------------------------- */
+
+enum { ROWS = 64, KNOWN_ROWS = 1024, ANCESTORS = 128, KIN = 1024 };
+
+struct row {
+    off_t start, end;
+    bool exclusive;
+    pid_t pid;  /* of the process that shows it, 0: this one */
+    int number; /* of its descriptor */
+};
+
+/* One descriptor of a process, by its fdinfo. */
+struct shown {
+    pid_t pid;
+    int number;
+    int rows; /* that are in the way */
+    struct row way[ROWS];
+    enum { SHOWN_READS = 1, SHOWN_WRITES = 2, SHOWN_UNSHARED = 4, SHOWN_EXCLUSIVE = 8, SHOWN_OTHER = 16 } bytes;
+    bool writes, unshares, qemu; /* by the bytes of QEMU */
+    bool exclusive, posix;
+    bool lock; /* it is the lock file, and holds its lock */
+};
+
+/* Mapped: a handler's stack may be small. */
+struct look {
+    const struct markers_question *question;
+    int64_t deadline; /* CLOCK_MONOTONIC, ns */
+    struct stat image, lock_file;
+    unsigned major, minor; /* as the kernel's rows have them; both 0: not known */
+    bool rows;             /* fdinfo shows locks on this file system */
+    pid_t self;            /* its number in /proc */
+    pid_t ancestors[ANCESTORS];
+    int ancestor_count;
+    pid_t kin[KIN]; /* who is looked at first: this process, its descendants, its ancestors, who holds the lock */
+    int kin_count;
+    struct shown shown;
+    struct row own[ROWS]; /* of the description that asks */
+    int own_count;
+    struct row known[KNOWN_ROWS]; /* of those who are no strangers, each description's once */
+    int known_count;
+    bool stranger;
+    bool is_own; /* a lock of this process itself is in the way */
+    struct marker *marker;
+};
+
+/* Looking at all of /proc takes milliseconds, and as long as the machine is busy. */
+#define LOOKING_NS (INT64_C(5) * 1000 * 1000 * 1000)
+
+static bool overlaps(const struct fdinfo_lock *lock, const struct mark_range *range)
+{
+    return (!range->length || lock->start < range->start + range->length) && lock->end >= range->start;
+}
+
+static bool is_in_the_way(const struct markers_question *question, const struct fdinfo_lock *lock)
+{
+    if (lock->waits || lock->owner == FDINFO_OTHER) return false;
+    if (question->reads && mark_is_plain_reader(lock->exclusive, lock->start, lock->end == INT64_MAX)) return false;
+    if (!question->by_marks_alone && mark_only_reads(lock->exclusive, lock->start, lock->end - lock->start + 1))
+        return false;
+    for (int i = 0; i < question->count; i++)
+        if ((lock->exclusive || question->ranges[i].type == F_WRLCK) && overlaps(lock, &question->ranges[i]))
+            return true;
+    return false;
+}
+
+static bool is_of_image(const struct look *look, const struct fdinfo_lock *lock)
+{
+    return lock->inode == look->image.st_ino &&
+           ((!look->major && !look->minor) || (lock->major == look->major && lock->minor == look->minor));
+}
+
+static struct row row_of(const struct fdinfo_lock *lock, pid_t pid, int number)
+{
+    return (struct row){lock->start, lock->end, lock->exclusive, pid, number};
+}
+
+static bool same_row(const struct row *one, const struct row *other)
+{
+    return one->start == other->start && one->end == other->end && one->exclusive == other->exclusive;
+}
+
+/* What a row of QEMU's bytes says. */
+static void note_meaning(struct shown *shown, const struct fdinfo_lock *lock)
+{
+    enum { QEMU_BYTES = 10 };
+    const bool used = lock->start >= USED_BYTE && lock->end < USED_BYTE + QEMU_BYTES;
+    const bool unshared = lock->start >= UNSHARED_BYTE - 1 && lock->end < UNSHARED_BYTE - 1 + QEMU_BYTES;
+    shown->posix |= lock->owner == FDINFO_PROCESS;
+    shown->bytes |= !mark_is_row(lock)         ? SHOWN_OTHER
+                    : lock->start == USED_BYTE ? (lock->end == USED_BYTE ? SHOWN_READS : SHOWN_WRITES)
+                    : lock->exclusive          ? SHOWN_EXCLUSIVE
+                                               : SHOWN_UNSHARED;
+    shown->exclusive |= lock->exclusive;
+    shown->qemu |= used || unshared;
+    shown->writes |= used && lock->end > USED_BYTE;
+    shown->unshares |= unshared;
+}
+
+/* Is that what mark_set leaves, and nothing else? */
+static bool is_marked(const struct shown *shown)
+{
+    return shown->bytes == (SHOWN_READS | SHOWN_UNSHARED) || shown->bytes == (SHOWN_WRITES | SHOWN_UNSHARED) ||
+           shown->bytes == SHOWN_EXCLUSIVE || shown->bytes == SHOWN_WRITES || shown->bytes == SHOWN_READS;
+}
+
+static bool note_row(const struct fdinfo_lock *lock, void *argument)
+{
+    struct look *look = argument;
+    struct shown *shown = &look->shown;
+    if (look->lock_file.st_ino && lock->inode == look->lock_file.st_ino && lock->owner != FDINFO_OTHER &&
+        (lock->start < LOCK_BYTE + LOCK_BYTES || lock->start >= RELATIVES_BYTE))
+        shown->lock = true;
+    if (!is_of_image(look, lock) || lock->owner == FDINFO_OTHER) return true;
+    note_meaning(shown, lock);
+    if (is_in_the_way(look->question, lock) && shown->rows < ROWS)
+        shown->way[shown->rows++] = row_of(lock, shown->pid, shown->number);
+    return true;
+}
+
+/* ---- one process ---------------------------------------------------------------------------------------- */
+
+/* "fd/12" or "fdinfo/12". */
+static void name_in(char name[24], const char *where, int number)
+{
+    struct text text = text_in(name, 24);
+    text_append(&text, where);
+    text_append_number(&text, number);
+}
+
+static bool is_file(int process, int number, const struct stat *wanted)
+{
+    char name[24];
+    struct stat status;
+    name_in(name, "fd/", number);
+    return sys_fstatat(process, name, &status, 0) == 0 && status.st_dev == wanted->st_dev &&
+           status.st_ino == wanted->st_ino;
+}
+
+/* Reads what a descriptor of a process has locked, and whether that counts.  False: nothing of the image. */
+static bool show(struct look *look, int process, int number)
+{
+    char name[24];
+    struct shown *shown = &look->shown;
+    shown->number = number;
+    shown->rows = 0;
+    shown->bytes = 0;
+    shown->writes = shown->unshares = shown->qemu = shown->exclusive = shown->posix = shown->lock = false;
+    name_in(name, "fdinfo/", number);
+    if (fdinfo_each_lock(process, name, note_row, look) < 0) return false;
+    if (shown->lock) shown->lock = is_file(process, number, &look->lock_file);
+    if (!look->rows) return is_file(process, number, &look->image);
+    return shown->rows && is_file(process, number, &look->image);
+}
+
+/* Calls act with each number that a directory lists, until it says false or the time is over. */
+static void each_number(const struct look *look, int directory, bool (*act)(int number, void *argument), void *argument)
+{
+    _Alignas(8) char bytes[1024];
+    for (long size; (size = sys_getdents(directory, bytes, sizeof bytes)) > 0;) {
+        if (sys_monotonic() >= look->deadline) return;
+        const struct sys_entry *entry;
+        for (long at = 0; at < size; at += entry->length) {
+            entry = (const struct sys_entry *)(bytes + at);
+            const char *name = entry->name;
+            uint64_t number;
+            if (text_parse_number(&name, &number) && !*name && !act((int)number, argument)) return;
+        }
+    }
+}
+
+/* A process, and how it looks so far. */
+struct of_process {
+    struct look *look;
+    int directory;
+    pid_t pid;
+    bool holds_lock;
+    int next; /* its first row in look->known */
+    bool marks;
+    bool any;
+    struct marker marker;
+};
+
+static bool add_descriptor(int number, void *argument)
+{
+    struct of_process *of = argument;
+    struct look *look = of->look;
+    const struct shown *shown = &look->shown;
+    look->shown.pid = of->pid;
+    const bool counts = show(look, of->directory, number);
+    of->holds_lock |= shown->lock;
+    if (!counts) return true;
+    if (!of->any)
+        of->marker = (struct marker){.pid = of->pid,
+                                     .descriptor = number,
+                                     .imglock = is_marked(shown),
+                                     .posix = shown->posix,
+                                     .exclusive = shown->exclusive,
+                                     .qemu = shown->qemu,
+                                     .writes = shown->writes,
+                                     .shares = !shown->unshares,
+                                     .start = shown->way[0].start,
+                                     .end = shown->way[0].end,
+                                     .excludes = shown->way[0].exclusive};
+    of->any = true;
+    of->marks &= is_marked(shown);
+    for (int i = 0; i < shown->rows && look->known_count < KNOWN_ROWS; i++)
+        look->known[look->known_count++] = shown->way[i];
+    return true;
+}
+
+static bool is_ancestor(const struct look *look, pid_t pid)
+{
+    for (int i = 0; i < look->ancestor_count; i++)
+        if (look->ancestors[i] == pid) return true;
+    return false;
+}
+
+static bool is_descendant(const struct look *look, pid_t pid)
+{
+    uint64_t start;
+    for (int depth = 0; depth < ANCESTORS && pid > 1; depth++) {
+        if (!process_read_stat(pid, &start, &pid, NULL)) return false;
+        if (pid == look->self) return true;
+    }
+    return false;
+}
+
+/* Has it nothing but what the description has that asks? */
+static bool has_own_rows(const struct look *look, int first)
+{
+    for (int i = first; i < look->known_count; i++) {
+        bool own = false;
+        for (int j = 0; j < look->own_count && !own; j++) own = same_row(&look->own[j], &look->known[i]);
+        if (!own) return false;
+    }
+    return true;
+}
+
+/* Is what it has not in the way?  A descendant that has marks and no lock got the description from here, since its own
+ * open would have locked, too. */
+static bool is_no_stranger(const struct of_process *of)
+{
+    const struct look *look = of->look;
+    const struct markers_question *question = look->question;
+    if (question->by_marks_alone && of->pid == look->self) return !question->by_process && has_own_rows(look, of->next);
+    if (question->by_marks_alone && !of->marks) return false;
+    if (question->all_marks) return true;
+    if (of->pid == look->self || of->holds_lock) return true;
+    if (question->ancestors && is_ancestor(look, of->pid)) return true;
+    return of->marks && is_descendant(look, of->pid);
+}
+
+/* Do two rows that look the same belong to one description?  Processes share descriptions.  Where the kernel does not
+ * compare them, those with the same number are taken for one: mostly they came by fork. */
+static bool is_same_description(const struct look *look, const struct row *one, const struct row *other)
+{
+    enum { COMPARE_FILES = 0 }; /* KCMP_FILE, <linux/kcmp.h> */
+    if (one->pid == other->pid && one->number == other->number) return true;
+    const long result = look->self != sys_getpid()
+                            ? -ESRCH
+                            : sys_call(SYS_kcmp, one->pid, other->pid, COMPARE_FILES, one->number, other->number, 0);
+    return result < 0 ? one->number == other->number : result == 0;
+}
+
+/* Keeps of the rows from there on what is no other's already. */
+static void keep_rows(struct look *look, int from)
+{
+    int kept = from;
+    for (int i = from; i < look->known_count; i++) {
+        const struct row row = look->known[i];
+        bool known = false;
+        for (int j = 0; j < kept && !known; j++)
+            known = same_row(&look->known[j], &row) && is_same_description(look, &look->known[j], &row);
+        if (!known) look->known[kept++] = row;
+    }
+    look->known_count = kept;
+}
+
+static bool add_process(int number, void *argument)
+{
+    struct look *look = argument;
+    char name[24];
+    struct of_process of = {.look = look, .pid = number, .next = look->known_count, .marks = true};
+    struct text text = text_in(name, sizeof name);
+    text_append(&text, "/proc/");
+    text_append_number(&text, number);
+    of.directory = sys_openat(AT_FDCWD, name, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (of.directory < 0) return true;
+    const int list = sys_openat(of.directory, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (list >= 0) {
+        each_number(look, list, add_descriptor, &of);
+        sys_close(list);
+    }
+    sys_close(of.directory);
+    if (!of.any) return true;
+    if (is_no_stranger(&of)) {
+        keep_rows(look, of.next);
+        return true;
+    }
+    look->known_count = of.next;
+    if (!look->stranger) *look->marker = of.marker;
+    look->stranger = true;
+    look->is_own |= number == look->self;
+    return true;
+}
+
+/* ---- who is looked at first ----------------------------------------------------------------------------- */
+
+static void add_kin(struct look *look, pid_t pid)
+{
+    for (int i = 0; i < look->kin_count; i++)
+        if (look->kin[i] == pid) return;
+    if (look->kin_count < KIN) look->kin[look->kin_count++] = pid;
+}
+
+/* The children that a thread has made, /proc/PID/task/TID/children. */
+static void add_children(struct look *look, int tasks, int thread)
+{
+    char name[24], bytes[1024];
+    size_t have = 0;
+    struct text text = text_in(name, sizeof name);
+    text_append_number(&text, thread);
+    text_append(&text, "/children");
+    const int list = sys_openat(tasks, name, O_RDONLY | O_CLOEXEC, 0);
+    if (list < 0) return;
+    for (ssize_t got; (got = sys_read(list, bytes + have, sizeof bytes - 1 - have)) > 0;) {
+        have += (size_t)got;
+        bytes[have] = '\0';
+        const char *at = bytes;
+        uint64_t number;
+        for (const char *end; (end = strchr(at, ' ')); at = end + 1)
+            if (text_parse_number(&at, &number)) add_kin(look, (pid_t)number);
+        have -= (size_t)(at - bytes);
+        memmove(bytes, at, have);
+        if (have == sizeof bytes - 1) have = 0;
+    }
+    sys_close(list);
+}
+
+struct of_tasks {
+    struct look *look;
+    int tasks;
+};
+
+static bool add_children_of(int thread, void *argument)
+{
+    const struct of_tasks *of = argument;
+    add_children(of->look, of->tasks, thread);
+    return true;
+}
+
+static void add_descendants(struct look *look)
+{
+    char name[32];
+    add_kin(look, look->self);
+    for (int i = 0; i < look->kin_count; i++) {
+        struct text text = text_in(name, sizeof name);
+        text_append(&text, "/proc/");
+        text_append_number(&text, look->kin[i]);
+        text_append(&text, "/task");
+        struct of_tasks of = {look, sys_openat(AT_FDCWD, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)};
+        if (of.tasks < 0) continue;
+        each_number(look, of.tasks, add_children_of, &of);
+        sys_close(of.tasks);
+    }
+}
+
+/* The records only say where to look. */
+static void add_holders(struct look *look)
+{
+    struct holder holder;
+    struct holders_walk walk = holders_begin(look->question->lock_descriptor);
+    while (look->kin_count < KIN && holders_walk(&walk, &holder))
+        if (holder.recorded) add_kin(look, holder.process.pid);
+}
+
+/* ---- all of them ---------------------------------------------------------------------------------------- */
+
+static bool note_own(const struct fdinfo_lock *lock, void *argument)
+{
+    struct look *look = argument;
+    if (lock->inode != look->image.st_ino || lock->owner != FDINFO_DESCRIPTION) return true;
+    look->major = lock->major;
+    look->minor = lock->minor;
+    if (!look->question->by_process && is_in_the_way(look->question, lock) && look->own_count < ROWS) {
+        look->known[look->known_count++] = look->own[look->own_count++] =
+            row_of(lock, look->self, look->question->descriptor);
+        keep_rows(look, look->known_count - 1);
+    }
+    return true;
+}
+
+static bool shows_rows(int descriptor)
+{
+    struct statfs about;
+    return sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0 || about.f_type != FUSE_SUPER_MAGIC;
+}
+
+static void note_ancestors(struct look *look)
+{
+    char name[24];
+    uint64_t start, number;
+    pid_t parent;
+    ssize_t length = sys_readlinkat(AT_FDCWD, "/proc/self", name, sizeof name - 1);
+    if (length <= 0) return;
+    name[length] = '\0';
+    const char *cursor = name;
+    if (!text_parse_number(&cursor, &number)) return;
+    look->self = (pid_t)number;
+    for (pid_t pid = look->self; look->ancestor_count < ANCESTORS; pid = parent) {
+        if (!process_read_stat(pid, &start, &parent, NULL) || parent <= 0) return;
+        look->ancestors[look->ancestor_count++] = parent;
+    }
+}
+
+struct counted {
+    const struct look *look;
+    int count;
+};
+
+static bool count_row(const struct fdinfo_lock *lock, void *argument)
+{
+    struct counted *counted = argument;
+    counted->count += is_of_image(counted->look, lock) && is_in_the_way(counted->look->question, lock);
+    return true;
+}
+
+/* All rows that are in the way, whoever has them.  -1: not told. */
+static int count_all(const struct look *look)
+{
+    struct counted counted = {look, 0};
+    return fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_row, &counted) < 0 ? -1 : counted.count;
+}
+
+static enum markers_answer judge(const struct look *look, int before)
+{
+    if (look->is_own) return MARKERS_STRANGERS;
+    if (!look->rows) return look->stranger || !look->known_count ? MARKERS_STRANGERS : MARKERS_NO_STRANGERS;
+    /* The list is read in pieces, between which it changes, and the processes are looked at one after the other. */
+    const int after = count_all(look);
+    if (before < 0 || after < 0) return MARKERS_STRANGERS;
+    /* Whoever is seen beside those who may be there shares their descriptions, or there would be more. */
+    return before <= look->known_count && after <= look->known_count ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
+}
+
+static void look_at_kin(struct look *look)
+{
+    add_descendants(look);
+    for (int i = 0; i < look->ancestor_count; i++) add_kin(look, look->ancestors[i]);
+    add_holders(look);
+    for (int i = 0; i < look->kin_count; i++) add_process(look->kin[i], look);
+}
+
+static void look_at_everybody(struct look *look)
+{
+    const int processes = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (processes < 0) return;
+    each_number(look, processes, add_process, look);
+    sys_close(processes);
+}
+
+enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger)
+{
+    static const sys_signals all = SYS_ALL_SIGNALS;
+    char name[FDINFO_OWN_SIZE];
+    sys_signals signals;
+    *stranger = (struct marker){.pid = 0};
+    struct look *look = sys_mmap(sizeof *look);
+    if (!look) return MARKERS_STRANGERS;
+    /* A handler that jumps away would leave descriptors behind. */
+    sys_sigmask(SIG_BLOCK, &all, &signals);
+    look->question = question;
+    look->marker = stranger;
+    look->deadline = sys_monotonic() + LOOKING_NS;
+    look->rows = shows_rows(question->descriptor);
+    if (question->lock_descriptor >= 0) sys_fstat(question->lock_descriptor, &look->lock_file);
+    enum markers_answer answer = MARKERS_STRANGERS;
+    if (sys_fstat(question->descriptor, &look->image) == 0) {
+        note_ancestors(look);
+        fdinfo_own(name, question->descriptor);
+        fdinfo_each_lock(AT_FDCWD, name, note_own, look);
+        const int before = look->rows ? count_all(look) : 0;
+        if (everybody)
+            look_at_everybody(look);
+        else
+            look_at_kin(look);
+        answer = judge(look, before);
+    }
+    sys_sigmask(SIG_SETMASK, &signals, NULL);
+    sys_munmap(look, sizeof *look);
+    return answer;
+}
+
+struct markers_question markers_question_of(int descriptor, enum lock_mode mode, int access)
+{
+    struct markers_question question = {
+        .descriptor = descriptor, .lock_descriptor = -1, .reads = mode != LOCK_EXCLUSIVE && access == O_RDONLY};
+    question.count = mark_ranges(mode, access, question.ranges);
+    return question;
+}

@@ -1,0 +1,50 @@
+/* markers.h: who has announced something on an image (mark.h): the kernel's word, /proc/PID/fdinfo.
+ *
+ * Looked for only after a conflict.  Some of those who are found are no strangers: ancestors, whoever has a description
+ * from this process, and who holds the lock of the very lock file that this process holds: between these the lock
+ * has decided.  That no stranger hides behind them is seen by counting all locks there are, /proc/locks.
+ *
+ * Async-signal-safe; errno is left alone. */
+#ifndef IMGLOCK_MARKERS_H
+#define IMGLOCK_MARKERS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "mark.h"
+
+struct markers_question {
+    int descriptor; /* open on the image */
+    struct mark_range ranges[MARK_RANGES];
+    int count;           /* of them */
+    int lock_descriptor; /* this process's on the lock file of the image; -1: none */
+    bool reads;          /* a plain read lock of the whole file is in nobody's way */
+    bool ancestors;      /* IMGLOCK_FAMILY=on */
+    bool by_process;     /* what is asked for is a lock by F_SETLK, which those of the descriptor itself exclude, too */
+    bool by_marks_alone; /* what is not imglock's mark is a stranger's, whoever has it; even of this process */
+    bool all_marks;      /* and what is, is in nobody's way, whoever has it */
+};
+
+/* A stranger, as far as it can be seen. */
+struct marker {
+    pid_t pid;      /* its number in /proc; 0: nobody whom this process can see */
+    int descriptor; /* its own number for the image */
+    bool imglock;   /* marked by imglock, which locks it by another name */
+    bool posix;     /* F_SETLK */
+    bool exclusive; /* a write lock, of other bytes than those of QEMU */
+    bool qemu;      /* QEMU's bytes; then: */
+    bool writes, shares;
+    off_t start, end; /* a lock of it that is in the way; INT64_MAX: to the end */
+    bool excludes;    /* that is a write lock */
+};
+
+enum markers_answer { MARKERS_STRANGERS, MARKERS_NO_STRANGERS };
+
+/* everybody: looks at every process, which takes many milliseconds; else at those alone who may be no strangers, which
+ * takes less than one, and then *stranger is mostly not known. */
+enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger);
+
+/* The question of an open. */
+struct markers_question markers_question_of(int descriptor, enum lock_mode mode, int access);
+
+#endif

@@ -1,0 +1,206 @@
+#include "marks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+
+#include "images.h"
+#include "markers.h"
+#include "policy.h"
+#include "section.h"
+#include "sys.h"
+#include "table.h"
+
+/* ---- files that the program locks itself ---------------------------------------------------------------- */
+
+/* An entry stays: the program may close the file and open it again.  With more of them none is marked any more. */
+enum { FILES = 64 };
+static struct {
+    _Atomic bool filled;
+    dev_t device;
+    ino_t inode;
+} given_up[FILES];
+static _Atomic unsigned given_up_count;
+
+bool marks_are_given_up(dev_t device, ino_t inode)
+{
+    const unsigned count = atomic_load_explicit(&given_up_count, memory_order_relaxed);
+    if (count > FILES) return true;
+    for (unsigned i = 0; i < count; i++)
+        if (atomic_load_explicit(&given_up[i].filled, memory_order_acquire) && given_up[i].device == device &&
+            given_up[i].inode == inode)
+            return true;
+    return false;
+}
+
+/* ---- the process's descriptors of a file ---------------------------------------------------------------- */
+
+/* Is the number still open on the file?  It may be closed by now, and another's. */
+static bool is_open_on(int descriptor, dev_t device, ino_t inode)
+{
+    struct stat status;
+    return sys_fstat(descriptor, &status) == 0 && status.st_dev == device && status.st_ino == inode;
+}
+
+/* The lowest descriptor from first on that has a hold on the file, by whatever name; -1: none.  *entry: of the table.
+ * One that is about to be closed still has its marks; if it is closed already and its number another's on the same
+ * file, that has none yet. */
+static int next_of_file(int64_t first, dev_t device, ino_t inode, uint64_t *entry)
+{
+    for (int64_t at = first; (at = table_next((unsigned)at, INT_MAX)) >= 0; at++) {
+        *entry = table_entry((int)at);
+        if (!table_is_hold(*entry)) continue;
+        const struct image *image = images_at(table_image(*entry));
+        if (image->device == device && image->inode == inode && is_open_on((int)at, device, inode)) return (int)at;
+    }
+    return -1;
+}
+
+/* What the process has of the file beside one descriptor. */
+enum others { OTHERS_NONE, OTHERS_OWN, OTHERS_SHARED };
+
+static enum others others_of(int descriptor, dev_t device, ino_t inode)
+{
+    enum others others = OTHERS_NONE;
+    uint64_t entry;
+    for (int at = -1; (at = next_of_file(at + 1, device, inode, &entry)) >= 0;) {
+        if (at == descriptor) continue;
+        if (images_is_shared(table_image(entry))) return OTHERS_SHARED;
+        others = OTHERS_OWN;
+    }
+    return others;
+}
+
+static void clear_others(int descriptor, dev_t device, ino_t inode)
+{
+    uint64_t entry;
+    for (int at = -1; (at = next_of_file(at + 1, device, inode, &entry)) >= 0;) {
+        if (at == descriptor) continue;
+        mark_clear(at);
+        /* Should it stay after all. */
+        if (entry & TABLE_CLOSING) images_at(table_image(entry))->unmarked = true;
+    }
+}
+
+static int mark_as_opened(int descriptor, uint64_t entry)
+{
+    const int flags = sys_fcntl(descriptor, F_GETFL, 0);
+    return flags < 0 ? 0 : mark_set(descriptor, table_mode(entry), flags & O_ACCMODE);
+}
+
+/* False: some of them could not be marked. */
+static bool set_others(int descriptor, dev_t device, ino_t inode)
+{
+    bool all = true;
+    uint64_t entry;
+    for (int at = -1; (at = next_of_file(at + 1, device, inode, &entry)) >= 0;)
+        if (at != descriptor && !(entry & TABLE_CLOSING)) all &= mark_as_opened(at, entry) == 0;
+    return all;
+}
+
+/* ---- one open ------------------------------------------------------------------------------------------- */
+
+static bool announce(const struct marks_request *request, enum lock_mode mode, bool set, struct bytes_found *found)
+{
+    const bool excluded = set && mark_set(request->descriptor, mode, request->access) < 0;
+    return mark_is_in_the_way(request->descriptor, mode, request->access, found) || excluded;
+}
+
+/* Is a stranger in the way, or may be?  Not if all that is in the way is relatives', or of those between whom the lock
+ * has decided. */
+static bool may_be_stranger(const struct image *image, enum lock_mode mode, const struct marks_request *request)
+{
+    struct marker ignored;
+    struct markers_question question = markers_question_of(request->descriptor, mode, request->access);
+    question.ancestors = settings_get()->family;
+    question.lock_descriptor = image->lock.descriptor;
+    return markers_look(&question, false, &ignored) == MARKERS_STRANGERS;
+}
+
+/* Asks again without what the process itself has; its new descriptor stands in for all meanwhile. */
+static bool ask_alone(struct image *image, enum lock_mode mode, const struct marks_request *request, bool set,
+                      struct bytes_found *found)
+{
+    const bool stands_in = set && image->writers && mode != LOCK_EXCLUSIVE;
+    if (stands_in) mark_set(request->descriptor, LOCK_EXCLUSIVE, request->access);
+    clear_others(request->descriptor, image->device, image->inode);
+    const bool busy = announce(request, mode, set, found) && may_be_stranger(image, mode, request);
+    if (!set_others(request->descriptor, image->device, image->inode)) image->unmarked = true;
+    if (stands_in) {
+        mark_clear(request->descriptor);
+        mark_set(request->descriptor, mode, request->access);
+    }
+    return busy;
+}
+
+enum marks_answer marks_put(uint32_t number, enum lock_mode mode, const struct marks_request *request,
+                            struct bytes_found *found)
+{
+    SECTION_ASSERT();
+    struct image *image = images_at(number);
+    const dev_t device = request->device;
+    const ino_t inode = request->inode;
+    if (mode < LOCK_SHARED || !mark_is_possible(request->descriptor, device)) return MARKS_FREE;
+    if (request->inherited && mark_is_locked_otherwise(request->descriptor)) marks_give_up(device, inode);
+    const bool by_itself = marks_are_given_up(device, inode);
+    const bool set = request->set && !by_itself;
+    if (request->inside || image->asked >= mode) {
+        if (set && mark_set(request->descriptor, mode, request->access) < 0) image->unmarked = true;
+        marks_accept(number, mode);
+        return MARKS_FREE;
+    }
+    image->device = device;
+    image->inode = inode;
+    enum marks_answer answer = MARKS_FREE;
+    if (announce(request, mode, set, found)) {
+        switch (others_of(request->descriptor, device, inode)) {
+        case OTHERS_NONE:
+            if (may_be_stranger(image, mode, request)) answer = MARKS_TAKEN;
+            break;
+        case OTHERS_OWN:
+            /* A program's own locks are not to be told from others'. */
+            if (!by_itself && ask_alone(image, mode, request, set, found)) answer = MARKS_TAKEN_BESIDE;
+            break;
+        case OTHERS_SHARED:
+            image->unmarked = true;
+            break;
+        }
+    }
+    if (answer == MARKS_FREE) marks_accept(number, mode);
+    return answer;
+}
+
+void marks_accept(uint32_t number, enum lock_mode mode)
+{
+    SECTION_ASSERT();
+    struct image *image = images_at(number);
+    if (image->asked < mode) image->asked = mode;
+}
+
+void marks_renew(uint32_t number)
+{
+    SECTION_ASSERT();
+    struct image *image = images_at(number);
+    if (!image->readers && !image->writers) return;
+    if (!image->writers && image->asked > LOCK_SHARED) image->asked = LOCK_SHARED;
+    if (__builtin_expect(!image->unmarked, 1)) return;
+    if (!marks_are_given_up(image->device, image->inode))
+        image->unmarked = !set_others(-1, image->device, image->inode);
+}
+
+/* ---- giving up ------------------------------------------------------------------------------------------ */
+
+void marks_give_up(dev_t device, ino_t inode)
+{
+    SECTION_ASSERT();
+    if (marks_are_given_up(device, inode)) return;
+    const unsigned index = given_up_count;
+    if (index < FILES) {
+        given_up[index].device = device;
+        given_up[index].inode = inode;
+        atomic_store_explicit(&given_up[index].filled, true, memory_order_release);
+    }
+    given_up_count = index + 1;
+    clear_others(-1, device, inode);
+}

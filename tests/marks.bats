@@ -1,0 +1,393 @@
+#!/usr/bin/env bats
+# shellcheck shell=bash disable=SC2016,SC2030,SC2031,SC2153,SC2154 # scripts in quotes; what bats sets
+# Marks on the image itself: unwrapped QEMU and imglock see each other, and so do two who know an image by two names.
+bats_require_minimum_version 1.5.0
+load common
+load clients
+
+setup() {
+    common_setup
+    mkdir work
+    cd work || return
+    raw disk.img 4M
+    qemu-img create -q -f qcow2 disk.qcow2 4M
+}
+
+# bare_qemu ARGUMENT...: an unwrapped qemu-io that has the image open, until it is told to quit by "says quit".
+bare_qemu() {
+    rm -f ../stdin ../stdout
+    mkfifo ../stdin
+    exec 8<>../stdin
+    env -u LD_PRELOAD qemu-io "$@" <../stdin >../stdout 2>../stderr 3>&- 8>&- &
+    CLIENT=$!
+    HOLDERS+=("$CLIENT")
+    says 'read 0 512'
+    wait_until grep -q 'read 512' ../stdout
+}
+
+# rows IMAGE: the locks on the image itself, without those of virtlockd.
+rows() { "$HELPERS/lock_query" "$1" | grep -v ' 0-0$' || true; }
+
+# refused_for IMAGE TEXT COMMAND...: the command, wrapped, fails with one line of imglock's that has the text, and the image
+# stays as it is.
+refused_for() {
+    local image=$1 text=$2 before
+    shift 2
+    before=$(fingerprint "$image")
+    run wrapped_for_a_while "$@"
+    assert_failure
+    assert_line --partial "imglock: $(realpath "$image"): cannot "
+    assert_line --partial "$text"
+    assert_equal "$(fingerprint "$image")" "$before"
+}
+
+@test "what a reader, a writer and a writer without reading announce, as long as they have the image" {
+    hold disk.img read
+    assert_equal "$(rows disk.img)" $'read 100-100\nread 201-203'
+    release
+    hold disk.img write
+    assert_equal "$(rows disk.img)" $'read 100-103\nread 201-203'
+    release
+    begins python3 -c 'import os; os.open("disk.img", os.O_WRONLY); print("open", flush=True); input()'
+    wait_until grep -q open ../stdout
+    assert_equal "$(rows disk.img)" 'write 201-203'
+    says quit
+    ends 0
+    assert_equal "$(rows disk.img)" ''
+    IMGLOCK_MODE=shared hold disk.img write
+    assert_equal "$(rows disk.img)" 'read 100-103'
+    release
+    IMGLOCK_MODE=nolock hold disk.img write
+    assert_equal "$(rows disk.img)" ''
+    release
+    IMGLOCK_MODE=inactive hold disk.img write
+    assert_equal "$(rows disk.img)" ''
+    release
+    IMGLOCK_MODE=force-share hold disk.img read
+    assert_equal "$(rows disk.img)" ''
+}
+
+@test "new images are marked, by whatever call they are made" {
+    local how
+    for how in 'os.open("new.img", os.O_RDWR | os.O_CREAT | os.O_EXCL)' 'os.open("new.img", os.O_RDWR | os.O_CREAT | os.O_TRUNC)' \
+        'open("new.img", "w+b")' 'os.open("disk.img", os.O_RDWR | os.O_TRUNC)'; do
+        begins python3 -c "import os; image = $how; print('open', flush=True); input()"
+        wait_until grep -q open ../stdout
+        local image=new.img
+        [ -e new.img ] || image=disk.img
+        assert_equal "$how: $(rows $image)" "$how: "$'read 100-103\nread 201-203'
+        says quit
+        ends 0
+        rm -f new.img
+    done
+}
+
+@test "an unwrapped QEMU keeps wrapped writers and readers out, raw and qcow2, and they change nothing" {
+    local format
+    for format in raw qcow2; do
+        local image=disk.qcow2 says="QEMU's own lock: writes, shares nothing"
+        [ $format = qcow2 ] || image=disk.img says="QEMU's own lock: writes"
+        bare_qemu -f $format $image
+        refused_for $image "cannot open for writing: in use by qemu-io (pid $CLIENT, user root): $says" \
+            dd if=/dev/zero of=$image count=1 conv=notrunc status=none
+        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" dd if=/dev/zero of=$image count=1 status=none
+        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" bash -c "echo >$image"
+        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" python3 -c "open('$image', 'w')"
+        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" awk "BEGIN { print > \"$image\" }"
+        refused_for $image "cannot open for reading: in use by qemu-io (pid $CLIENT" cat $image
+        refused_for $image "in use by qemu-io (pid $CLIENT" mkfs.ext4 -F $image
+        refused_for $image "in use by qemu-io (pid $CLIENT" qemu-img info -f $format $image
+        says quit
+        ends 0
+        run wrapped cat $image
+        assert_success
+    done
+}
+
+@test "an unwrapped QEMU that reads lets wrapped readers in, and no writer" {
+    bare_qemu -r -f qcow2 disk.qcow2
+    wrapped cat disk.qcow2 >/dev/null
+    refused_for disk.qcow2 "in use by qemu-io (pid $CLIENT, user root): QEMU's own lock: reads, shares no writing" \
+        dd if=/dev/zero of=disk.qcow2 count=1 conv=notrunc status=none
+    says quit
+    ends 0
+}
+
+@test "a wrapped program keeps an unwrapped QEMU out, raw and qcow2, for writing beside a reader and for reading beside a writer" {
+    local image format
+    for image in disk.img disk.qcow2; do
+        format=raw
+        [ $image = disk.img ] || format=qcow2
+        hold $image read
+        run qemu-io -f $format -c 'write 0 512' $image
+        assert_failure
+        assert_output --partial 'Failed to get "write" lock'
+        qemu-img info -f $format $image >/dev/null
+        release
+        hold $image write
+        run qemu-io -f $format -c 'write 0 512' $image
+        assert_failure
+        assert_output --partial 'Failed to get "write" lock'
+        release
+        qemu-io -f $format -c 'write -q 0 512' $image
+    done
+    hold disk.qcow2 write
+    run qemu-img info disk.qcow2
+    assert_failure
+    # A raw image can be looked at.
+    hold disk.img write
+    qemu-img info -f raw disk.img >/dev/null
+}
+
+@test "an image is the same by every name: a hard link, a bind mount, another lock directory, a deleted lock file" {
+    needs_root
+    mkdir other bound
+    ln disk.img other/link.img
+    hold disk.img write
+    refused_for other/link.img "cannot open for writing: locked exclusively by holder (pid $HOLDER, user root) as $PWD/disk.img" \
+        dd if=/dev/zero of=other/link.img count=1 conv=notrunc status=none
+    refused_for other/link.img "cannot open for reading: locked exclusively by holder (pid $HOLDER" cat other/link.img
+    mount --bind . bound
+    run wrapped dd if=/dev/zero of=bound/disk.img count=1 conv=notrunc status=none
+    umount bound
+    assert_failure
+    assert_line --partial "cannot open for writing: locked exclusively by holder (pid $HOLDER, user root)"
+    mkdir -m 1777 elsewhere
+    IMGLOCK_DIR=$PWD/elsewhere refused_for disk.img "locked exclusively by holder (pid $HOLDER, user root)" \
+        dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    rm "$(lock_file disk.img)"
+    refused_for disk.img "locked exclusively by holder (pid $HOLDER, user root)" \
+        dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    release
+    wrapped dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    # Readers go together.
+    hold disk.img read
+    wrapped cat other/link.img >/dev/null
+    refused_for other/link.img "locked shared by holder (pid $HOLDER" dd if=/dev/zero of=other/link.img count=1 conv=notrunc status=none
+}
+
+@test "an image that an unwrapped QEMU has is not truncated, renamed, replaced or deleted, and a free one is" {
+    local image
+    for image in disk.qcow2 disk.img; do
+        bare_qemu -f "$([ $image = disk.img ] && echo raw || echo qcow2)" $image
+        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" \
+            python3 -c "import os; os.truncate('$image', 0)"
+        refused_for $image "cannot rename: in use by qemu-io (pid $CLIENT" mv $image other.img
+        refused_for $image "cannot delete: in use by qemu-io (pid $CLIENT" rm -f $image
+        echo text >text
+        refused_for $image "in use by qemu-io (pid $CLIENT" mv text $image
+        # truncate(2) takes what shows its content alone for an image, too.
+        ln $image content
+        run wrapped python3 -c 'import os; os.truncate("content", 0)'
+        [ $image = disk.img ] || assert_output --partial 'content: cannot truncate: in use by qemu-io'
+        rm content
+        says quit
+        ends 0
+        run wrapped mv $image other.img
+        assert_success
+        assert_output ''
+        run wrapped rm other.img
+        assert_success
+        assert_output ''
+    done
+}
+
+@test "one process and its children open an image by two names" {
+    ln disk.img link.img
+    run wrapped python3 -c '
+import os, subprocess
+first = os.open("disk.img", os.O_RDWR)
+second = os.open("link.img", os.O_RDWR)
+third = os.open("link.img", os.O_WRONLY)
+fourth = os.open("disk.img", os.O_RDONLY)
+subprocess.check_call(["dd", "if=/dev/zero", "of=link.img", "count=1", "conv=notrunc", "status=none"])
+subprocess.check_call(["dd", "if=/dev/zero", "of=disk.img", "count=1", "conv=notrunc", "status=none"])
+'
+    assert_success
+    assert_output ''
+}
+
+@test "a reader that opens the image for writing as well is refused beside a QEMU that reads, and stays a reader" {
+    bare_qemu -r -f qcow2 disk.qcow2
+    run wrapped python3 -c '
+import os, subprocess
+reader = os.open("disk.qcow2", os.O_RDONLY)
+for flags in os.O_RDWR, os.O_WRONLY:
+    try:
+        os.open("disk.qcow2", flags)
+        print("opened", flush=True)
+    except OSError as error:
+        print(error.strerror, flush=True)
+print(open("/proc/self/fdinfo/%d" % reader).read())
+'
+    assert_success
+    assert_equal "$(grep -c '^Text file busy' <<<"$output")" 2
+    assert_output --regexp 'READ .* 100 100'
+    assert_output --regexp 'READ .* 201 203'
+    says quit
+    ends 0
+}
+
+@test "a second description for writing alone is marked when the first one is closed" {
+    begins python3 -c '
+import os, sys
+first = os.open("disk.img", os.O_WRONLY)
+second = os.open("disk.img", os.O_WRONLY)
+third = os.open("disk.img", os.O_RDONLY)
+os.close(first)
+print("one", flush=True)
+input()
+os.close(second)
+print("two", flush=True)
+input()'
+    wait_until grep -q one ../stdout
+    assert_equal "$(rows disk.img)" $'read 100-100\nwrite 201-203'
+    says next
+    wait_until grep -q two ../stdout
+    assert_equal "$(rows disk.img)" $'read 100-100\nread 201-203'
+    says quit
+    ends 0
+}
+
+# is_watching PID: it waits by inotify.
+is_watching() { grep -qs ^inotify "/proc/$1"/fdinfo/*; }
+
+no_row() { ! rows disk.img | grep -q "$1"; }
+
+@test "IMGLOCK_WAIT gets in when an unwrapped QEMU ends, and when it closes the image" {
+    local how
+    for how in quit 'close'; do
+        bare_qemu -f raw disk.img
+        IMGLOCK_WAIT=300 LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none 3>&- 8>&- &
+        local waiter=$!
+        # It does not lock others out meanwhile, nor is it marked.
+        wait_until is_watching "$waiter"
+        wait_until no_row 'read 201-203'
+        wait_until lock_is disk.img free
+        says "$how"
+        wait "$waiter"
+        says quit
+        ends 0
+    done
+}
+
+@test "IMGLOCK_ON_CONFLICT=warn lets a writer in beside an unwrapped QEMU and says so" {
+    bare_qemu -f raw disk.img
+    IMGLOCK_ON_CONFLICT=warn run wrapped dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    assert_success
+    assert_output --partial "disk.img: cannot open for writing: in use by qemu-io (pid $CLIENT"
+    says quit
+    ends 0
+}
+
+@test "virtlockd's byte counts for nobody" {
+    background python3 -c '
+import fcntl, os
+image = os.open("disk.img", os.O_RDWR)
+fcntl.lockf(image, fcntl.LOCK_EX, 1, 0)
+print("ready", flush=True)
+import signal; signal.pause()'
+    wrapped dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    hold disk.img write
+}
+
+@test "a program that locks a whole image for itself is seen, a plain read lock lets readers in" {
+    background python3 -c '
+import fcntl, os
+image = os.open("disk.img", os.O_RDWR)
+fcntl.lockf(image, fcntl.LOCK_SH)
+print("ready", flush=True)
+import signal; signal.pause()'
+    wrapped cat disk.img >/dev/null
+    refused_for disk.img "in use by python3 (pid $HOLDER, user root): it has locked the file" \
+        dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+}
+
+@test "the locks of a program's own are what they are without us, alone and beside a reader who is marked" {
+    python3 "$TOP/tests/helpers/own_locks.py" disk.img >bare
+    wrapped python3 "$TOP/tests/helpers/own_locks.py" disk.img >wrapped
+    diff bare wrapped
+    python3 "$TOP/tests/helpers/own_locks.py" disk.img reader >bare
+    hold disk.img read
+    wrapped python3 "$TOP/tests/helpers/own_locks.py" disk.img reader >wrapped
+    diff bare wrapped
+}
+
+@test "wrapped QEMU with its own locking on, off and auto: as bare, and it keeps an unwrapped one out and is kept out" {
+    local locking options
+    for locking in on off auto; do
+        options="driver=qcow2,file.driver=file,file.filename=disk.qcow2,file.locking=$locking"
+        run wrapped qemu-io --image-opts -c 'write -P 5 0 64k' -c 'read -P 5 0 64k' "$options"
+        assert_success
+        refute_output --partial imglock:
+        begins qemu-io --image-opts "$options"
+        says 'read 0 512'
+        wait_until grep -q 'read 512' ../stdout
+        run qemu-io -f qcow2 -c 'write 0 512' disk.qcow2
+        assert_failure
+        assert_output --partial 'Failed to get'
+        says quit
+        ends 0
+        bare_qemu -f qcow2 disk.qcow2
+        refused_for disk.qcow2 "in use by qemu-io (pid $CLIENT" qemu-io --image-opts -c 'write 0 512' "$options"
+        says quit
+        ends 0
+    done
+}
+
+@test "sqlite3 on an image's name: as bare" {
+    needs sqlite3
+    local script='create table t(x); insert into t values (1); insert into t select x + 1 from t; select * from t;'
+    rm -f new.img
+    run sqlite3 new.img "$script"
+    local bare=$output
+    rm -f new.img
+    run wrapped sqlite3 new.img "$script"
+    assert_success
+    assert_output "$bare"
+}
+
+@test "a helper of the program that has the image runs QEMU with its own lock on it" {
+    run wrapped python3 -c '
+import os, subprocess
+for flags in os.O_RDWR, os.O_WRONLY:
+    image = os.open("disk.qcow2", flags)
+    subprocess.check_call(["qemu-img", "resize", "-q", "disk.qcow2", "8M"])
+    subprocess.check_call(["qemu-io", "-c", "write -q 0 512", "disk.qcow2"])
+    os.close(image)
+'
+    assert_success
+    assert_output ''
+}
+
+@test "a shell that has an image open exports LD_PRELOAD: no pipeline breaks, and the image is marked as long as it has it" {
+    local flags
+    for flags in '<' '<>'; do
+        run bash -c "exec 3$flags disk.img; export LD_PRELOAD=\$SHIM"'
+            for i in {1..10}; do
+                head -c 100000 /dev/zero | cat | cat | cat | sha1sum >/dev/null
+                echo "${PIPESTATUS[@]}"
+            done
+            LD_PRELOAD= "$HELPERS/lock_query" disk.img | tail -n 1
+            (LD_PRELOAD= exec qemu-io -f raw -c "write 0 512" disk.img) 2>&1'
+        assert_equal "$(head -n 10 <<<"$output" | sort -u)" '0 0 0 0 0'
+        assert_line --index 10 'read 201-203'
+        assert_line --partial 'Failed to get "write" lock'
+    done
+    qemu-io -f raw -c 'write -q 0 512' disk.img
+}
+
+@test "what a shell hands to QEMU by exec is protected, whether or not the shell is wrapped" {
+    local shell
+    for shell in '' "$SHIM"; do
+        begins env LD_PRELOAD="$shell" bash -c "exec 9<>disk.img; LD_PRELOAD=\$SHIM exec qemu-system-x86_64 -M none -nodefaults \
+            -display none -monitor stdio -add-fd fd=9,set=1 -blockdev driver=raw,file.driver=file,file.filename=/dev/fdset/1,node-name=a"
+        wait_until grep -q qemu ../stdout
+        run second_writer disk.img
+        assert_failure
+        run qemu-io -f raw -c 'write 0 512' disk.img
+        assert_failure
+        says quit
+        ends 0
+    done
+}
