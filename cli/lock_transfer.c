@@ -16,6 +16,7 @@
 #include "bytes.h"
 #include "complain.h"
 #include "fdinfo.h"
+#include "mark_transfer.h"
 #include "message.h"
 #include "name.h"
 #include "setting.h"
@@ -554,6 +555,7 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
         return EXIT_FAILURE;
     }
     if (exists) {
+        transfer->image = status;
         lock_name_of_inode(&status, &name);
         failed = open_lock(transfer, &name);
         if (failed) return failed;
@@ -840,6 +842,15 @@ static int conflict(struct transfer *transfer, size_t lock)
 static const char descendant_is_there[] =
     "a descendant of the holder was let past the lock and uses the image; let it end";
 
+/* The marks go where the lock has gone. */
+static void move_marks(const struct transfer *transfer)
+{
+    const struct party *source = &transfer->source, *target = &transfer->target;
+    if (!transfer->image.st_ino) return;
+    if (is_there(source)) mark_transfer(source->process, source->pid, &transfer->image, false);
+    if (is_there(target)) mark_transfer(target->process, target->pid, &transfer->image, true);
+}
+
 /* What forbids it before anything is done.  0, or the exit status. */
 static int look_ahead(struct transfer *transfer)
 {
@@ -887,6 +898,7 @@ int transfer_move(struct transfer *transfer)
     }
     if (!keeps_all(transfer, &transfer->target))
         return go_back(transfer, EXIT_FAILURE, "the destination has ended or closed the image meanwhile", 0);
+    move_marks(transfer);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return 0;
 }
@@ -910,6 +922,7 @@ int transfer_give_up(struct transfer *transfer)
         int error = errno;
         return go_back(transfer, STATUS_FAILED, "the kernel refused a step", error);
     }
+    move_marks(transfer);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return 0;
 }

@@ -44,6 +44,7 @@ struct transfer {
         struct stat status;
     } locks[TRANSFER_LOCKS];
     size_t count;
+    struct stat image; /* its number is 0 where it is not there */
     struct party source, target;
     enum lock_mode source_was, target_was; /* in their records, for the way back */
     struct step {

@@ -343,7 +343,8 @@ time.sleep(100)' >thread 3>&- &
 @test "shared holders of another user: one is out of reach, two are several" {
     needs_root
     chmod 666 disk.img
-    hold disk.img read
+    # For writing: another user cannot tell a reader from somebody who shares its writers with nobody.
+    IMGLOCK_MODE=shared hold disk.img write
     SOURCE=$HOLDER
     user_holds "$HELPERS/holder" inactive
     TARGET=$!
@@ -886,4 +887,23 @@ two_ends() {
         assert_equal "$successes" 0
     done
     owner_is "$SOURCE"
+}
+
+@test "the marks go with the lock: an unwrapped QEMU is kept out by the destination, and by the source no more" {
+    needs qemu-io
+    fresh_ends
+    run "$IMGLOCK" handoff disk.img --to "$TARGET"
+    assert_success
+    run env -u LD_PRELOAD qemu-io -f raw -c 'write 0 512' disk.img
+    assert_failure
+    assert_output --partial 'lock'
+    finish "$TARGET"
+    run env -u LD_PRELOAD qemu-io -f raw -c 'write 0 512' disk.img
+    assert_success
+    finish "$SOURCE"
+    fresh_ends
+    run "$IMGLOCK" inactivate disk.img
+    assert_success
+    run env -u LD_PRELOAD qemu-io -f raw -c 'write 0 512' disk.img
+    assert_success
 }
