@@ -35,16 +35,20 @@ setup() {
     assert_output ""
 }
 
-@test "an image and its lock file that are replaced while they are waited for start no new wait" {
+@test "an image that is replaced while it is waited for starts no new wait" {
+    local first
     hold disk.qcow2 write
-    # At the first poll the lock file is another: what was waited for has no name any more.
-    IMGLOCK_LOG=quiet IMGLOCK_WAIT=1 run between poll:1 disk.qcow2 \
-        'rm -f "$LOCK"; cp disk.qcow2 new; mv new disk.qcow2; LD_PRELOAD=$SHIM "$HELPERS/holder" write disk.qcow2 >ready 2>&1 3>&- &
-        until [ -s ready ]; do sleep 0.01; done; echo $! >second' \
-        "$HELPERS/second_look" wait-as-told disk.qcow2 1
-    HOLDERS+=("$(cat second)")
+    first=$HOLDER
+    # What takes its place is another program's image: the open, which has the lock of the name by then, waits once more.
+    cp disk.qcow2 other.qcow2
+    ln other.qcow2 new
+    IMGLOCK_KEY=inode hold other.qcow2 write
+    # Each poll that ends without an event has lasted a quarter of a second.
+    IMGLOCK_KEY=inode IMGLOCK_LOG=quiet IMGLOCK_WAIT=2 run between poll:6 disk.qcow2 "mv new disk.qcow2; kill $first" \
+        "$HELPERS/second_look" wait-as-told disk.qcow2 2
     assert_success
     assert_output ""
+    assert_equal "$("$HELPERS/probe" "$(lock_file disk.qcow2)")" free
 }
 
 # ---- every way in is the same way --------------------------------------------------------------------------------------
