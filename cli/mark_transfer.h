@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-/* Sets, or takes off, the marks of a process that has, or has no more, the exclusive lock.  process: its pidfd.  Nothing
+/* Sets, or takes off, the marks of a process that has, or has no more, the exclusive lock.  process: its pidfd. Nothing
  * is done to a process that has locks of its own on the image, as QEMU has: they may lie on the same bytes. */
 void mark_transfer(int process, pid_t pid, const struct stat *image, bool set);
 

@@ -9,6 +9,7 @@
 #include "descriptor.h"
 #include "fdinfo.h"
 #include "holders.h"
+#include "memo.h"
 #include "sys.h"
 #include "text.h"
 
@@ -168,35 +169,24 @@ enum { FRESH_SECONDS = 3600 };
 
 /* The lock file whose header was looked at last.  Programs open one image again and again, and what was a lock file of
  * ours stays one. */
-static _Atomic uint64_t known_device, known_inode;
-
-static bool is_known(const struct stat *status)
-{
-    return known_device == status->st_dev && known_inode == status->st_ino;
-}
-
-static void know(const struct stat *status)
-{
-    if (is_known(status)) return;
-    known_device = status->st_dev;
-    known_inode = status->st_ino;
-}
+static _Atomic uint64_t known_file;
 
 /* Says in the lock file who holds it. */
 static void record(struct lock *lock, const struct lock_request *request, const struct stat *status)
 {
+    const uint64_t file = memo_file(status);
     struct holder_note note = note_of(lock);
     note.section = request->section;
     note.since_ms = record_now();
     if (status->st_size == 0) {
         record_write_header(lock->descriptor, request->image_path);
-    } else if (!is_known(status)) {
+    } else if (!memo_is(&known_file, file)) {
         /* To read it for the first time since it was written to would move its access time, which takes ten times as
          * long as to read it.  Refused to those who do not own the file. */
         sys_fcntl(lock->descriptor, F_SETFL, O_NONBLOCK | O_NOATIME);
         if (!record_has_header(lock->descriptor)) return; /* somebody else's file under this name: not written to */
     }
-    know(status);
+    memo_note(&known_file, file);
     lock->slot = holders_claim(lock->descriptor, -1, &note);
     /* systemd-tmpfiles deletes a file all of whose time stamps are older than 30 days, others go by the time of the
      * last access alone.  The record has renewed those of change. */

@@ -12,6 +12,7 @@
 #include "errors.h"
 #include "holders.h"
 #include "log_file.h"
+#include "memo.h"
 #include "sys.h"
 #include "text.h"
 #include "who.h"
@@ -394,12 +395,6 @@ static void append_advice(struct text *line, const struct settings *settings, co
     line->bytes[length] = '\0';
 }
 
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 1099511628211u;
-    return hash;
-}
-
 /* Programs try again: qemu-img opens an image twice before it gives up, losetup as often as it can.  One line a second
  * on one image is enough; where opens are let through, one for each thing that was done to it. */
 static bool said_just_now(const struct settings *settings, const char *path, const char *action)
@@ -407,12 +402,12 @@ static bool said_just_now(const struct settings *settings, const char *path, con
     static _Atomic uint64_t last_path;
     static _Atomic int64_t last_time;
     struct timespec now = {0};
-    uint64_t hash = hash_text(14695981039346656037u, path);
-    if (settings->on_conflict == CONFLICT_WARN) hash = hash_text(hash, action);
+    uint64_t hash = memo_text(MEMO_START, path);
+    if (settings->on_conflict == CONFLICT_WARN) hash = memo_text(hash, action);
     sys_clock(CLOCK_MONOTONIC, &now);
     int64_t milliseconds = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-    if (settings->log_level < LOG_DEBUG && last_path == hash && milliseconds - last_time < 1000) return true;
-    last_path = hash;
+    if (settings->log_level < LOG_DEBUG && memo_is(&last_path, hash) && milliseconds - last_time < 1000) return true;
+    memo_note(&last_path, hash);
     last_time = milliseconds;
     return false;
 }

@@ -19,6 +19,7 @@
 
 #include "../audit.h"
 #include "../go_note.h"
+#include "../memo.h"
 #include "../policy.h"
 #include "../sys.h"
 #include "../text.h"
@@ -193,8 +194,7 @@ static uint64_t *shared_memory(void)
 static bool was_told(const struct stat *status, const char *why)
 {
     uint64_t *memory = shared_memory();
-    uint64_t key =
-        ((uint64_t)status->st_dev * 0x9e3779b97f4a7c15u) ^ ((uint64_t)status->st_ino << 8) ^ (unsigned char)why[0];
+    uint64_t key = memo_text(memo_file(status), why);
     if (key == 0) key = 1;
     for (unsigned i = 0; memory && i < TOLD; i++) {
         uint64_t expected = 0, *place = &memory[1 + (key + i) % TOLD];
