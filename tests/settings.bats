@@ -152,6 +152,15 @@ parsed() { env "$@" "$HELPERS/parsed"; }
     assert_output ""
 }
 
+@test "each setting that takes a word is asked for somewhere" {
+    local field fields
+    fields=$(sed -nE 's/^WORD\([A-Z_]+, ([a-z_]+),.*/\1/p' "$TOP/shim/settings.def")
+    [ "$(wc -l <<<"$fields")" -gt 5 ] || fail "the table cannot be read"
+    for field in $fields; do
+        grep -qrE --include='*.[ch]' --exclude='settings.*' "(->|\.)$field\b" "$TOP/shim" || fail "nothing reads $field"
+    done
+}
+
 @test "README.md has the table of the settings as they are, and libimglock(7) each of them" {
     local name words
     run "$TOP/tests/settings_table.py" --check
