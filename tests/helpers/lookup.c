@@ -8,6 +8,15 @@
 #include "../../shim/wrap/real.h"
 #include "symbols.h"
 
+/* Before glibc 2.36 dlsym(RTLD_NEXT) finds the oldest version (bug 14932), be it one for programs of long ago: two of
+ * libc's functions and chosen.c's have more than one, and libpthread has some that moved to libc. */
+static void *newest(const char *name, void *found)
+{
+    Dl_info where;
+    if (!found || !dladdr(found, &where)) return found;
+    return dlsym(dlopen(where.dli_fname, RTLD_LAZY | RTLD_NOLOAD), name);
+}
+
 __attribute__((constructor)) static void compare(void)
 {
     static const char *const names[] = {
@@ -19,13 +28,7 @@ __attribute__((constructor)) static void compare(void)
     const bool old = atoi(strchr(gnu_get_libc_version(), '.') + 1) < 36;
     for (int i = 0; i < REAL_COUNT; i++) {
         void *found = lookup_next(names[i]), *expected = dlsym(RTLD_NEXT, names[i]);
-        /* Before glibc 2.36 dlsym(RTLD_NEXT) finds the oldest version (bug 14932).  More than one have two functions of
-         * libc's, and chosen.c's. */
-        if (old) {
-            void *later = dlvsym(RTLD_NEXT, names[i], "NEW");
-            if (!later) later = dlvsym(RTLD_NEXT, names[i], "GLIBC_2.15");
-            if (later) expected = later;
-        }
+        if (old) expected = newest(names[i], expected);
         if (found != expected) dprintf(1, "%s: found %p, dlsym %p\n", names[i], found, expected);
         same += found == expected;
         missing += !found && libc_has(names[i]);
