@@ -306,6 +306,23 @@ os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
     done
 }
 
+@test "what libc lacks is called in the library behind libc that has it" {
+    cat >late.c <<'END'
+#include <stddef.h>
+int openat2(int directory, const char *path, const void *how, size_t size) { return directory + (path && how) + (int)size; }
+END
+    cat >program.c <<'END'
+#include <stddef.h>
+#include <stdio.h>
+int openat2(int directory, const char *path, const void *how, size_t size);
+int main(void) { return printf("%d\n", openat2(4000, NULL, NULL, 711)) < 0; }
+END
+    gcc -shared -fPIC -o liblate.so late.c
+    gcc -o program program.c -Wl,--no-as-needed -lc "$PWD/liblate.so"
+    run wrapped ./program
+    assert_output "$(./program)"
+}
+
 @test "symbols are found in a program that the dynamic linker gets as an argument" {
     run timeout 300 env "LD_PRELOAD=$HELPERS/lookup" /lib64/ld-linux-x86-64.so.2 /usr/bin/true
     # Older ones leave the program's headers to be guessed.

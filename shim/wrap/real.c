@@ -20,7 +20,7 @@ static const char names[REAL_COUNT][sizeof(union longest)] = {
 };
 AT_START _Atomic(void *) real_addresses[REAL_COUNT];
 
-/* For a symbol that this libc lacks: nothing can call its wrapper except by dlsym, and gets what a system
+/* For a symbol that nothing here has: nothing can call its wrapper except by dlsym, and gets what a system
  * without the call gives. */
 static long not_there(void)
 {
@@ -37,6 +37,8 @@ static int spawn_not_there(void)
 void *real_resolve(enum real_symbol symbol)
 {
     void *address = lookup_next(names[symbol]);
+    /* What this libc lacks a library behind it may have, as libbsd has closefrom. */
+    if (!address) address = lookup_anywhere(names[symbol]);
     if (!address && (symbol == REAL_pidfd_spawn || symbol == REAL_pidfd_spawnp)) address = (void *)spawn_not_there;
     if (!address) address = (void *)not_there;
     atomic_store_explicit(&real_addresses[symbol], address, memory_order_relaxed);
