@@ -1,5 +1,7 @@
+// link: -Wl,--no-as-needed -lpthread
 /* signals.c: signals CASE IMAGE: handlers that open, copy and close the image while the program does the same, and
- * handlers that jump out of it. */
+ * handlers that jump out of it.  With libpthread, which a linker may leave out, and without which libc runs no cleanups
+ * before 2.34. */
 #include "check.h"
 
 #include <setjmp.h>
