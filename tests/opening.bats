@@ -167,8 +167,14 @@ opens_of() {
     mkdir there
     fuse2fs served there -o fakeroot,atomic_o_trunc -d 3>&- 2>debug &
     HOLDERS+=("$!")
-    for _ in {1..100}; do mountpoint -q there && break; sleep 0.1; done
-    mountpoint -q there || skip "no mounts here"
+    until mountpoint -q there; do
+        kill -0 "$!" 2>/dev/null || mountpoint -q there || break
+        read -rt 0.02 <> <(:) || true
+    done
+    if ! mountpoint -q there; then
+        grep -qE 'not permitted|Permission denied' debug && skip "no mounts here"
+        fail "fuse2fs: $(tail -n 3 debug)"
+    fi
     seq 100 >there/text
     : >debug
     run calls open w+trunc there/text
