@@ -26,18 +26,22 @@ static int open_by_handle(int flags)
     return descriptor < 0 && errno == EPERM ? open(image, flags) : descriptor;
 }
 
+/* qemu-user knows the call since 8.2. */
+static int or_open(int descriptor, int flags)
+{
+    return descriptor < 0 && errno == ENOSYS ? open(image, flags) : descriptor;
+}
+
 static int open_raw_2(int flags)
 {
     struct open_how how = {.flags = (unsigned)flags};
-    int descriptor = (int)syscall(SYS_openat2, AT_FDCWD, image, &how, sizeof how);
-    /* qemu-user knows the call since 8.2. */
-    return descriptor < 0 && errno == ENOSYS ? open(image, flags) : descriptor;
+    return or_open((int)syscall(SYS_openat2, AT_FDCWD, image, &how, sizeof how), flags);
 }
 
 static int open_2(int flags)
 {
     struct open_how how = {.flags = (unsigned)flags};
-    return openat2(AT_FDCWD, image, &how, sizeof how);
+    return or_open(openat2(AT_FDCWD, image, &how, sizeof how), flags);
 }
 
 /* Leaves the descriptor alone, without its stream: as good as fileno(), and closable by close. */
