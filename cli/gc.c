@@ -166,7 +166,7 @@ static const struct option_row gc_options[] = {
 static int gc_main(int argc, char **argv)
 {
     struct settings settings;
-    struct lock_names list;
+    struct lock_names list = {0};
     struct collection collection = {0};
     int status;
     for (int option; (option = options_next(&gc_subcommand, argc, argv, &status)) != OPTIONS_END;) {

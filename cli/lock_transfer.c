@@ -705,7 +705,7 @@ static bool take_free(struct transfer *transfer, size_t lock)
 /* -1: all is done, else the lock at which it failed, with errno. */
 static int pass_all(struct transfer *transfer)
 {
-    int last[TRANSFER_LOCKS];
+    int last[TRANSFER_LOCKS] = {0};
     for (size_t i = 0; i < transfer->count; i++) {
         if (transfer->target.shares[i].descriptor < 0) continue;
         if (!take_free(transfer, i)) return (int)i;
