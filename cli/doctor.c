@@ -17,6 +17,7 @@
 #include "library.h"
 #include "links.h"
 #include "login.h"
+#include "mark.h"
 #include "setting.h"
 #include "target.h"
 
@@ -193,6 +194,27 @@ static void examine_directory(const char *directory)
     if (examine_locks(directory)) examine_file_system(directory);
 }
 
+/* Images lie where the command is run, mostly; 'imglock explain' looks at one of them. */
+static void examine_marks(void)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    int directory = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0 || fstat(directory, &status) < 0 || !getcwd(path, sizeof path)) {
+        if (directory >= 0) close(directory);
+        return;
+    }
+    if (mark_is_possible(directory, status.st_dev))
+        report(VERDICT_OK, "images in %s: have marks, which QEMU and those who know them by another name see", path);
+    else
+        report(VERDICT_WARNING,
+               "images in %s: have no marks, since locks on SMB would keep their own writers out; so QEMU outside "
+               "imglock, "
+               "and those who know an image by another name, are not kept out",
+               path);
+    close(directory);
+}
+
 /* ---- the library -------------------------------------------------------------------------------------------- */
 
 static void examine_library(void)
@@ -286,6 +308,7 @@ static int doctor_main(int argc, char **argv)
         examine_directory(settings.directory);
     else
         report(VERDICT_WARNING, "directory: not looked at, since the settings make no sense");
+    examine_marks();
     examine_what_is_on();
     if (optind < argc) examine_command(argv + optind);
     return finish_output(problems ? EXIT_FAILURE : EXIT_SUCCESS);

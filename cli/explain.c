@@ -13,6 +13,7 @@
 #include "image.h"
 #include "links.h"
 #include "lock_file_look.h"
+#include "markers.h"
 #include "memory.h"
 #include "name.h"
 #include "open_count.h"
@@ -118,7 +119,11 @@ static void say_users(const struct subject *subject)
         const struct usage *usage = &list.usages[i];
         char who[128] = "by somebody who cannot be seen from here";
         if (usage->pid) snprintf(who, sizeof who, "%s (pid %d)", usage->command, usage->pid);
-        say("used", "%s, %s: %s", usage_mode_name(usage), usage_kind_name(usage->kind), who);
+        char bytes[PATH_MAX];
+        struct text has = text_in(bytes, sizeof bytes);
+        usage_append_has(&has, usage);
+        say("used", "%s, %s: %s%s%s", usage_mode_name(usage), usage_kind_name(usage->kind), who, has.length ? ": " : "",
+            bytes);
     }
     if (!list.count) {
         enum open_count count = subject->exists ? open_count_ask(subject->path) : OPEN_BY_NOBODY;
@@ -133,6 +138,23 @@ static void say_users(const struct subject *subject)
 }
 
 /* ---- what would happen -------------------------------------------------------------------------------------- */
+
+/* Who has announced on the image what does not go with such an open, and is none of those between whom the lock file
+ * decides?  False: nobody. */
+static bool find_marker(const struct subject *subject, int flags, enum lock_mode mode, int lock_descriptor,
+                        struct marker *marker)
+{
+    int descriptor = open(subject->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (descriptor < 0) return false;
+    struct markers_question question = markers_question_of(descriptor, mode, flags & O_ACCMODE);
+    question.lock_descriptor = lock_descriptor;
+    question.ancestors = subject->settings.family;
+    bool found = mark_is_possible(descriptor, subject->status.st_dev) &&
+                 mark_is_in_the_way(descriptor, mode, flags & O_ACCMODE, NULL) &&
+                 markers_look(&question, true, marker) == MARKERS_STRANGERS;
+    close(descriptor);
+    return found;
+}
 
 static void say_outcome(const struct subject *subject, const char *name, int flags)
 {
@@ -150,12 +172,17 @@ static void say_outcome(const struct subject *subject, const char *name, int fla
                    problem.what, problem.error ? ": " : "", problem.error ? strerror(problem.error) : "");
     bool held = descriptor >= 0 && lock_in_the_way(descriptor, decision.mode) > 0;
     int blocked = descriptor >= 0 && flags != O_RDONLY ? blocker_find(descriptor, 1u << OPERATION_WRITE) : 0;
+    struct marker marker;
+    bool marked = !held && subject->exists && find_marker(subject, flags, decision.mode, descriptor, &marker);
     if (descriptor >= 0) close(descriptor);
     const char *wanted = decision.mode == LOCK_EXCLUSIVE ? "an exclusive" : "a shared";
-    if (!held && !blocked) return say(name, "takes %s lock", wanted);
+    if (!held && !blocked && !marked) return say(name, "takes %s lock", wanted);
     if (subject->settings.on_conflict == CONFLICT_WARN)
         return say(name, "goes through without a lock, with a line (IMGLOCK_ON_CONFLICT=warn)");
-    const char *why = held ? "the lock is held" : "writing is blocked";
+    const char *why = held             ? "the lock is held"
+                      : blocked        ? "writing is blocked"
+                      : marker.imglock ? "it is locked by another name or elsewhere"
+                                       : "somebody outside imglock has locked it";
     if (policy_may_degrade(&subject->settings, flags)) return say(name, "becomes an open for reading: %s", why);
     if (subject->settings.wait_ns == 0) return say(name, "refused at once: %s", why);
     if (subject->settings.wait_ns == WAIT_FOREVER) return say(name, "waits until it gets %s lock: %s", wanted, why);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -124,6 +125,17 @@ static void note_lock(const char *line, struct finding *finding, struct slots *s
             slots->numbers[slots->count++] = (int)(lock.start - SLOT_BYTE);
 }
 
+/* A lock on an image. */
+static void note_image_lock(const char *line, struct finding *finding)
+{
+    struct fdinfo_lock lock;
+    if (!fdinfo_parse_lock(line, &lock) || lock.waits) return;
+    if (lock.owner != FDINFO_OTHER)
+        mark_note(&finding->meaning, &lock);
+    else if (strstr(line, ": FLOCK ")) /* and no lease */
+        finding->flock = true;
+}
+
 /* Which locks the descriptor holds, and whether it is more than a name.  False: it is gone, or O_PATH. */
 static bool read_fdinfo(int folder, const char *number, bool lock_file, struct finding *finding, struct slots *slots)
 {
@@ -134,10 +146,14 @@ static bool read_fdinfo(int folder, const char *number, bool lock_file, struct f
     const char *at = strstr(bytes, "flags:");
     if (at) sscanf(at, "flags: %o", &flags);
     if (flags & O_PATH) return false;
-    if (!lock_file) return true;
+    finding->writes = (flags & O_ACCMODE) != O_RDONLY;
     for (char *line = bytes, *end; (end = strchr(line, '\n')); line = end + 1) {
         *end = '\0';
-        if (strncmp(line, "lock:", 5) == 0) note_lock(line, finding, slots);
+        if (strncmp(line, "lock:", 5) != 0) continue;
+        if (lock_file)
+            note_lock(line, finding, slots);
+        else
+            note_image_lock(line, finding);
     }
     return true;
 }
@@ -168,18 +184,22 @@ static void scan_descriptor(struct process_scan *scan, pid_t pid, int folder, in
 /* ---- who waits ----------------------------------------------------------------------------------------------- */
 
 /* Does this text, the fdinfo of an inotify descriptor, tell of a watch on the file of this inode?  Rows are "inotify
- * wd:1 ino:ab4257 sdev:fe00000 mask:...", numbers in hexadecimal (fs/notify/fdinfo.c of the kernel). */
-static bool names_watch(const char *text, uint64_t inode)
+ * wd:1 ino:ab4257 sdev:fe00000 mask:...", numbers in hexadecimal (fs/notify/fdinfo.c of the kernel).  events: these and
+ * no others; 0: any. */
+static bool names_watch(const char *text, uint64_t inode, unsigned events)
 {
     for (const char *at = text; (at = strstr(at, "inotify wd:")); at++) {
         unsigned long long watched;
-        if (sscanf(at, "inotify wd:%*x ino:%llx", &watched) == 1 && watched == inode) return true;
+        unsigned mask;
+        if (sscanf(at, "inotify wd:%*x ino:%llx sdev:%*x mask:%x", &watched, &mask) == 2 && watched == inode &&
+            (!events || mask == events))
+            return true;
     }
     return false;
 }
 
 /* Is the process told when the file changes, as one that waits for its lock is? */
-static bool is_watching(int folder, DIR *descriptors, uint64_t inode)
+static bool is_watching(int folder, DIR *descriptors, uint64_t inode, unsigned events)
 {
     char name[300], link[32], bytes[4096];
     rewinddir(descriptors);
@@ -189,20 +209,23 @@ static bool is_watching(int folder, DIR *descriptors, uint64_t inode)
         link[length] = '\0';
         if (strcmp(link, "anon_inode:inotify") != 0) continue;
         snprintf(name, sizeof name, "fdinfo/%s", entry->d_name);
-        if (read_text(folder, name, bytes, sizeof bytes) > 0 && names_watch(bytes, inode)) return true;
+        if (read_text(folder, name, bytes, sizeof bytes) > 0 && names_watch(bytes, inode, events)) return true;
     }
     return false;
 }
 
-/* A process that waits has the lock file open, and no lock in it but for the gate.  before: where its findings start.
- */
+/* A process that waits for a lock has the lock file open, and no lock in it but for the gate.  One that waits for
+ * somebody who has marks on the image has the image open, and no marks, and watches it for just what lock_wait.c does.
+ * before: where its findings start. */
 static void note_waiting(struct process_scan *scan, int folder, DIR *descriptors, size_t before)
 {
     for (size_t i = before; i < scan->finding_count; i++) {
         struct finding *finding = &scan->findings[i];
         const struct scanned_file *file = &scan->files[finding->file];
+        if (!file->lock_file && finding->descriptor >= 0 && !finding->meaning.bytes)
+            finding->waits = is_watching(folder, descriptors, file->identity.inode, IN_CLOSE | IN_ATTRIB);
         if (!file->lock_file || finding->own || finding->beside || finding->slot >= 0) continue;
-        finding->waits = is_watching(folder, descriptors, file->identity.inode);
+        finding->waits = is_watching(folder, descriptors, file->identity.inode, 0);
     }
 }
 
@@ -223,17 +246,27 @@ static void scan_mappings(struct process_scan *scan, pid_t pid, int folder, size
     while (getline(&line, &size, stream) > 0) {
         unsigned major_number, minor_number;
         unsigned long long inode;
-        /* address, permissions, offset, device, inode */
+        /* address, permissions ("rw-s"), offset, device, inode */
         const char *at = line;
         for (int i = 0; i < 3 && at; i++) at = strchr(at + 1, ' ');
         if (!at || sscanf(at, " %x:%x %llu", &major_number, &minor_number, &inode) != 3 || inode == 0) continue;
         struct file_identity identity = {makedev(major_number, minor_number), inode};
         const struct scanned_file *file = find_file(scan, &identity);
         if (!file || file->lock_file) continue;
-        struct finding finding = {
-            .file = (size_t)(file - scan->files), .pid = pid, .descriptor = -1, .slot = -1, .loop = -1};
+        const char *permissions = strchr(line, ' ') + 1;
         bool known = false;
-        for (size_t i = before; i < scan->finding_count; i++) known |= scan->findings[i].file == finding.file;
+        struct finding finding = {.file = (size_t)(file - scan->files),
+                                  .pid = pid,
+                                  .descriptor = -1,
+                                  .slot = -1,
+                                  .loop = -1,
+                                  .writes = permissions[1] == 'w' && permissions[3] == 's'};
+        for (size_t i = before; i < scan->finding_count; i++) {
+            struct finding *other = &scan->findings[i];
+            if (other->file != finding.file) continue;
+            known = true;
+            if (other->descriptor < 0) other->writes |= finding.writes;
+        }
         if (!known) add_finding(scan, &finding);
     }
     fclose(stream);
@@ -291,6 +324,8 @@ static void scan_loop_devices(struct process_scan *scan)
         const struct scanned_file *file = find_file(scan, &identity);
         if (!file) continue;
         struct finding finding = {.file = (size_t)(file - scan->files), .descriptor = -1, .slot = -1, .loop = number};
+        snprintf(name, sizeof name, "%s/ro", entry->d_name);
+        finding.writes = read_text(dirfd(stream), name, path, sizeof path) <= 0 || path[0] != '1';
         add_finding(scan, &finding);
     }
     closedir(stream);

@@ -70,10 +70,14 @@ void status_note_unseen(const struct usage_list *list)
              list->unseen == 1 ? "process of another user" : "processes of other users");
 }
 
-static bool is_in_use(const struct usage_list *list, const char *image)
+/* Is somebody known to use the image?  locked: to hold any lock on it. */
+static bool is_in_use(const struct usage_list *list, const char *image, bool locked)
 {
-    for (size_t i = 0; i < list->count; i++)
-        if (list->usages[i].image && strcmp(list->usages[i].image, image) == 0) return true;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct usage *usage = &list->usages[i];
+        if (locked && usage->mode < LOCK_SHARED && !usage->meaning.bytes) continue;
+        if (usage->image && strcmp(usage->image, image) == 0) return true;
+    }
     return false;
 }
 
@@ -85,10 +89,16 @@ static bool ask_the_kernel(const struct question *question, struct usage_list *l
     bool told = true;
     for (size_t i = 0; i < question->count; i++) {
         const struct asked *asked = &question->asked[i];
-        if (asked->directory || asked->missing || is_in_use(list, asked->path)) continue;
+        struct mark_meaning meaning = {.bytes = 0};
+        if (asked->directory || asked->missing || is_in_use(list, asked->path, true)) continue;
+        if (image_locks_ask(asked->path, &meaning)) {
+            usages_add_unknown(list, asked->path, &meaning);
+            continue;
+        }
+        if (is_in_use(list, asked->path, false)) continue;
         switch (open_count_ask(asked->path)) {
         case OPEN_BY_SOMEBODY:
-            usages_add_unknown(list, asked->path);
+            usages_add_unknown(list, asked->path, &meaning);
             break;
         case OPEN_BY_NOBODY:
             break;

@@ -5,6 +5,7 @@
  *   status_table.c    columns, and how they are printed
  *   usage_list.c      who uses which image: lock files and processes put together
  *   process_scan.c    the pass over /proc
+ *   other_name.c      what marks on an image say of a lock that is elsewhere
  *   lock_directory.c  the lock files of a directory (for gc, too) */
 #ifndef IMGLOCK_STATUS_H
 #define IMGLOCK_STATUS_H
@@ -16,7 +17,9 @@
 
 #include "holders.h"
 #include "lock.h"
+#include "mark.h"
 #include "policy.h"
+#include "text.h"
 
 /* ---- lock_directory.c --------------------------------------------------------------------------------------- */
 
@@ -46,8 +49,12 @@ struct finding {
     enum lock_mode beside; /* in the relatives' range */
     int slot;              /* the slot whose byte it has locked, or -1 */
     bool gate;             /* it holds the gate: it is the next writer */
-    bool waits;            /* it has the lock file open, holds nothing in it, and is told when it changes */
+    bool waits;            /* it has the file open, holds nothing in it, and is told when it changes */
     int loop;              /* the loop device of this number has it open, and no process; or -1 */
+    /* Of what is no lock file: */
+    bool writes; /* open, or mapped, for writing */
+    bool flock;  /* locked by flock(2) */
+    struct mark_meaning meaning;
 };
 
 struct process_scan {
@@ -105,6 +112,9 @@ enum usage_kind {
     KIND_FOREIGN,    /* recorded on another host or in another pid namespace, and not to be seen from here */
     KIND_BLOCKER,    /* holds no lock, and blocks operations (imglock hold --no-lock) */
     KIND_WAITING,    /* waits for the lock */
+    KIND_MARKED,     /* has imglock's marks on the image, and its lock by another name or in another directory */
+    KIND_QEMU,       /* has QEMU's own lock on the image */
+    KIND_LOCKED,     /* has locked the image by another lock of the kernel's */
     KIND_OPEN        /* has the image open and does not hold its lock */
 };
 
@@ -135,6 +145,14 @@ struct usage {
     bool recorded;    /* the record is its own */
     bool same;        /* the same open file description as the usage before: told in that one's row */
     unsigned sharers; /* how many more processes have this one's, by inheritance */
+    /* Of one that does not hold the lock, and is not on record: */
+    bool seen;   /* how it has the image open is known */
+    bool writes; /* for writing */
+    bool mapped; /* and no descriptor of it is left */
+    int loop;    /* its number: a loop device; or -1 */
+    bool flock;  /* locked by flock(2) */
+    struct mark_meaning meaning;
+    const char *as; /* where the lock of one that is KIND_MARKED is, in words; or NULL */
 };
 
 struct usage_list {
@@ -145,8 +163,10 @@ struct usage_list {
     struct looked_image *images;
     size_t image_count, image_room;
     void *image_tree; /* of tsearch: images by path */
-    size_t unseen;    /* processes that could not be looked into */
-    bool failed;      /* something could not be looked at, and a line said so */
+    char **words;     /* what the usages' as point into */
+    size_t word_count, word_room;
+    size_t unseen; /* processes that could not be looked into */
+    bool failed;   /* something could not be looked at, and a line said so */
 };
 
 /* What is asked for: nothing means every lock of the directory. */
@@ -177,8 +197,19 @@ bool usages_are_alike(const struct usage *a, const struct usage *b);
 /* Keeps lock files open from one list to the next, so that looking at them is no event that a watch reports. */
 struct lock_cache *lock_cache_make(void);
 
-/* Adds a usage of the image by somebody of whom nothing is known. */
-void usages_add_unknown(struct usage_list *list, const char *image);
+/* Adds a usage of the image by somebody of whom nothing is known but what the image's locks say, which may be nothing.
+ */
+void usages_add_unknown(struct usage_list *list, const char *image, const struct mark_meaning *meaning);
+
+/* ---- other_name.c ------------------------------------------------------------------------------------------- */
+
+/* Where the lock is of a process that has imglock's marks on this image by this descriptor, in words: "as
+ * /other/name", "in /other/directory".  The caller frees it.  NULL: it cannot be told. */
+char *other_name_of(const char *directory, const char *image, pid_t pid, int descriptor);
+
+/* What the locks on an image say, whoever has them; by asking the kernel through an open for reading, which tells every
+ * user who may read the image, of other hosts and containers as well.  False: there are none. */
+bool image_locks_ask(const char *image, struct mark_meaning *meaning);
 
 /* Every path of an image in the list: what a watch watches. */
 const char *usages_image(const struct usage_list *list, size_t index);
@@ -225,6 +256,9 @@ char *table_text(const struct table_options *options, const struct usage_list *l
 void table_print_change(const struct table_options *options, const struct usage *usage);
 
 const char *usage_kind_name(enum usage_kind kind);
+
+/* What it has of the image if not its lock, in words: "QEMU's own lock: writes, shares nothing"; or nothing. */
+void usage_append_has(struct text *text, const struct usage *usage);
 
 /* The mode's name; "unlocked" for an open that imglock has nothing to do with. */
 const char *usage_mode_name(const struct usage *usage);

@@ -25,7 +25,8 @@ const char *usage_kind_name(enum usage_kind kind)
     static const char *const names[] = {
         [KIND_HOLDER] = "holder",         [KIND_HELPER] = "helper",   [KIND_INHERITED] = "inherited",
         [KIND_UNRECORDED] = "unrecorded", [KIND_FOREIGN] = "foreign", [KIND_BLOCKER] = "blocker",
-        [KIND_WAITING] = "waiting",       [KIND_OPEN] = "open"};
+        [KIND_WAITING] = "waiting",       [KIND_MARKED] = "marked",   [KIND_QEMU] = "qemu",
+        [KIND_LOCKED] = "locked",         [KIND_OPEN] = "open"};
     return names[kind];
 }
 
@@ -231,6 +232,42 @@ static void cell_sharers(struct text *cell, const struct usage *usage, const str
     text_append_number(cell, usage->sharers);
 }
 
+/* The words are those of a refusal, shim/message.c. */
+void usage_append_has(struct text *text, const struct usage *usage)
+{
+    const struct mark_meaning *meaning = &usage->meaning;
+    switch (usage->kind) {
+    case KIND_MARKED:
+        text_append(text, "imglock's marks");
+        if (!usage->as) return;
+        text_append(text, ", locked ");
+        append_string(text, usage->as);
+        return;
+    case KIND_QEMU:
+        text_append(text, "QEMU's own lock: ");
+        text_append(text, meaning->writes ? "writes" : "reads");
+        if (meaning->unshares) text_append(text, meaning->writes ? ", shares nothing" : ", shares no writing");
+        return;
+    case KIND_LOCKED:
+        text_append(text, meaning->exclusive ? "it has locked the file for itself" : "it has locked the file");
+        if (!meaning->bytes) text_append(text, " by flock");
+        return;
+    case KIND_OPEN:
+        if (!usage->seen) return;
+        text_append(text, usage->loop >= 0 ? "loop device, for " : usage->mapped ? "mapped for " : "open for ");
+        text_append(text, usage->writes ? "writing" : "reading");
+        return;
+    default:
+        return;
+    }
+}
+
+static void cell_has(struct text *cell, const struct usage *usage, const struct table_options *options)
+{
+    (void)options;
+    usage_append_has(cell, usage);
+}
+
 /* ---- the columns -------------------------------------------------------------------------------------------- */
 
 enum column {
@@ -256,6 +293,7 @@ enum column {
     COLUMN_GUEST,
     COLUMN_UNIT,
     COLUMN_MACHINE,
+    COLUMN_HAS,
     COLUMNS
 };
 
@@ -272,9 +310,10 @@ static const struct {
     [COLUMN_IMAGE] = {"IMAGE", 0.4, 0, false, "path of the image; sha1:... where the lock file does not tell it",
                       cell_image},
     [COLUMN_MODE] = {"MODE", 9, 0, false,
-                     "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock and no record",
+                     "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock of any kind",
                      cell_mode},
-    [COLUMN_KIND] = {"KIND", 6, 0, false, "holder, helper, inherited, unrecorded, foreign, blocker, waiting or open",
+    [COLUMN_KIND] = {"KIND", 6, 0, false,
+                     "holder, helper, inherited, unrecorded, foreign, blocker, waiting, marked, qemu, locked or open",
                      cell_kind},
     [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID", cell_pid},
     [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process", cell_user_name},
@@ -299,6 +338,8 @@ static const struct {
     [COLUMN_GUEST] = {"GUEST", 5, 0, false, "guest of a virtual machine, QEMU's -name", cell_guest},
     [COLUMN_UNIT] = {"UNIT", 8, 0, false, "systemd unit of the process", cell_unit},
     [COLUMN_MACHINE] = {"MACHINE", 8, 0, false, "container or machine that the process runs in", cell_machine},
+    [COLUMN_HAS] = {"HAS", 0.3, 0, false, "what it has of the image if not its lock: QEMU's own lock, open for writing",
+                    cell_has},
     [COLUMN_SHARERS] = {"SHARERS", 4, SCOLS_FL_RIGHT, true, "how many more processes have its lock, by inheritance",
                         cell_sharers},
 };
@@ -414,8 +455,8 @@ static int fill_table(struct libscols_table *table, const struct table_options *
     if (options->marks && !scols_table_new_column(table, "", 1, 0)) return -ENOMEM;
     for (size_t i = 0; i < options->column_count; i++) {
         int number = options->columns[i];
-        bool long_text =
-            number == COLUMN_IMAGE || number == COLUMN_LOCKFILE || number == COLUMN_BLOCKS || number == COLUMN_REASON;
+        bool long_text = number == COLUMN_IMAGE || number == COLUMN_LOCKFILE || number == COLUMN_BLOCKS ||
+                         number == COLUMN_REASON || number == COLUMN_HAS;
         struct libscols_column *column =
             scols_table_new_column(table, columns[number].name, columns[number].width,
                                    columns[number].flags | (long_text && options->wrap ? SCOLS_FL_WRAP : 0));
@@ -475,8 +516,8 @@ static void print_in_one_line(const char *document)
  * alike.  Not in raw lines, whose fields stay where they are. */
 static void add_columns(struct table_options *options, const struct usage_list *list)
 {
-    static const int more[] = {COLUMN_GUEST, COLUMN_UNIT, COLUMN_MACHINE, COLUMN_BLOCKS, COLUMN_REASON};
-    char bytes[RECORD_SIZE];
+    static const int more[] = {COLUMN_GUEST, COLUMN_UNIT, COLUMN_MACHINE, COLUMN_BLOCKS, COLUMN_REASON, COLUMN_HAS};
+    char bytes[PATH_MAX];
     if (options->chosen || options->format == TABLE_RAW) return;
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         bool said = options->format == TABLE_JSON;

@@ -356,7 +356,8 @@ static struct usage *add_usage(struct joining *joining, const struct looked_lock
                             .name = &lock->name,
                             .mode = mode,
                             .kind = kind,
-                            .descriptor = -1};
+                            .descriptor = -1,
+                            .loop = -1};
     return usage;
 }
 
@@ -662,6 +663,75 @@ static bool is_told(const struct joining *joining, const struct looked_image *im
     return false;
 }
 
+/* A list's word of its own. */
+static const char *keep_word(struct usage_list *list, char *word)
+{
+    if (!word) return NULL;
+    list->words = array_grow(list->words, list->word_count, &list->word_room, sizeof *list->words);
+    return list->words[list->word_count++] = word;
+}
+
+/* Who announces what he does on the image itself. */
+static void tell_meaning(struct usage *usage)
+{
+    const struct mark_meaning *meaning = &usage->meaning;
+    /* The least that QEMU announces, for looking at what others write, imglock never does alone. */
+    const bool looks = meaning->bytes == MARK_SAYS_READS;
+    if (meaning->bytes && mark_is_imglocks(meaning) && !looks)
+        usage->kind = KIND_MARKED;
+    else if (meaning->qemu)
+        usage->kind = KIND_QEMU;
+    else if (meaning->bytes || usage->flock)
+        usage->kind = KIND_LOCKED;
+    else
+        return;
+    if (usage->kind == KIND_LOCKED)
+        usage->mode = meaning->exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED;
+    else if (looks)
+        usage->mode = LOCK_FORCE_SHARE;
+    else
+        usage->mode = meaning->exclusive || (meaning->writes && meaning->unshares) ? LOCK_EXCLUSIVE : LOCK_SHARED;
+}
+
+static void add_meaning(struct mark_meaning *all, const struct mark_meaning *one)
+{
+    all->bytes |= one->bytes;
+    all->qemu |= one->qemu;
+    all->writes |= one->writes;
+    all->unshares |= one->unshares;
+    all->exclusive |= one->exclusive;
+    all->posix |= one->posix;
+}
+
+/* What all findings of one process say, from the first one on.  Returns how many they are. */
+static size_t add_findings(const struct finding *findings, size_t count, struct usage *usage)
+{
+    size_t i = 0;
+    usage->seen = true;
+    usage->mapped = findings[0].descriptor < 0;
+    usage->descriptor = findings[0].descriptor;
+    for (; i < count && findings[i].pid == findings[0].pid; i++) {
+        /* The one that has the locks is the one to be told of. */
+        if (findings[i].meaning.bytes && !usage->meaning.bytes) usage->descriptor = findings[i].descriptor;
+        usage->writes |= findings[i].writes;
+        usage->flock |= findings[i].flock;
+        if (findings[i].waits) usage->kind = KIND_WAITING;
+        add_meaning(&usage->meaning, &findings[i].meaning);
+    }
+    return i;
+}
+
+static struct usage open_of(const struct looked_image *image)
+{
+    return (struct usage){.image = image->path, .name = &image->name, .kind = KIND_OPEN, .descriptor = -1, .loop = -1};
+}
+
+static void add_open(struct usage_list *list, const struct usage *usage)
+{
+    list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
+    list->usages[list->count++] = *usage;
+}
+
 /* Those who have the image open and do not hold its lock. */
 static void join_opens(struct joining *joining, const struct looked_image *image)
 {
@@ -669,22 +739,29 @@ static void join_opens(struct joining *joining, const struct looked_image *image
     size_t count;
     if (!image->exists) return;
     const struct finding *findings = scan_findings(joining->scan, image->file, &count);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0, next; i < count; i = next) {
         const struct finding *finding = &findings[i];
-        struct usage usage = {.image = image->path, .name = &image->name, .kind = KIND_OPEN, .descriptor = -1};
+        struct usage usage = open_of(image);
+        next = i + 1;
         if (finding->loop >= 0) {
             snprintf(usage.command, sizeof usage.command, "loop%d", finding->loop);
             memcpy(usage.host, joining->self->host, sizeof usage.host);
             usage.boot = joining->self->boot;
+            usage.loop = finding->loop;
+            usage.writes = finding->writes;
+            usage.seen = true;
         } else {
             struct process process;
-            if (i > 0 && findings[i - 1].pid == finding->pid) continue;
+            next = i + add_findings(finding, count - i, &usage);
             if (is_told(joining, image, finding->pid) || !process_look_up(finding->pid, &process)) continue;
             tell_process(joining, &usage, &process);
-            usage.descriptor = finding->descriptor;
+            tell_meaning(&usage);
+            usage.noted = usage.kind == KIND_WAITING;
+            if (usage.kind == KIND_MARKED)
+                usage.as = keep_word(list, other_name_of(joining->question->settings->directory, image->path,
+                                                         finding->pid, usage.descriptor));
         }
-        list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
-        list->usages[list->count++] = usage;
+        add_open(list, &usage);
     }
 }
 
@@ -716,6 +793,7 @@ bool usages_are_alike(const struct usage *a, const struct usage *b)
     if (!a->image != !b->image || (a->image && strcmp(a->image, b->image) != 0)) return false;
     return strcmp(a->name->hex, b->name->hex) == 0 && a->mode == b->mode && a->kind == b->kind && a->pid == b->pid &&
            a->uid == b->uid && a->descriptor == b->descriptor && a->since_ms == b->since_ms && a->block == b->block &&
+           a->writes == b->writes && memcmp(&a->meaning, &b->meaning, sizeof a->meaning) == 0 && a->flock == b->flock &&
            strcmp(a->host, b->host) == 0 && strcmp(a->command, b->command) == 0 && strcmp(a->reason, b->reason) == 0;
 }
 
@@ -779,14 +857,14 @@ void usages_collect(const struct question *question, struct usage_list *list)
         usages_free(list);
 }
 
-void usages_add_unknown(struct usage_list *list, const char *image)
+void usages_add_unknown(struct usage_list *list, const char *image, const struct mark_meaning *meaning)
 {
     for (size_t i = 0; i < list->image_count; i++) {
-        const struct looked_image *one = &list->images[i];
-        if (strcmp(one->path, image) != 0) continue;
-        list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
-        list->usages[list->count++] =
-            (struct usage){.image = one->path, .name = &one->name, .kind = KIND_OPEN, .descriptor = -1};
+        if (strcmp(list->images[i].path, image) != 0) continue;
+        struct usage usage = open_of(&list->images[i]);
+        usage.meaning = *meaning;
+        tell_meaning(&usage);
+        add_open(list, &usage);
     }
 }
 
@@ -795,6 +873,8 @@ void usages_free(struct usage_list *list)
     tdestroy(list->image_tree, free);
     for (size_t i = 0; i < list->lock_count; i++) free(list->locks[i].slots);
     for (size_t i = 0; i < list->image_count; i++) free(list->images[i].path);
+    for (size_t i = 0; i < list->word_count; i++) free(list->words[i]);
+    free(list->words);
     free(list->locks);
     free(list->images);
     free(list->usages);

@@ -106,6 +106,29 @@ bool mark_is_row(const struct fdinfo_lock *lock)
     return lock->start == UNSHARED_BYTE && length == MARK_UNSHARED;
 }
 
+void mark_note(struct mark_meaning *meaning, const struct fdinfo_lock *lock)
+{
+    enum { QEMU_BYTES = 10 };
+    const bool used = lock->start >= USED_BYTE && lock->end < USED_BYTE + QEMU_BYTES;
+    const bool unshared = lock->start >= UNSHARED_BYTE - 1 && lock->end < UNSHARED_BYTE - 1 + QEMU_BYTES;
+    meaning->posix |= lock->owner == FDINFO_PROCESS;
+    meaning->bytes |= !mark_is_row(lock)         ? MARK_SAYS_OTHER
+                      : lock->start == USED_BYTE ? (lock->end == USED_BYTE ? MARK_SAYS_READS : MARK_SAYS_WRITES)
+                      : lock->exclusive          ? MARK_SAYS_EXCLUSIVE
+                                                 : MARK_SAYS_UNSHARED;
+    meaning->exclusive |= lock->exclusive;
+    meaning->qemu |= used || unshared;
+    meaning->writes |= used && lock->end > USED_BYTE;
+    meaning->unshares |= unshared;
+}
+
+bool mark_is_imglocks(const struct mark_meaning *meaning)
+{
+    return meaning->bytes == (MARK_SAYS_READS | MARK_SAYS_UNSHARED) ||
+           meaning->bytes == (MARK_SAYS_WRITES | MARK_SAYS_UNSHARED) || meaning->bytes == MARK_SAYS_EXCLUSIVE ||
+           meaning->bytes == MARK_SAYS_WRITES || meaning->bytes == MARK_SAYS_READS;
+}
+
 static bool note_other(const struct fdinfo_lock *lock, void *other)
 {
     *(bool *)other = lock->owner == FDINFO_DESCRIPTION && !lock->waits && !mark_is_row(lock);

@@ -49,6 +49,27 @@ bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct 
 /* Is this row of fdinfo one that mark_set leaves, or may be? */
 bool mark_is_row(const struct fdinfo_lock *lock);
 
+/* What the locks of one description, or of several, say.  All false: there are none. */
+struct mark_meaning {
+    enum {
+        MARK_SAYS_READS = 1,
+        MARK_SAYS_WRITES = 2,
+        MARK_SAYS_UNSHARED = 4,
+        MARK_SAYS_EXCLUSIVE = 8,
+        MARK_SAYS_OTHER = 16
+    } bytes;
+    bool qemu;             /* QEMU's bytes are among them, which say: */
+    bool writes, unshares; /* it writes; others must not write, or not at all */
+    bool exclusive;        /* one is a write lock */
+    bool posix;            /* one is by F_SETLK */
+};
+
+/* Adds what a row says. */
+void mark_note(struct mark_meaning *meaning, const struct fdinfo_lock *lock);
+
+/* Is that what mark_set leaves, and nothing else? */
+bool mark_is_imglocks(const struct mark_meaning *meaning);
+
 /* Has a description that came from elsewhere locks of another kind, by F_OFD_SETLK? */
 bool mark_is_locked_otherwise(int descriptor);
 

@@ -30,9 +30,7 @@ struct shown {
     int number;
     int rows; /* that are in the way */
     struct row way[ROWS];
-    enum { SHOWN_READS = 1, SHOWN_WRITES = 2, SHOWN_UNSHARED = 4, SHOWN_EXCLUSIVE = 8, SHOWN_OTHER = 16 } bytes;
-    bool writes, unshares, qemu; /* by the bytes of QEMU */
-    bool exclusive, posix;
+    struct mark_meaning meaning;
     bool lock; /* it is the lock file, and holds its lock */
 };
 
@@ -94,30 +92,6 @@ static bool same_row(const struct row *one, const struct row *other)
     return one->start == other->start && one->end == other->end && one->exclusive == other->exclusive;
 }
 
-/* What a row of QEMU's bytes says. */
-static void note_meaning(struct shown *shown, const struct fdinfo_lock *lock)
-{
-    enum { QEMU_BYTES = 10 };
-    const bool used = lock->start >= USED_BYTE && lock->end < USED_BYTE + QEMU_BYTES;
-    const bool unshared = lock->start >= UNSHARED_BYTE - 1 && lock->end < UNSHARED_BYTE - 1 + QEMU_BYTES;
-    shown->posix |= lock->owner == FDINFO_PROCESS;
-    shown->bytes |= !mark_is_row(lock)         ? SHOWN_OTHER
-                    : lock->start == USED_BYTE ? (lock->end == USED_BYTE ? SHOWN_READS : SHOWN_WRITES)
-                    : lock->exclusive          ? SHOWN_EXCLUSIVE
-                                               : SHOWN_UNSHARED;
-    shown->exclusive |= lock->exclusive;
-    shown->qemu |= used || unshared;
-    shown->writes |= used && lock->end > USED_BYTE;
-    shown->unshares |= unshared;
-}
-
-/* Is that what mark_set leaves, and nothing else? */
-static bool is_marked(const struct shown *shown)
-{
-    return shown->bytes == (SHOWN_READS | SHOWN_UNSHARED) || shown->bytes == (SHOWN_WRITES | SHOWN_UNSHARED) ||
-           shown->bytes == SHOWN_EXCLUSIVE || shown->bytes == SHOWN_WRITES || shown->bytes == SHOWN_READS;
-}
-
 static bool note_row(const struct fdinfo_lock *lock, void *argument)
 {
     struct look *look = argument;
@@ -126,7 +100,7 @@ static bool note_row(const struct fdinfo_lock *lock, void *argument)
         (lock->start < LOCK_BYTE + LOCK_BYTES || lock->start >= RELATIVES_BYTE))
         shown->lock = true;
     if (!is_of_image(look, lock) || lock->owner == FDINFO_OTHER) return true;
-    note_meaning(shown, lock);
+    mark_note(&shown->meaning, lock);
     if (is_in_the_way(look->question, lock) && shown->rows < ROWS)
         shown->way[shown->rows++] = row_of(lock, shown->pid, shown->number);
     return true;
@@ -158,8 +132,8 @@ static bool show(struct look *look, int process, int number)
     struct shown *shown = &look->shown;
     shown->number = number;
     shown->rows = 0;
-    shown->bytes = 0;
-    shown->writes = shown->unshares = shown->qemu = shown->exclusive = shown->posix = shown->lock = false;
+    shown->meaning = (struct mark_meaning){.bytes = 0};
+    shown->lock = false;
     name_in(name, "fdinfo/", number);
     if (fdinfo_each_lock(process, name, note_row, look) < 0) return false;
     if (shown->lock) shown->lock = is_file(process, number, &look->lock_file);
@@ -207,17 +181,17 @@ static bool add_descriptor(int number, void *argument)
     if (!of->any)
         of->marker = (struct marker){.pid = of->pid,
                                      .descriptor = number,
-                                     .imglock = is_marked(shown),
-                                     .posix = shown->posix,
-                                     .exclusive = shown->exclusive,
-                                     .qemu = shown->qemu,
-                                     .writes = shown->writes,
-                                     .shares = !shown->unshares,
+                                     .imglock = mark_is_imglocks(&shown->meaning),
+                                     .posix = shown->meaning.posix,
+                                     .exclusive = shown->meaning.exclusive,
+                                     .qemu = shown->meaning.qemu,
+                                     .writes = shown->meaning.writes,
+                                     .shares = !shown->meaning.unshares,
                                      .start = shown->way[0].start,
                                      .end = shown->way[0].end,
                                      .excludes = shown->way[0].exclusive};
     of->any = true;
-    of->marks &= is_marked(shown);
+    of->marks &= mark_is_imglocks(&shown->meaning);
     for (int i = 0; i < shown->rows && look->known_count < KNOWN_ROWS; i++)
         look->known[look->known_count++] = shown->way[i];
     return true;

@@ -871,6 +871,7 @@ SCRIPT
     assert_line --partial "ok       directory $IMGLOCK_DIR: exists"
     assert_line "ok       locks in $IMGLOCK_DIR: open file description locks exclude each other"
     assert_line --regexp '^ok       file system of '
+    assert_line "ok       images in $PWD: have marks, which QEMU and those who know them by another name see"
     assert_line "ok       command $(command -v qemu-img): the library can be preloaded into it"
     refute_output --partial warning
     refute_output --partial problem

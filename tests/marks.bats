@@ -391,3 +391,32 @@ for flags in os.O_RDWR, os.O_WRONLY:
         ends 0
     done
 }
+
+@test "imglock status says of a mark what the refusal says, and of a holder by another name that name" {
+    local has
+    bare_qemu -f qcow2 disk.qcow2
+    has=$("$IMGLOCK" status -J disk.qcow2 | jq -r '.locks[] | select(.pid == '"$CLIENT"') | .has')
+    assert_equal "$has" "QEMU's own lock: writes, shares nothing"
+    refused_for disk.qcow2 ": $has" cat disk.qcow2
+    says quit
+    ends 0
+    ln disk.img link.img
+    hold disk.img write
+    has=$("$IMGLOCK" status -J link.img | jq -r '.locks[] | select(.pid == '"$HOLDER"') | .has')
+    assert_equal "$has" "imglock's marks, locked as $PWD/disk.img"
+    refused_for link.img " ${has#*locked }" cat link.img
+}
+
+@test "imglock status: an unwrapped child that has the image and not the lock has its marks, and is not called unlocked" {
+    begins bash -c 'exec 5<>disk.img; LD_PRELOAD= bash -c "
+        for name in /proc/\$\$/fd/*; do
+            case \$(readlink \$name) in *.lock) eval \"exec \${name##*/}>&-\" ;; esac
+        done
+        echo open
+        read -r line"; :'
+    wait_until grep -q open ../stdout
+    run "$IMGLOCK" status -rn -o MODE,KIND disk.img
+    assert_output $'exclusive holder\nexclusive marked'
+    says quit
+    ends 0
+}

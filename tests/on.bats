@@ -229,6 +229,35 @@ setup() {
     assert_line "writing   refused: mode force-share is for reading beside a writer"
 }
 
+@test "explain: who has marks on the image, and what they come to, as they then do" {
+    command -v qemu-nbd >/dev/null || skip "qemu-nbd is not installed"
+    qemu-img create -q -f qcow2 disk.qcow2 1M
+    qemu-nbd --fork --persistent --pid-file=nbd.pid --socket="$PWD/socket" -f qcow2 disk.qcow2 3>&-
+    HOLDERS+=("$(cat nbd.pid)")
+    run "$IMGLOCK" explain disk.qcow2
+    assert_success
+    assert_line "used      exclusive, qemu: qemu-nbd (pid $(cat nbd.pid)): QEMU's own lock: writes, shares nothing"
+    assert_line "reading   refused at once: somebody outside imglock has locked it"
+    assert_line "writing   refused at once: somebody outside imglock has locked it"
+    run wrapped cat disk.qcow2
+    assert_failure
+    IMGLOCK_WAIT=1.5 run "$IMGLOCK" explain disk.qcow2
+    assert_line "writing   waits up to 1.5 s for an exclusive lock: somebody outside imglock has locked it"
+    kill "$(cat nbd.pid)"
+    ln disk.img link.img
+    hold disk.img read
+    run "$IMGLOCK" explain link.img
+    assert_line "used      shared, marked: holder (pid $HOLDER): imglock's marks, locked as $PWD/disk.img"
+    assert_line "reading   takes a shared lock"
+    assert_line "writing   refused at once: it is locked by another name or elsewhere"
+    # Between two who write in mode shared the lock has decided, whatever their marks say.
+    release
+    IMGLOCK_MODE=shared hold disk.img write
+    run "$IMGLOCK" explain disk.img
+    assert_line "reading   takes a shared lock"
+    assert_line "writing   refused at once: the lock is held"
+}
+
 @test "explain opens nothing for writing, and makes nothing" {
     hold disk.img read
     strace -f -qq -e trace=open,openat,creat -o trace "$IMGLOCK" explain disk.img -- dd

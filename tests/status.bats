@@ -115,7 +115,7 @@ os.read(0, 1)' 0<>end 3>&- &
     run "$IMGLOCK" status --list-columns
     assert_success
     # Scripts may rely on these; the default ones stand first, in their order.
-    for name in UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE BLOCKS REASON SHARERS GUEST UNIT MACHINE; do
+    for name in UID HOST FD LOCKFILE BOOT START PIDNS HELD LOCKED-SINCE BLOCKS REASON SHARERS GUEST UNIT MACHINE HAS; do
         grep -q "^ *$name " <<<"$output" || fail "there is no $name"
     done
     assert_equal "$(awk '{print $1}' <<<"$output" | head -n 7 | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE"
@@ -705,6 +705,183 @@ reasoned() {
     rows COMMAND,MODE,KIND,PID disk.img
     assert_success
     assert_output "${LOOP#/dev/} unlocked open -"
+}
+
+# bare_qemu ARGUMENT...: an unwrapped qemu-io that has the image open until it is killed, or the next one runs.
+bare_qemu() {
+    local mark=$BATS_TEST_TMPDIR/qemu.$RANDOM
+    mkfifo "$mark.in"
+    exec 8<>"$mark.in"
+    qemu-io "$@" <"$mark.in" >"$mark.out" 2>&1 3>&- 8>&- &
+    HOLDER=$!
+    HOLDERS+=("$HOLDER")
+    echo 'read 0 512' >&8
+    local end=$((SECONDS + 60))
+    until grep -q 'read 512' "$mark.out"; do
+        [ "$SECONDS" -lt "$end" ] || fail "qemu-io does not read: $(cat "$mark.out")"
+        read -rt 0.05 <> <(:) || true
+    done
+}
+
+@test "an unwrapped QEMU is told by its own lock, and never as unlocked" {
+    command -v qemu-io >/dev/null || skip "qemu-io is not installed"
+    local image=disk.qcow2
+    qemu-img create -q -f qcow2 $image 1M
+    bare_qemu -f qcow2 $image
+    rows PID,MODE,KIND,HAS $image
+    assert_success
+    assert_output "$HOLDER exclusive qemu QEMU's\\x20own\\x20lock:\\x20writes,\\x20shares\\x20nothing"
+    run "$IMGLOCK" status $image
+    assert_equal "$(head -n 1 <<<"$output" | xargs)" "IMAGE MODE KIND PID USER COMMAND SINCE HAS"
+    assert_equal "$("$IMGLOCK" status -J $image | jq -c '.locks[0] | [.mode, .kind, .pid, .has]')" \
+        '["exclusive","qemu",'"$HOLDER"',"QEMU'"'"'s own lock: writes, shares nothing"]'
+    kill "$HOLDER"
+    bare_qemu -r -f qcow2 $image
+    rows PID,MODE,KIND,HAS $image
+    assert_output "$HOLDER shared qemu QEMU's\\x20own\\x20lock:\\x20reads,\\x20shares\\x20no\\x20writing"
+    # A reader that is wrapped is a holder beside it.
+    local qemu=$HOLDER
+    hold $image read
+    rows PID,MODE,KIND $image
+    assert_output "$HOLDER shared holder"$'\n'"$qemu shared qemu"
+    kill "$HOLDER" "$qemu"
+    # Who writes meanwhile does not disturb it.
+    bare_qemu -U -r -f qcow2 $image
+    rows PID,MODE,KIND,HAS $image
+    assert_output "$HOLDER force-share qemu QEMU's\\x20own\\x20lock:\\x20reads"
+    kill "$HOLDER"
+    bare_qemu -f raw disk.img
+    rows PID,MODE,KIND,HAS disk.img
+    assert_output "$HOLDER shared qemu QEMU's\\x20own\\x20lock:\\x20writes"
+}
+
+@test "qemu-nbd and qemu-storage-daemon, unwrapped, are told by QEMU's lock" {
+    command -v qemu-nbd >/dev/null || skip "qemu-nbd is not installed"
+    command -v qemu-storage-daemon >/dev/null || skip "qemu-storage-daemon is not installed"
+    qemu-img create -q -f qcow2 disk.qcow2 1M
+    qemu-nbd --fork --persistent --pid-file=nbd.pid --socket="$PWD/socket" -f qcow2 disk.qcow2 3>&-
+    HOLDERS+=("$(cat nbd.pid)")
+    rows PID,COMMAND,MODE,KIND disk.qcow2
+    assert_output "$(cat nbd.pid) qemu-nbd exclusive qemu"
+    kill "$(cat nbd.pid)"
+    eventually_rows '^$' PID disk.qcow2
+    qemu-storage-daemon --daemonize --pidfile daemon.pid --blockdev driver=file,filename=disk.qcow2,node-name=file \
+        --blockdev driver=qcow2,file=file,node-name=disk 3>&-
+    HOLDERS+=("$(cat daemon.pid)")
+    rows PID,COMMAND,KIND disk.qcow2
+    assert_output "$(cat daemon.pid) qemu-storage-da qemu"
+}
+
+@test "a user who sees nothing of a QEMU, and one in another pid namespace, is told that QEMU's lock is there" {
+    needs_root
+    command -v qemu-io >/dev/null || skip "qemu-io is not installed"
+    qemu-img create -q -f qcow2 disk.qcow2 1M
+    chmod 644 disk.qcow2
+    bare_qemu -f qcow2 disk.qcow2
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND disk.qcow2
+    assert_success
+    assert_output "- exclusive qemu"
+    run unshare --pid --fork --mount-proc "$IMGLOCK" status -rn -o PID,MODE,KIND disk.qcow2
+    assert_success
+    assert_output "- exclusive qemu"
+    kill "$HOLDER"
+    hold disk.qcow2 read
+    rm "$(lock_file disk.qcow2)"
+    run --separate-stderr "${NOBODY[@]}" "$IMGLOCK" status -rn -o PID,MODE,KIND,HAS disk.qcow2
+    assert_success
+    assert_output "- shared marked imglock's\\x20marks"
+}
+
+@test "a holder is found by another name of the image, after a rename above it, and when its lock file is gone" {
+    mkdir above
+    mv disk.img above/
+    ln above/disk.img link.img
+    hold above/disk.img
+    rows PID,MODE,KIND,HAS link.img
+    assert_success
+    assert_output "$HOLDER exclusive marked imglock's\\x20marks,\\x20locked\\x20as\\x20$PWD/above/disk.img"
+    mv above below
+    rows PID,MODE,KIND,HAS below/disk.img
+    assert_success
+    assert_output "$HOLDER exclusive marked imglock's\\x20marks,\\x20locked\\x20as\\x20$PWD/above/disk.img"
+    mv below above
+    rows PID,MODE,KIND above/disk.img
+    assert_output "$HOLDER exclusive holder"
+    mkdir -m 1777 elsewhere
+    IMGLOCK_DIR=$PWD/elsewhere rows PID,MODE,KIND,HAS above/disk.img
+    assert_output "$HOLDER exclusive marked imglock's\\x20marks,\\x20locked\\x20in\\x20$IMGLOCK_DIR"
+    rm "$(lock_file above/disk.img)"
+    rows PID,MODE,KIND,HAS above/disk.img
+    assert_output "$HOLDER exclusive marked imglock's\\x20marks,\\x20locked\\x20in\\x20a\\x20lock\\x20file\\x20that\\x20was\\x20deleted"
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    run "$IMGLOCK" status above/disk.img
+    assert_equal "$status" 1
+}
+
+@test "a program that has locked the image for itself is told so: whole, in part, and by flock" {
+    command -v python3 >/dev/null || skip "python3 is not installed"
+    local how
+    for how in 'exclusive|lockf(image, fcntl.LOCK_EX)|it\x20has\x20locked\x20the\x20file\x20for\x20itself' \
+        'shared|lockf(image, fcntl.LOCK_SH, 1, 5)|it\x20has\x20locked\x20the\x20file' \
+        'shared|flock(image, fcntl.LOCK_SH)|it\x20has\x20locked\x20the\x20file\x20by\x20flock'; do
+        local mode=${how%%|*} rest=${how#*|}
+        background python3 -c "import fcntl, os, signal
+image = os.open('disk.img', os.O_RDWR)
+fcntl.${rest%%|*}
+print('ready', flush=True)
+signal.pause()"
+        rows PID,MODE,KIND,HAS disk.img
+        assert_output "$HOLDER $mode locked ${rest#*|}"
+        kill "$HOLDER"
+        wait "$HOLDER" 2>/dev/null || true
+    done
+}
+
+@test "who has it open without any lock: for reading, for writing, mapped, or as a loop device" {
+    background "$HELPERS/holder" write disk.img
+    rows PID,MODE,KIND,HAS disk.img
+    assert_output "$HOLDER unlocked open open\\x20for\\x20writing"
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    background "$HELPERS/holder" read disk.img
+    rows PID,MODE,KIND,HAS disk.img
+    assert_output "$HOLDER unlocked open open\\x20for\\x20reading"
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    background "$HELPERS/status_map" disk.img
+    rows PID,MODE,KIND,HAS disk.img
+    assert_output --regexp "^$HOLDER unlocked open mapped\\\\x20for\\\\x20(reading|writing)\$"
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+    LOOP=$(losetup -r -f --show disk.img 2>/dev/null) || skip "no loop devices here"
+    rows COMMAND,KIND,HAS disk.img
+    assert_output "${LOOP#/dev/} open loop\\x20device,\\x20for\\x20reading"
+    losetup -d "$LOOP"
+    LOOP=$(losetup -f --show disk.img)
+    rows COMMAND,KIND,HAS disk.img
+    assert_output "${LOOP#/dev/} open loop\\x20device,\\x20for\\x20writing"
+}
+
+# watches PID: it is told of something by inotify.
+watches() { grep -qs ^inotify "/proc/$1"/fdinfo/*; }
+
+@test "who waits for a QEMU is told as waiting, and a program that only watches the image is not" {
+    command -v qemu-io >/dev/null || skip "qemu-io is not installed"
+    bare_qemu -f raw disk.img
+    local qemu=$HOLDER other
+    env LD_PRELOAD="$SHIM" IMGLOCK_WAIT=forever "$HELPERS/holder" write disk.img >/dev/null 2>&1 3>&- &
+    other=$!
+    HOLDERS+=("$other")
+    eventually_rows "^$other none waiting -\$" PID,MODE,KIND,HAS disk.img
+    kill "$other"
+    wait "$other" 2>/dev/null || true
+    tail -f disk.img >/dev/null 2>&1 3>&- &
+    other=$!
+    HOLDERS+=("$other")
+    eventually watches "$other"
+    rows PID,MODE,KIND disk.img
+    assert_equal "$(sort <<<"$output")" "$(printf '%s\n' "$other unlocked open" "$qemu shared qemu" | sort)"
 }
 
 @test "a descriptor that is only a path does not use the image" {
