@@ -136,6 +136,10 @@ void lock_wait_for_image(struct lock_waiter *waiter, int descriptor);
  * cleanup handler that calls lock_wait_end.  lock_descriptor: the open lock file, for the gate. */
 bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted);
 
+/* Sleeps for that many nanoseconds, less than a second, or until an inotify instance, -1: none, has something to tell:
+ * true.  *interrupted as above.  A cancellation point. */
+bool lock_wait_sleep(int inotify, int64_t time, bool *interrupted);
+
 /* Ends waiting: gives the gate back.  waiter->inotify stays open for the caller to keep: to close an instance that had
  * a watch lately waits for a grace period of the kernel's, 7 to 15 ms.  So does its waiter->watch, which costs 16 us to
  * take off, nearly as much as a hand-over: lock_wait_unwatch does so when nobody waits for us. */

@@ -109,6 +109,20 @@ static bool handlers_interrupt(void)
     return false;
 }
 
+bool lock_wait_sleep(int inotify, int64_t time, bool *interrupted)
+{
+    if (time <= 0) return false;
+    struct timespec timeout = {.tv_sec = 0, .tv_nsec = time};
+    struct pollfd poll = {.fd = inotify, .events = POLLIN};
+    /* libc's own: a cancellation point, as a blocking open is. */
+    int saved = errno;
+    int result = ppoll(&poll, inotify >= 0 ? 1 : 0, &timeout, NULL);
+    bool signalled = result < 0 && errno == EINTR;
+    errno = saved;
+    *interrupted = signalled && handlers_interrupt();
+    return result > 0;
+}
+
 /* The event of a close is queued before the lock is dropped, __fput() in fs/file_table.c.  A try that comes too early
  * looks for relatives in /proc, which takes longer than the drop does: so a few cheap looks first. */
 static void look_until_free(const struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode)
@@ -138,18 +152,9 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
     const int64_t rest = waiter->deadline - sys_monotonic();
     if (rest <= 0) return false;
     if (rest < left) left = rest;
-    struct timespec timeout = {.tv_sec = 0, .tv_nsec = left};
-    struct pollfd poll = {.fd = waiter->inotify, .events = POLLIN};
-    /* libc's own: a cancellation point, as a blocking open is. */
-    int saved = errno;
-    int result = ppoll(&poll, waiter->inotify >= 0 ? 1 : 0, &timeout, NULL);
-    bool signalled = result < 0 && errno == EINTR;
-    errno = saved;
-    if (signalled && handlers_interrupt()) {
-        *interrupted = true;
-        return false;
-    }
-    if (result > 0) look_until_free(waiter, lock_descriptor, mode);
+    event = lock_wait_sleep(waiter->inotify, left, interrupted);
+    if (*interrupted) return false;
+    if (event) look_until_free(waiter, lock_descriptor, mode);
     return true;
 }
 

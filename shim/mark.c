@@ -43,6 +43,14 @@ void mark_clear(int descriptor)
     bytes_unlock(descriptor, USED_BYTE, UNSHARED_BYTE + MARK_UNSHARED - USED_BYTE);
 }
 
+void mark_move(int from, int to, enum lock_mode mode, int access)
+{
+    if (mark_set(to, mode, access) == 0) return;
+    /* One of both is open for writing alone, and its lock excludes the other's.  That has the bytes of use. */
+    bytes_unlock(from, UNSHARED_BYTE, MARK_UNSHARED);
+    mark_set(to, mode, access);
+}
+
 int mark_ranges(enum lock_mode mode, int access, struct mark_range ranges[MARK_RANGES])
 {
     /* Byte 0 is virtlockd's, and never counts. */

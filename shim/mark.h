@@ -27,6 +27,10 @@ int mark_set(int descriptor, enum lock_mode mode, int access);
 /* Takes it all back, of a description that no other process has or that the program is about to lock itself. */
 void mark_clear(int descriptor);
 
+/* Announces the same on another description, opened with this access, that is about to take the place of one.  Whoever
+ * looks meanwhile sees that somebody writes, at the least. */
+void mark_move(int from, int to, enum lock_mode mode, int access);
+
 /* A range in which a lock that excludes one of this type is in the way. */
 struct mark_range {
     short type; /* F_RDLCK or F_WRLCK */

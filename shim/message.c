@@ -448,6 +448,69 @@ void message_blocked(const struct settings *settings, const char *path, const ch
     end_line(settings, &line);
 }
 
+/* "COMMAND (pid N, user U, guest G)" of a process by its number in /proc. */
+static void append_process(struct text *line, pid_t pid, uint64_t start)
+{
+    struct process_identity process = *process_self();
+    uid_t user = (uid_t)-1;
+    char command[17] = "";
+    process.pid = pid;
+    process.start = start;
+    if (!process_look_at(&process, &user, command)) {
+        text_append(line, "a program that has ended since");
+        append_pid(line, pid);
+        text_append(line, ")");
+        return;
+    }
+    text_append_untrusted(line, command, strlen(command));
+    append_pid(line, pid);
+    text_append(line, ", user ");
+    append_user(line, user);
+    who_append(line, pid);
+    text_append(line, ")");
+}
+
+/* Who has the image outside imglock, and what. */
+static void append_outsider(struct text *line, const struct outsider *outsider)
+{
+    const size_t before = line->length;
+    switch (outsider->kind) {
+    case OUTSIDER_UNSEEN:
+        text_append(line, sys_geteuid() == 0 ? "a program that /proc does not show" : "a program of another user");
+        break;
+    case OUTSIDER_PROCESS:
+    case OUTSIDER_MAPPING:
+        append_process(line, outsider->pid, outsider->start);
+        break;
+    case OUTSIDER_LOOP:
+        text_append(line, "loop device /dev/loop");
+        text_append_number(line, outsider->loop);
+        const size_t named = line->length;
+        text_append(line, ", mounted on ");
+        if (outsiders_append_mount(line, outsider->loop)) {
+            text_append(line, ",");
+        } else {
+            line->length = named;
+            line->bytes[named] = '\0';
+        }
+        break;
+    }
+    if (line->length == before) return;
+    text_append(line, outsider->kind == OUTSIDER_MAPPING ? " has it mapped, outside imglock"
+                                                         : " has it open for writing, outside imglock");
+}
+
+void message_outsider(const struct settings *settings, const char *path, const char *action,
+                      const struct outsider *outsider)
+{
+    struct text line;
+    if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, action);
+    text_append(&line, ": ");
+    append_outsider(&line, outsider);
+    end_line(settings, &line);
+}
+
 void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error,
                       const struct marker *marker)
 {
@@ -510,6 +573,15 @@ void message_waiting(const struct settings *settings, const char *path, int lock
         append_marker(&line, marker, path);
     else
         append_holders(&line, lock_descriptor, wanted, &alone);
+    end_line(settings, &line);
+}
+
+void message_waiting_outsider(const struct settings *settings, const char *path, const struct outsider *outsider)
+{
+    struct text line;
+    if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
+    text_append(&line, "waiting; ");
+    append_outsider(&line, outsider);
     end_line(settings, &line);
 }
 

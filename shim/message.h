@@ -8,6 +8,7 @@
 
 #include "lock.h"
 #include "markers.h"
+#include "outsiders.h"
 #include "policy.h"
 
 /* Remembers what standard error is when the program starts.  A program may close it and open a file that gets its
@@ -32,6 +33,13 @@ void message_conflict(const struct settings *settings, const char *path, const c
 /* "imglock: PATH: ACTION: blocked by COMMAND (pid N, user U) for T: REASON". */
 void message_blocked(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
                      enum operation operation);
+
+/* "imglock: PATH: ACTION: COMMAND (pid N, user U) has it open for writing, outside imglock". */
+void message_outsider(const struct settings *settings, const char *path, const char *action,
+                      const struct outsider *outsider);
+
+/* "imglock: PATH: waiting; COMMAND (pid N, user U) has it ...". */
+void message_waiting_outsider(const struct settings *settings, const char *path, const struct outsider *outsider);
 
 /* "imglock: PATH: opened read-only instead of for writing: locked ..., or, where lock_descriptor is -1, the error. */
 void message_degraded(const struct settings *settings, const char *path, int lock_descriptor, int error,

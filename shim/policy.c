@@ -23,7 +23,7 @@ struct policy_decision policy_decide(const struct settings *settings, const char
     bool reads = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC);
     switch (mode_for(settings, real_path)) {
     case MODE_SHARED:
-        return (struct policy_decision){.locked = true, .mode = LOCK_SHARED};
+        return (struct policy_decision){.locked = true, .mode = LOCK_SHARED, .shares = true};
     case MODE_EXCLUSIVE:
         return (struct policy_decision){.locked = true, .mode = LOCK_EXCLUSIVE, .insists = true};
     case MODE_NOLOCK:

@@ -9,6 +9,7 @@ struct policy_decision {
     bool locked;         /* false: nolock, none of imglock's business */
     enum lock_mode mode; /* to be taken, or, below LOCK_SHARED, to be recorded */
     bool insists;        /* on that lock: a shared one will not do, not even for reading alone */
+    bool shares;         /* mode shared: several who write are meant to */
     const char *refusal; /* the mode does not allow this open at all; or NULL */
 };
 

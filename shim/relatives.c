@@ -9,6 +9,7 @@
 
 #include "bytes.h"
 #include "fdinfo.h"
+#include "proc.h"
 #include "process.h"
 #include "sys.h"
 #include "text.h"
@@ -120,22 +121,6 @@ static int add_numbered(struct kin *kin, int process, uint64_t number)
     return 0;
 }
 
-/* Calls act with each number that a directory of /proc lists, until it says false or the deadline is there. */
-static void each_number(int64_t deadline, int directory, bool (*act)(uint64_t number, void *argument), void *argument)
-{
-    _Alignas(8) char bytes[1024];
-    for (long size; (size = sys_getdents(directory, bytes, sizeof bytes)) > 0;) {
-        if (sys_monotonic() >= deadline) return;
-        const struct sys_entry *entry;
-        for (long at = 0; at < size; at += entry->length) {
-            entry = (const struct sys_entry *)(bytes + at);
-            const char *name = entry->name;
-            uint64_t number;
-            if (text_parse_number(&name, &number) && !*name && !act(number, argument)) return;
-        }
-    }
-}
-
 /* ---- ancestors ------------------------------------------------------------------------------------------ */
 
 struct of_process {
@@ -150,75 +135,24 @@ static bool add_of_process(uint64_t number, void *argument)
     return add_numbered(of->kin, of->process, number) != -EACCES;
 }
 
-/* A directory below /proc/PID; or -errno. */
-static int open_process(uint64_t number, const char *name)
-{
-    char path[40];
-    struct text text = text_in(path, sizeof path);
-    text_append(&text, "/proc/");
-    text_append_number(&text, (long long)number);
-    text_append(&text, name);
-    return sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-}
-
-/* The directory of the process's parent, which stands for that very process from now on.  *number: of the process, and
- * then of the parent.  A number may be given to another process at any time, but not while the process itself is there:
- * so its child is asked once more.  -ESRCH: there is no parent. */
-static int open_parent(pid_t *number)
-{
-    for (;;) {
-        uint64_t start;
-        pid_t parent, again;
-        if (!process_read_stat(*number, &start, &parent, NULL) || parent <= 0) return -ESRCH;
-        int directory = open_process((uint64_t)parent, "");
-        if (process_read_stat(*number, &start, &again, NULL) && again == parent) {
-            *number = parent;
-            return directory;
-        }
-        if (directory >= 0) sys_close(directory);
-    }
-}
-
 static void add_process(struct kin *kin, int process)
 {
     struct of_process of = {kin, process};
     int list = sys_openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (list < 0) return;
-    each_number(kin->deadline, list, add_of_process, &of);
+    proc_each_number(kin->deadline, list, add_of_process, &of);
     sys_close(list);
-}
-
-/* Is the library in the process?  Most ancestors are a shell, a terminal or a service manager, which lock nothing:
- * nobody has to wait for them. */
-static bool has_library(int process)
-{
-    static const char name[] = "libimglock";
-    enum { KEPT = sizeof name - 2 };
-    char bytes[4096];
-    size_t have = 0;
-    bool found = false;
-    int maps = sys_openat(process, "maps", O_RDONLY | O_CLOEXEC, 0);
-    if (maps < 0) return false;
-    for (long got; !found && (got = sys_read(maps, bytes + have, sizeof bytes - have)) > 0;) {
-        have += (size_t)got;
-        for (size_t at = 0; !found && at + sizeof name - 1 <= have; at++)
-            found = bytes[at] == name[0] && memcmp(bytes + at, name, sizeof name - 1) == 0;
-        const size_t kept = have < KEPT ? have : KEPT;
-        memmove(bytes, bytes + have - kept, kept);
-        have = kept;
-    }
-    sys_close(maps);
-    return found;
 }
 
 static void add_ancestors(struct kin *kin)
 {
     pid_t number = 0; /* this process, whatever its number in /proc is */
     while (sys_monotonic() < kin->deadline) {
-        const int process = open_parent(&number);
+        const int process = proc_open_parent(&number);
         if (process == -ESRCH) return;
         if (process < 0) continue;
-        kin->wrapped |= has_library(process);
+        /* Most ancestors are a shell, a terminal or a service manager, which lock nothing: nobody waits for them. */
+        kin->wrapped |= proc_has_library(process) > 0;
         add_process(kin, process);
         sys_close(process);
     }
@@ -243,7 +177,7 @@ static void add_own(struct kin *kin)
     if (of.process < 0) return;
     int list = question->ancestors ? sys_openat(of.process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0) : -1;
     if (list >= 0) {
-        each_number(kin->deadline, list, add_of_self, &of);
+        proc_each_number(kin->deadline, list, add_of_self, &of);
         sys_close(list);
     } else if (question->known && question->known->descriptor >= 0) {
         add_of_self((uint64_t)question->known->descriptor, &of);
@@ -283,7 +217,7 @@ static bool add_given(uint64_t process_number, void *argument)
 {
     struct kin *kin = argument;
     const struct relatives_known *known = kin->question->known;
-    int process = open_process(process_number, "");
+    int process = proc_open(process_number, "");
     if (process < 0) return true;
     int before = -1;
     bool found = false;
@@ -301,7 +235,7 @@ static void add_all_given(struct kin *kin)
 {
     int processes = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (processes < 0) return;
-    each_number(kin->deadline, processes, add_given, kin);
+    proc_each_number(kin->deadline, processes, add_given, kin);
     sys_close(processes);
 }
 
@@ -480,7 +414,7 @@ static void ask_through_inherited(struct unexplained *unexplained)
 {
     int list = sys_openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (list < 0) return;
-    each_number(sys_monotonic() + LOOKING_NS, list, ask_through_number, unexplained);
+    proc_each_number(sys_monotonic() + LOOKING_NS, list, ask_through_number, unexplained);
     sys_close(list);
 }
 

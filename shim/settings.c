@@ -264,6 +264,7 @@ static void set_defaults(struct settings *settings)
 static void set_audit_defaults(struct settings *settings)
 {
     settings->on_conflict = CONFLICT_WARN;
+    settings->outsiders = OUTSIDERS_WARN;
     settings->allow_on_error = true;
     settings->log_level = LOG_QUIET;
 }

@@ -23,6 +23,7 @@ enum open_mode { /* IMGLOCK_MODE and the right-hand side of IMGLOCK_RULES */
 };
 
 enum conflict_answer { CONFLICT_DENY, CONFLICT_READ_ONLY, CONFLICT_WARN };
+enum outsiders_answer { OUTSIDERS_DENY, OUTSIDERS_WARN, OUTSIDERS_IGNORE };
 enum io_uring_answer { IO_URING_RESTRICT, IO_URING_OFF, IO_URING_ALLOW };
 
 enum log_level { LOG_QUIET, LOG_CONFLICTS, LOG_DEBUG };
@@ -35,15 +36,16 @@ struct settings {
     bool off; /* the process is set-user-ID or the like (AT_SECURE): every call is passed on */
     enum open_mode mode;
     enum conflict_answer on_conflict;
-    enum io_uring_answer io_uring; /* what a program may do by io_uring */
-    int64_t wait_ns;               /* 0: refuse at once; WAIT_FOREVER */
-    int refusal_errno;             /* what a refused open returns */
-    unsigned guard;                /* 1 << enum operation, each: what counts as writing */
-    bool allow_on_error;           /* IMGLOCK_ON_ERROR=allow */
-    bool magic;                    /* look at headers */
-    bool key_inode;                /* a second lock by device and inode */
-    bool family;                   /* descendants are let past */
-    bool force_share;              /* the program's own arguments ask for it: reads go through beside a writer */
+    enum outsiders_answer outsiders; /* what a process outside imglock that has the image open means */
+    enum io_uring_answer io_uring;   /* what a program may do by io_uring */
+    int64_t wait_ns;                 /* 0: refuse at once; WAIT_FOREVER */
+    int refusal_errno;               /* what a refused open returns */
+    unsigned guard;                  /* 1 << enum operation, each: what counts as writing */
+    bool allow_on_error;             /* IMGLOCK_ON_ERROR=allow */
+    bool magic;                      /* look at headers */
+    bool key_inode;                  /* a second lock by device and inode */
+    bool family;                     /* descendants are let past */
+    bool force_share;                /* the program's own arguments ask for it: reads go through beside a writer */
     unsigned block;     /* 1 << enum operation, each: what others may not do to the images that this process holds */
     const char *reason; /* why, in the user's words; or NULL */
     enum log_level log_level;

@@ -387,6 +387,13 @@ void track_accept(const struct track_request *request, struct track_hold *hold)
     leave(&before);
 }
 
+void track_move_marks(const struct track_request *request, int to, int access)
+{
+    if (request->set_marks && request->lock.mode >= LOCK_SHARED &&
+        !marks_are_given_up(request->device, request->inode) && mark_is_possible(to, request->device))
+        mark_move(request->mark, to, request->lock.mode, access);
+}
+
 void track_mark(int descriptor, const struct stat *status)
 {
     if (settings_get()->on_conflict == CONFLICT_WARN || marks_are_given_up(status->st_dev, status->st_ino) ||

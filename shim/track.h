@@ -95,6 +95,10 @@ bool track_is_disputed(const struct track_request *request, struct track_hold *h
 /* Whoever is in the way of a disputed hold may be there. */
 void track_accept(const struct track_request *request, struct track_hold *hold);
 
+/* Another description of the image, opened with this access, is about to take the place of the one that the hold on it
+ * has marked. */
+void track_move_marks(const struct track_request *request, int to, int access);
+
 /* The descriptor of an image became another description of it, for reading, under the same number; it is marked as
  * that.
  */

@@ -147,8 +147,8 @@ parsed() { env "$@" "$HELPERS/parsed"; }
         done
     done < <(settings words)
     run diff defaults <(parsed IMGLOCK_AUDIT=/tmp/log)
-    assert_equal "$(sed -n 's/^> //p' <<<"$output")" $'ON_CONFLICT warn\nON_ERROR allow'
-    run diff defaults <(parsed IMGLOCK_AUDIT=/tmp/log IMGLOCK_ON_CONFLICT=deny IMGLOCK_ON_ERROR=deny)
+    assert_equal "$(sed -n 's/^> //p' <<<"$output")" $'ON_CONFLICT warn\nOUTSIDERS warn\nON_ERROR allow'
+    run diff defaults <(parsed IMGLOCK_AUDIT=/tmp/log IMGLOCK_OUTSIDERS=deny IMGLOCK_ON_CONFLICT=deny IMGLOCK_ON_ERROR=deny)
     assert_output ""
 }
 

@@ -11,6 +11,7 @@
 #include "../sys.h"
 #include "../text.h"
 #include "cleanup.h"
+#include "outside.h"
 
 /* ---- taking a lock for a path --------------------------------------------------------------------------- */
 
@@ -42,6 +43,9 @@ struct attempt {
     bool beside_own;  /* as in struct track_hold */
     struct bytes_found found;
     struct marker marker; /* who that is */
+    struct outside_place place;
+    struct outsider outsider;
+    int outside_error; /* the program's descriptor could not be opened anew */
 };
 
 /* An open lock file to ask about holders: one that does not show this process's own lock, if it has one. */
@@ -178,6 +182,14 @@ static bool is_unmarked_soon(const struct attempt *attempt)
     return true;
 }
 
+/* An open that excludes nobody, or that several who write are meant to share, is in nobody's way; and an image that is
+ * open already came through exec. */
+static bool minds_outsiders(const struct claim *claim, const struct attempt *attempt)
+{
+    return claim->settings->outsiders != OUTSIDERS_IGNORE && claim->status && !claim->inherited &&
+           attempt->request.lock.mode >= LOCK_SHARED && !attempt->decision.shares;
+}
+
 /* ---- waiting --------------------------------------------------------------------------------------------- */
 
 /* Waits as long as IMGLOCK_WAIT says. */
@@ -216,6 +228,8 @@ enum outcome {
     OUTCOME_DEGRADED, /* a shared lock instead */
     OUTCOME_BESIDE,   /* no lock: whoever has it has this very description of the image */
     OUTCOME_CONFLICT,
+    OUTCOME_OUTSIDER,    /* the lock was to be had, but somebody outside imglock has the image open for writing */
+    OUTCOME_GONE,        /* the file may not be opened any more */
     OUTCOME_INTERRUPTED, /* by a signal handler, while it waited */
     OUTCOME_PROBLEM,     /* the lock could not be evaluated */
 };
@@ -255,6 +269,7 @@ static enum outcome acquire(const struct claim *claim, struct attempt *attempt, 
     enum lock_result result = try_to_take(claim, attempt, hold);
     if (result == LOCK_BUSY && is_of_siblings(claim, attempt)) return OUTCOME_BESIDE;
     if (result == LOCK_BUSY && settings->wait_ns) {
+        if (minds_outsiders(claim, attempt)) outside_step_back(&attempt->place, false);
         attempt->about.lock_descriptor = descriptor_to_ask(attempt);
         const int64_t start = audit_now();
         result = wait_for_lock(claim, attempt, hold, &interrupted);
@@ -270,6 +285,39 @@ static enum outcome acquire(const struct claim *claim, struct attempt *attempt, 
     return degrade(claim, attempt, hold) ? OUTCOME_DEGRADED : OUTCOME_CONFLICT;
 }
 
+/* ---- who takes no notice of the lock --------------------------------------------------------------------- */
+
+static enum outcome ask_outside(const struct claim *claim, struct attempt *attempt, struct track_hold *hold,
+                                enum outcome outcome)
+{
+    const struct settings *settings = claim->settings;
+    const struct outside_request request = {.settings = settings,
+                                            .path = claim->path,
+                                            .status = claim->status,
+                                            .handle = claim->mark < 0 ? claim->descriptor : -1,
+                                            .name = &attempt->name,
+                                            .family = hold->family,
+                                            .deadline = claim->time->wait,
+                                            .place = &attempt->place};
+    const int result = outside_ask(&request, &attempt->outsider);
+    if (result == 1 && settings->outsiders == OUTSIDERS_WARN)
+        message_outsider(settings, claim->path, "opened all the same", &attempt->outsider);
+    if (result == 0 || (result == 1 && settings->outsiders == OUTSIDERS_WARN)) return outcome;
+    track_give_back(&attempt->request, hold);
+    attempt->outside_error = -result;
+    return result == 1 ? OUTCOME_OUTSIDER : result == -EINTR ? OUTCOME_INTERRUPTED : OUTCOME_GONE;
+}
+
+/* It waited, and the program may get its descriptor all the same. */
+static enum outcome step_forth(struct attempt *attempt, struct track_hold *hold, enum outcome outcome)
+{
+    const int result = outside_step_forth(&attempt->place, outcome <= OUTCOME_DEGRADED);
+    if (result == 0 || outcome > OUTCOME_DEGRADED) return outcome;
+    track_give_back(&attempt->request, hold);
+    attempt->outside_error = -result;
+    return OUTCOME_GONE;
+}
+
 /* ---- the outcome as an errno ----------------------------------------------------------------------------- */
 
 static int outcome_errno(const struct claim *claim, const struct attempt *attempt, enum outcome outcome)
@@ -281,6 +329,10 @@ static int outcome_errno(const struct claim *claim, const struct attempt *attemp
     case OUTCOME_CONFLICT:
         if (settings->on_conflict == CONFLICT_WARN) return 0;
         return attempt->problem.blocked == 1 + OPERATION_TRUNCATE ? EBUSY : settings->refusal_errno;
+    case OUTCOME_OUTSIDER:
+        return settings->refusal_errno;
+    case OUTCOME_GONE:
+        return attempt->outside_error;
     case OUTCOME_PROBLEM:
         /* Below shared it would have locked nothing, and a record is a service. */
         if (settings->allow_on_error || attempt->decision.mode < LOCK_SHARED) return 0;
@@ -348,12 +400,17 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
     case OUTCOME_CONFLICT:
         tell_conflict(claim, attempt, error);
         return;
+    case OUTCOME_OUTSIDER:
+        message_outsider(settings, claim->path, claim_action(claim->flags), &attempt->outsider);
+        audit_conflict(settings, about, claim->flags, attempt->decision.mode, error);
+        return;
     case OUTCOME_PROBLEM:
         if (attempt->decision.mode < LOCK_SHARED) return;
         message_problem(settings, claim->path, claim_action(claim->flags), &attempt->name, &attempt->problem);
         audit_problem(settings, about, attempt->problem.what, attempt->problem.error, error);
         return;
     case OUTCOME_BESIDE:
+    case OUTCOME_GONE:
     case OUTCOME_INTERRUPTED:
         return;
     }
@@ -386,6 +443,12 @@ static void prepare(const struct claim *claim, struct attempt *attempt)
                                               .set_marks = !warn,
                                               .inherited = claim->inherited};
     attempt->about = (struct audit_image){.path = claim->path, .name = &attempt->name, .lock_descriptor = -1};
+    /* What is marked and is not the program's own is never for exec. */
+    attempt->place =
+        (struct outside_place){.request = &attempt->request,
+                               .status = claim->status,
+                               .close_on_exec = claim->mark == claim->descriptor ? claim->flags & O_CLOEXEC : O_CLOEXEC,
+                               .replaced = -1};
     if (!claim->status) return;
     attempt->about.device = attempt->request.device = claim->status->st_dev;
     attempt->about.inode = attempt->request.inode = claim->status->st_ino;
@@ -408,7 +471,10 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     prepare(claim, &attempt);
     /* From the first try on: signals are blocked meanwhile, and come when it is over. */
     _pthread_cleanup_push(&cleanup, abandon_attempt, &attempt);
-    const enum outcome outcome = acquire(claim, &attempt, hold);
+    enum outcome outcome = acquire(claim, &attempt, hold);
+    if (outcome <= OUTCOME_DEGRADED && hold->before < LOCK_SHARED && minds_outsiders(claim, &attempt))
+        outcome = ask_outside(claim, &attempt, hold, outcome);
+    if (attempt.place.replaced >= 0) outcome = step_forth(&attempt, hold, outcome);
     const int error = outcome_errno(claim, &attempt, outcome);
     tell(claim, &attempt, outcome, error, hold);
     close_now(&attempt.opened);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../audit.h"
+#include "../count.h"
 #include "../descriptor.h"
 #include "../message.h"
 #include "../realpath.h"
@@ -148,13 +149,11 @@ static int lock_open_image(struct judgement *judgement, char *path)
 static int reopen_for_reading(const struct opening *opening, int descriptor)
 {
     struct stat was, is;
-    char link[32];
     int flags = sys_fcntl(descriptor, F_GETFL, 0);
     if (flags < 0) return -flags;
     /* The kernel keeps O_NOFOLLOW, which would not follow the link. */
     flags = (flags & ~(O_ACCMODE | O_NOFOLLOW)) | O_RDONLY | O_NOCTTY | O_CLOEXEC;
-    realpath_descriptor_link(descriptor, link);
-    int reading = sys_openat(AT_FDCWD, link, flags, 0);
+    int reading = count_reopen(descriptor, flags);
     /* A chroot without /proc: by name, once more. */
     if (reading == -ENOENT && opening->path) reading = sys_openat(opening->directory, opening->path, flags, 0);
     if (reading < 0) return -reading;
@@ -333,11 +332,37 @@ static SELDOM int open_for_reading(const struct opening *opening, int saved)
     return descriptor;
 }
 
+/* ---- the call ------------------------------------------------------------------------------------------- */
+
+/* Another process may have asked who else has the file open, which takes it microseconds, and longer if it loses the
+ * processor.  Devices have reasons of their own to say EAGAIN. */
+static SELDOM int invoke_again(const struct opening *opening, int flags, int saved)
+{
+    struct stat status;
+    int descriptor = -1;
+    const int64_t deadline = sys_monotonic() + LOCK_GRACE_NS;
+    errno = EAGAIN;
+    if (!opening->path || sys_fstatat(opening->directory, opening->path, &status, 0) < 0 || !S_ISREG(status.st_mode))
+        return -1;
+    while (descriptor < 0 && errno == EAGAIN && sys_pause(deadline)) {
+        errno = saved;
+        descriptor = opening->invoke(opening, flags);
+    }
+    return descriptor;
+}
+
+static int invoke(const struct opening *opening, int flags)
+{
+    const int saved = errno;
+    const int descriptor = opening->invoke(opening, flags);
+    return descriptor < 0 && opening_was_kept_out(flags) ? invoke_again(opening, flags, saved) : descriptor;
+}
+
 /* ---- as it was asked; judging after ---------------------------------------------------------------------- */
 
 static int open_as_asked(const struct opening *opening)
 {
-    int descriptor = opening->invoke(opening, opening->flags);
+    int descriptor = invoke(opening, opening->flags);
     track_opened(descriptor);
     return descriptor;
 }
@@ -365,7 +390,7 @@ int opening_opened(struct opening *opening, int descriptor)
         }
         claim_start(&opening->time, settings_get());
         last = sys_monotonic() >= opening->time.deadline;
-        descriptor = opening->invoke(opening, opening->flags);
+        descriptor = invoke(opening, opening->flags);
         if (descriptor < 0) return descriptor;
         track_opened(descriptor);
     }
@@ -374,7 +399,7 @@ int opening_opened(struct opening *opening, int descriptor)
 static int open_and_judge(struct opening *opening)
 {
     int saved = errno;
-    int descriptor = opening->invoke(opening, opening->flags);
+    int descriptor = invoke(opening, opening->flags);
     if (descriptor < 0) return opening_reads_instead(opening) ? open_for_reading(opening, saved) : descriptor;
     track_opened(descriptor);
     /* The kernel has read the path, so we may. */
@@ -574,7 +599,7 @@ static __attribute__((noinline)) int open_ahead(struct opening *opening)
     _pthread_cleanup_push(&cleanup, opening_abandon, &ahead);
     if (opening_begin(opening, &ahead) == 0) {
         errno = saved;
-        descriptor = opening->invoke(opening, ahead.truncates ? opening->flags & ~O_TRUNC : opening->flags);
+        descriptor = invoke(opening, ahead.truncates ? opening->flags & ~O_TRUNC : opening->flags);
         const int after = errno;
         reads = descriptor < 0 && opening_reads_instead(opening);
         if (opening_end(opening, &ahead, descriptor) == 0) {

@@ -18,6 +18,7 @@
 #ifndef IMGLOCK_OPENING_H
 #define IMGLOCK_OPENING_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <sys/stat.h>
@@ -70,11 +71,17 @@ static inline bool opening_by_name(const struct settings *settings)
     return !settings->magic && !settings->images;
 }
 
+/* May somebody be asking who has the file open just now, which keeps out whoever does not wait (count.h)? */
+static inline bool opening_was_kept_out(int flags)
+{
+    return flags & O_NONBLOCK && errno == EAGAIN;
+}
+
 /* Is what a simple open gave certainly no image?  Else it is for opening_opened.  The kernel has read the path, so we
  * may.  By name where names decide alone. */
 static inline bool opening_is_clear_by_name(const char *path, int flags, int descriptor)
 {
-    if (descriptor < 0) return true;
+    if (descriptor < 0) return !opening_was_kept_out(flags);
     track_opened(descriptor);
     return (flags & O_ACCMODE) == O_RDONLY && !image_by_extension(path);
 }
@@ -95,7 +102,7 @@ static inline LOOK_FRAME bool opening_is_clear(const struct settings *settings, 
     _Alignas(64) unsigned char head[HEAD_SIZE]; /* the kernel fills whole lines of the cache faster: 5 ns an open */
     struct stat status;
     int error = 0;
-    if (descriptor < 0) return true;
+    if (descriptor < 0) return !opening_was_kept_out(flags);
     track_opened(descriptor);
     if (settings->images || (flags & O_ACCMODE) != O_RDONLY || image_by_extension(path)) return false;
     if (sys_fstat(descriptor, &status) < 0) return false;

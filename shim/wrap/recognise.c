@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "../count.h"
 #include "../realpath.h"
 #include "../sys.h"
 #include "record_locks.h"
@@ -95,9 +96,7 @@ static int look_through(const struct sight *sight, int descriptor, int flags)
 static __attribute__((noinline)) int open_beside(const struct sight *sight)
 {
     enum { FLAGS = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
-    char link[32];
-    realpath_descriptor_link(sight->descriptor, link);
-    int reading = sys_openat(AT_FDCWD, link, FLAGS, 0);
+    int reading = count_reopen(sight->descriptor, FLAGS);
     /* A chroot without /proc: by name, once more. */
     if (reading == -ENOENT && sight->path) reading = sys_openat(sight->directory, sight->path, FLAGS, 0);
     return reading;

@@ -1,0 +1,26 @@
+/* proc.h: going through /proc.
+ *
+ * Async-signal-safe; errno is left alone. */
+#ifndef IMGLOCK_PROC_H
+#define IMGLOCK_PROC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Calls act with each number that a directory of /proc lists, until it says false or the deadline, on CLOCK_MONOTONIC
+ * in ns, is there. */
+void proc_each_number(int64_t deadline, int directory, bool (*act)(uint64_t number, void *argument), void *argument);
+
+/* The directory "/proc/NUMBER" with the name behind it; or -errno. */
+int proc_open(uint64_t number, const char *name);
+
+/* The directory of the process's parent, which stands for that very process from now on.  *number: of the process, 0:
+ * of this one; and then of the parent.  -ESRCH: there is no parent. */
+int proc_open_parent(pid_t *number);
+
+/* Is the library in the process whose directory this is?  1, 0, or -errno: that cannot be told; -ESRCH: it has ended.
+ */
+int proc_has_library(int process);
+
+#endif

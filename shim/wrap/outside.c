@@ -1,0 +1,301 @@
+#include "outside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "../bytes.h"
+#include "../count.h"
+#include "../holders.h"
+#include "../lock.h"
+#include "../message.h"
+#include "../realpath.h"
+#include "../sys.h"
+#include "../track.h"
+#include "cleanup.h"
+#include "record_locks.h"
+
+enum {
+    /* A program without the library may be one that has not mapped it yet. */
+    SETTLING_NS = 10 * 1000 * 1000,
+    /* Whom /proc does not show is none of many who were just about to close the file only if there is somebody each
+     * time that it is asked, so often between two looks, and so many looks. */
+    PASSING_ASKED = 5,
+    UNSEEN_ASKED = 50,
+    UNSEEN_LOOKS = 4,
+    /* Where there is another one at each look, there is always one. */
+    TURNS_NS = 1000 * 1000 * 1000,
+    LOOK_NS = 2 * 1000 * 1000, /* after an event, which comes before the kernel counts */
+    FIRST_SLEEP_NS = 2 * 1000 * 1000,
+    LONGEST_SLEEP_NS = 250 * 1000 * 1000
+};
+
+/* One question under way. */
+struct outside {
+    const struct outside_request *request;
+    int through;         /* the descriptor that is asked through */
+    bool exact;          /* through is for reading, so readers are not counted */
+    int lock_descriptor; /* open on the lock file, or -1; once there is somebody */
+    int inotify, watch;
+    sys_signals signals; /* the program's, which are blocked but while it waits: a handler may jump away */
+};
+
+static const sys_signals all_signals = SYS_ALL_SIGNALS;
+
+/* ---- what is asked through ------------------------------------------------------------------------------ */
+
+enum { READING = O_RDONLY | O_NONBLOCK | O_NOCTTY };
+
+static bool may_reopen(int descriptor)
+{
+    long result = sys_call(SYS_faccessat2, descriptor, (long)"", R_OK | W_OK, AT_EMPTY_PATH | AT_EACCESS, 0, 0);
+    return result != -EACCES && result != -EPERM && result != -EROFS;
+}
+
+/* Puts another description of the image under the descriptor's number.  0, or -errno, and it is as it was. */
+static int replace(const struct outside_place *place, int flags, int access, bool held)
+{
+    sys_signals before;
+    sys_sigmask(SIG_BLOCK, &all_signals, &before); /* a handler may jump away */
+    const int opened = count_reopen(place->request->mark, flags);
+    int result = opened;
+    if (opened >= 0) {
+        if (held) track_move_marks(place->request, opened, access);
+        result = (int)sys_call(SYS_dup3, opened, place->request->mark, place->close_on_exec, 0, 0, 0);
+        sys_close(opened);
+    }
+    sys_sigmask(SIG_SETMASK, &before, NULL);
+    if (result < 0) return result;
+    place->request->access = access;
+    return 0;
+}
+
+void outside_step_back(struct outside_place *place, bool held)
+{
+    const int descriptor = place->request->mark;
+    const int before = descriptor < 0 ? -1 : sys_fcntl(descriptor, F_GETFL, 0);
+    /* A description for reading may announce that somebody writes. */
+    const int access = place->request->access == O_RDONLY ? O_RDONLY : O_RDWR;
+    /* To close a descriptor would drop the record locks. */
+    if (before >= 0 && (before & O_ACCMODE) != O_RDONLY && S_ISREG(place->status->st_mode) &&
+        !record_locks_on(place->status) && may_reopen(descriptor) && replace(place, READING, access, held) == 0)
+        place->replaced = before & ~O_NOFOLLOW;
+}
+
+int outside_step_forth(struct outside_place *place, bool held)
+{
+    const int replaced = place->replaced;
+    if (replaced < 0) return 0;
+    place->replaced = -1;
+    /* An open that has become one for reading is to be marked as that. */
+    return replace(place, replaced, place->request->access == O_RDONLY ? O_RDONLY : replaced & O_ACCMODE, held);
+}
+
+static enum count_answer ask(const struct outside *outside)
+{
+    return count_ask(outside->through, !outside->exact, outside->request->status->st_dev);
+}
+
+/* COUNT_SOMEBODY where there is more to ask. */
+static enum count_answer ask_again(struct outside *outside)
+{
+    const struct outside_request *request = outside->request;
+    if (request->handle >= 0) {
+        outside->through = count_reopen(request->handle, READING);
+        if (outside->through < 0) return COUNT_UNKNOWN;
+        outside->exact = true;
+    } else if (!outside->exact) {
+        /* Through the program's own description for writing nobody can tell readers from writers. */
+        outside_step_back(request->place, true);
+        outside->exact = request->place->replaced >= 0;
+    }
+    return ask(outside);
+}
+
+static int end(const struct outside *outside)
+{
+    if (outside->request->handle >= 0 && outside->through >= 0) sys_close(outside->through);
+    return outside_step_forth(outside->request->place, true);
+}
+
+/* ---- who it is ------------------------------------------------------------------------------------------ */
+
+static struct outsiders_question question_of(const struct outside *outside)
+{
+    const struct outside_request *request = outside->request;
+    return (struct outsiders_question){.device = request->status->st_dev,
+                                       .inode = request->status->st_ino,
+                                       .path = request->path,
+                                       .lock_descriptor = outside->lock_descriptor,
+                                       .skipped = outside->through,
+                                       .ancestors = request->settings->family};
+}
+
+/* May it be somebody under imglock whom /proc does not show: another user, who has a slot of the lock file, or waits
+ * for the lock with the image open? */
+static bool may_be_inside(const struct outside *outside)
+{
+    struct holder holder;
+    const struct outside_request *request = outside->request;
+    return !outside->exact || request->family ||
+           (outside->lock_descriptor >= 0 && (holders_next(outside->lock_descriptor, 0, &holder) ||
+                                              bytes_held(outside->lock_descriptor, F_RDLCK, GATE_BYTE, 1, NULL) > 0));
+}
+
+static bool is_busy(const struct outside *outside)
+{
+    return ask(outside) == COUNT_SOMEBODY;
+}
+
+/* Is there somebody each time that it is asked? */
+static bool stays_busy(const struct outside *outside, int times)
+{
+    while (times-- > 0) {
+        sys_pause(INT64_MAX);
+        if (!is_busy(outside)) return false;
+    }
+    return true;
+}
+
+/* Somebody has it open for writing: is it an outsider?  Whoever opens it to be refused, or ends, is gone in a moment;
+ * so it has to be the same one for a while. */
+static bool is_held(const struct outside *outside, struct outsider *outsider)
+{
+    struct outsider before = {.kind = OUTSIDER_UNSEEN};
+    const struct outsiders_question question = question_of(outside);
+    const int64_t start = sys_monotonic();
+    int64_t since = start;
+    for (int unseen = 0;;) {
+        *outsider = (struct outsider){.kind = OUTSIDER_UNSEEN};
+        const enum outsiders_found answer = outsiders_find(&question, outsider);
+        const bool seen = answer == OUTSIDERS_FOUND;
+        if (answer == OUTSIDERS_INSIDE || (!seen && may_be_inside(outside))) return false;
+        const int64_t now = sys_monotonic();
+        if (!outsiders_same(&before, outsider)) since = now;
+        before = *outsider;
+        unseen = seen ? 0 : unseen + 1;
+        if (seen ? now - since >= SETTLING_NS || now - start >= TURNS_NS : unseen == UNSEEN_LOOKS) return true;
+        if (!stays_busy(outside, seen ? 1 : UNSEEN_ASKED)) return false;
+    }
+}
+
+/* ---- waiting -------------------------------------------------------------------------------------------- */
+
+/* The descriptor in question is the caller's to close. */
+static void abandon(void *argument)
+{
+    const struct outside *outside = argument;
+    track_park_watcher(outside->inotify, outside->watch);
+    if (outside->request->handle >= 0) sys_close(outside->through);
+}
+
+static void watch(struct outside *outside)
+{
+    char link[32];
+    outside->inotify = track_take_watcher();
+    if (outside->inotify < 0)
+        outside->inotify = (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0);
+    if (outside->inotify < 0) return;
+    realpath_descriptor_link(outside->through, link);
+    outside->watch = (int)sys_call(SYS_inotify_add_watch, outside->inotify, (long)link, IN_CLOSE_WRITE, 0, 0, 0);
+}
+
+/* Sleeps until somebody has closed the file, or for a time that grows.  False: a signal handler ended it. */
+static bool sleep_until_closed(const struct outside *outside, int64_t *sleep)
+{
+    char events[1024] __attribute__((aligned(8)));
+    const struct outside_request *request = outside->request;
+    bool interrupted = false;
+    const int64_t left = request->deadline - sys_monotonic();
+    if (lock_wait_sleep(outside->inotify, left < *sleep ? left : *sleep, &interrupted)) {
+        while (sys_read(outside->inotify, events, sizeof events) > 0) continue;
+        const int64_t until = sys_monotonic() + LOOK_NS;
+        while (is_busy(outside) && sys_monotonic() < until) sys_yield();
+    } else if (*sleep < LONGEST_SLEEP_NS) {
+        *sleep = *sleep < LONGEST_SLEEP_NS / 2 ? 2 * *sleep : LONGEST_SLEEP_NS;
+    }
+    return !interrupted;
+}
+
+/* The outsider has it: waits as long as IMGLOCK_WAIT says.  As outside_ask. */
+static int wait_for_end(struct outside *outside, struct outsider *outsider)
+{
+    const struct outside_request *request = outside->request;
+    struct _pthread_cleanup_buffer cleanup;
+    int64_t sleep = FIRST_SLEEP_NS;
+    const int64_t start = sys_monotonic();
+    int said = 0;
+    int result = 1;
+    _pthread_cleanup_push(&cleanup, abandon, outside);
+    watch(outside);
+    sys_sigmask(SIG_SETMASK, &outside->signals, NULL);
+    while (result == 1 && sys_monotonic() < request->deadline) {
+        if (sys_monotonic() - start > message_waits_until(request->settings, said)) {
+            message_waiting_outsider(request->settings, request->path, outsider);
+            said++;
+        }
+        if (!sleep_until_closed(outside, &sleep))
+            result = -EINTR;
+        else if (!is_busy(outside) || !is_held(outside, outsider))
+            result = 0;
+    }
+    sys_sigmask(SIG_BLOCK, &all_signals, NULL);
+    _pthread_cleanup_pop(&cleanup, 0);
+    track_park_watcher(outside->inotify, outside->watch);
+    return result;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------ */
+
+/* Has this very process another descriptor that is open for writing on it, among those with low numbers?  Then it has
+ * asked, or is asking: a handler may come between an open of the program's and its lock, again and again, and has no
+ * time to look at /proc. */
+static bool is_our_own(const struct outside_request *request)
+{
+    enum { TRIED = 32 };
+    struct stat status;
+    for (int descriptor = 0; descriptor < TRIED; descriptor++)
+        if (descriptor != request->place->request->mark && sys_fstat(descriptor, &status) == 0 &&
+            status.st_ino == request->status->st_ino && status.st_dev == request->status->st_dev) {
+            const int flags = sys_fcntl(descriptor, F_GETFL, 0);
+            if (flags >= 0 && !(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY) return true;
+        }
+    return false;
+}
+
+/* Whoever is refused by the lock has the image open until then: to see him gone takes a fraction of a look at /proc. */
+static int ask_who(struct outside *outside, struct outsider *outsider)
+{
+    struct track_own own;
+    if (track_own_lock(outside->request->name, &own)) outside->lock_descriptor = own.descriptor;
+    const struct outsiders_question question = question_of(outside);
+    if (outsiders_is_own(&question) || !stays_busy(outside, PASSING_ASKED) || !is_held(outside, outsider)) return 0;
+    return sys_monotonic() < outside->request->deadline ? wait_for_end(outside, outsider) : 1;
+}
+
+/* Apart: nearly always the first answer is the only one. */
+static __attribute__((noinline)) int ask_closer(struct outside *outside, struct outsider *outsider)
+{
+    sys_sigmask(SIG_BLOCK, &all_signals, &outside->signals);
+    int result = ask_again(outside) == COUNT_SOMEBODY ? ask_who(outside, outsider) : 0;
+    const int error = end(outside);
+    sys_sigmask(SIG_SETMASK, &outside->signals, NULL);
+    return error && (result == 0 || outside->request->settings->outsiders == OUTSIDERS_WARN) ? error : result;
+}
+
+int outside_ask(const struct outside_request *request, struct outsider *outsider)
+{
+    const struct outside_place *place = request->place;
+    struct outside outside = {.request = request,
+                              .through = request->handle >= 0 ? -1 : place->request->mark,
+                              .exact = place->replaced >= 0 || place->request->access == O_RDONLY,
+                              .lock_descriptor = -1,
+                              .inotify = -1,
+                              .watch = -1};
+    /* To close a descriptor would drop them. */
+    if (!S_ISREG(request->status->st_mode) || record_locks_on(request->status)) return 0;
+    if (request->handle < 0 && (ask(&outside) != COUNT_SOMEBODY || is_our_own(request))) return end(&outside);
+    return ask_closer(&outside, outsider);
+}

@@ -1,0 +1,432 @@
+#!/usr/bin/env bats
+# outsiders.bats: who has an image open for writing without imglock: static programs, Go, mappings, loop devices, mounts, an
+# emulator without the library, another user.  And who does not count: readers, relatives, whoever has the library.
+# shellcheck disable=SC2016,SC2154 # scripts in quotes; what bats sets
+
+load common
+
+# Many of the programs here take the first one for what it is: raw bytes.
+setup() {
+    common_setup
+    LOOPS=()
+    MOUNTED=
+    for ((i = 0; i < 4096; i++)); do printf 'sector %09d' "$i"; done >disk.img
+    touch -d '2 days ago' disk.img
+}
+
+teardown() {
+    common_teardown
+    [ -z "$MOUNTED" ] || umount -l "$MOUNTED"
+    for loop in "${LOOPS[@]}"; do losetup -d "$loop" 2>/dev/null || true; done
+}
+
+# outside read|write|map IMAGE: a static program has it.  Sets HOLDER.
+outside() {
+    background "$HELPERS/outsider" "$@"
+}
+
+# loop_device OPTION... FILE: sets LOOP.
+loop_device() {
+    needs_root
+    LOOP=$(losetup --find --show "$@" 2>/dev/null) || skip "no loop devices here"
+    LOOPS+=("$LOOP")
+}
+
+# refused IMAGE WHO COMMAND...: wrapped, it fails, says in one line why, and has changed nothing.
+refused() {
+    local image=$1 who=$2 before after
+    shift 2
+    before=$(fingerprint "$image")
+    run wrapped "$@"
+    after=$(fingerprint "$image")
+    assert_failure
+    assert_output --partial "imglock: $(realpath "$image"): cannot "
+    assert_output --partial "$who"
+    assert_equal "$(grep -c imglock: <<<"$output")" 1
+    assert_equal "$after" "$before"
+}
+
+# refused_all IMAGE WHO: whoever writes, reads beside the one who writes, and destroys, by each way of opening.
+refused_all() {
+    refused "$@" dd if=/dev/zero of="$1" bs=512 count=1 conv=notrunc status=none
+    assert_output --partial ': cannot open for writing: '
+    refused "$@" dd if="$1" of=/dev/null status=none
+    assert_output --partial ': cannot open for reading: '
+    refused "$@" dd if=/dev/zero of="$1" bs=512 count=1 status=none
+    assert_output --partial ': cannot truncate: '
+    refused "$@" sh -c 'echo >"$1"' sh "$1"
+    refused "$@" sh -c 'echo >>"$1"' sh "$1"
+    refused "$@" python3 -c 'import sys; open(sys.argv[1], "r+b")' "$1"
+    # Which truncates inside of libc.
+    refused "$@" python3 -c 'import ctypes, sys; sys.exit(not ctypes.CDLL(None).fopen(sys.argv[1].encode(), b"w"))' "$1"
+    refused "$@" mkfs.ext4 -qF "$1"
+}
+
+goes_through() {
+    run wrapped "$@"
+    assert_success
+    refute_output --partial imglock:
+}
+
+# nobody_refused IMAGE: neither a reader nor a writer.
+nobody_refused() {
+    goes_through dd if="$1" of=/dev/null status=none
+    goes_through dd if=/dev/zero of="$1" bs=512 count=1 conv=notrunc status=none
+    goes_through sh -c 'echo >>"$1"' sh "$1"
+}
+
+# ---- who is refused -----------------------------------------------------------------------------------------
+
+@test "a static program that has it open for writing" {
+    outside write disk.img
+    refused_all disk.img "outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+    release
+    nobody_refused disk.img
+}
+
+@test "a static program that has it mapped, and no descriptor" {
+    outside map disk.img
+    refused_all disk.img "outsider (pid $HOLDER, user $(id -un)) has it mapped, outside imglock"
+    release
+    nobody_refused disk.img
+}
+
+@test "a busybox that is static" {
+    file -L "$(command -v busybox)" | grep -q 'statically linked' || skip "there is no static busybox"
+    background busybox sh -c 'exec 3<>disk.img; echo ready; exec >/dev/null; while :; do read x <"$0"; done' "$IMGLOCK_DIR"
+    refused_all disk.img "busybox (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+}
+
+@test "a program in Go" {
+    needs go
+    mkdir writer
+    cat >writer/main.go <<'GO'
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	file, err := os.OpenFile(os.Args[1], os.O_RDWR, 0)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("ready")
+	os.Stdin.Read(make([]byte, 1))
+	<-make(chan int)
+	file.Close()
+}
+GO
+    HOME=$BATS_TEST_TMPDIR GO111MODULE=off GOCACHE=$BATS_TEST_TMPDIR/cache go build -o gowriter writer/main.go
+    background ./gowriter disk.img
+    refused_all disk.img "gowriter (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+}
+
+@test "a program without the library" {
+    background env -u LD_PRELOAD "$HELPERS/holder" write disk.img
+    refused_all disk.img "holder (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+}
+
+@test "an emulator without the library and without its own locks" {
+    needs qemu-system-x86_64
+    qemu-system-x86_64 -machine pc -accel tcg -m 32 -nodefaults -no-user-config -display none -S \
+        -qmp unix:qmp,server=on,wait=off -pidfile pid \
+        -blockdev driver=file,filename=disk.img,node-name=disk,locking=off \
+        -device ide-hd,drive=disk 3>&- &
+    HOLDERS+=("$!")
+    HOLDER=$!
+    eventually test -s pid
+    # It reads from the disk when it likes.
+    local before command
+    before=$(sha1sum disk.img)
+    for command in 'dd of=disk.img if=/dev/zero count=1 conv=notrunc' 'dd if=disk.img of=/dev/null' ': >disk.img'; do
+        run wrapped sh -c "$command"
+        assert_failure
+        assert_output --partial ": qemu-system-x86 (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+        assert_equal "$(sha1sum disk.img)" "$before"
+    done
+}
+
+@test "a loop device, by its number; and where it is mounted" {
+    truncate -s 2M fs.img
+    mkfs.ext4 -qF fs.img
+    loop_device fs.img
+    refused_all fs.img "loop device $LOOP has it open for writing, outside imglock"
+    mkdir 'a mount'
+    mount "$LOOP" 'a mount' || skip "nothing can be mounted here"
+    MOUNTED='a mount'
+    run wrapped dd if=/dev/zero of=fs.img bs=512 count=1 conv=notrunc status=none
+    assert_failure
+    assert_output --partial \
+        ": loop device $LOOP, mounted on $(realpath 'a mount'), has it open for writing, outside imglock"
+    umount 'a mount'
+    MOUNTED=
+    losetup -d "$LOOP"
+    nobody_refused fs.img
+}
+
+@test "a loop device whose file has lost its name" {
+    ln disk.img other.img
+    loop_device disk.img
+    rm disk.img
+    refused_all other.img "loop device $LOOP has it open for writing, outside imglock"
+}
+
+@test "what a wrapped losetup has handed on stays in use until the kernel lets it go" {
+    needs_root
+    run wrapped losetup --find --show disk.img
+    [ "$status" = 0 ] || skip "no loop devices here"
+    LOOPS+=("$output")
+    LOOP=$output
+    refused_all disk.img "loop device $LOOP has it open for writing, outside imglock"
+}
+
+@test "a program of another user, which /proc does not show" {
+    needs_root
+    chown nobody disk.img
+    chmod a+rwX .
+    chmod 600 disk.img
+    outside write disk.img
+    for flags in '' conv=notrunc; do
+        run "${NOBODY[@]}" env LD_PRELOAD="$SHIM" dd if=/dev/zero of=disk.img bs=512 count=1 $flags status=none
+        assert_failure
+        assert_output --partial ': a program of another user has it open for writing, outside imglock'
+    done
+    run "${NOBODY[@]}" env LD_PRELOAD="$SHIM" dd if=disk.img of=/dev/null status=none
+    assert_failure
+    release
+    run "${NOBODY[@]}" env LD_PRELOAD="$SHIM" dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
+    assert_success
+}
+
+@test "by a hard link, from another lock directory, after a rename" {
+    ln disk.img link.img
+    outside write link.img
+    refused_all disk.img "outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+    mkdir -m 1777 other
+    IMGLOCK_DIR=$PWD/other refused disk.img 'outside imglock' dd if=disk.img of=/dev/null
+    mv link.img renamed.img
+    refused renamed.img 'outside imglock' dd if=renamed.img of=/dev/null
+}
+
+# on_file_system TYPE: makes one and goes there.
+on_file_system() {
+    needs_root
+    needs "mkfs.$1"
+    truncate -s 300M volume
+    case $1 in
+    xfs) mkfs.xfs -q volume ;;
+    *) "mkfs.$1" -q volume >/dev/null 2>&1 ;;
+    esac
+    loop_device volume
+    mkdir there
+    mount "$LOOP" there || skip "no $1 here"
+    MOUNTED=$PWD/there
+    cp disk.img there
+}
+
+@test "on ext4, xfs and btrfs" {
+    local type
+    for type in ext4 xfs btrfs; do
+        on_file_system "$type"
+        outside write there/disk.img
+        refused there/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=there/disk.img bs=512 count=1 conv=notrunc
+        release
+        outside map there/disk.img
+        refused there/disk.img "outsider (pid $HOLDER" dd if=there/disk.img of=/dev/null
+        release
+        nobody_refused there/disk.img
+        umount there
+        MOUNTED=
+        losetup -d "$LOOP"
+        rm -r there volume
+    done
+}
+
+@test "on tmpfs and overlayfs" {
+    needs_root
+    mkdir tmp
+    mount -t tmpfs none tmp || skip "nothing can be mounted here"
+    MOUNTED=$PWD/tmp
+    cp disk.img tmp
+    outside write tmp/disk.img
+    refused tmp/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=tmp/disk.img bs=512 count=1 conv=notrunc
+    release
+    mkdir tmp/{lower,upper,work,over}
+    cp disk.img tmp/lower
+    mount -t overlay -o lowerdir=tmp/lower,upperdir=tmp/upper,workdir=tmp/work none tmp/over || skip "no overlayfs here"
+    outside write tmp/over/disk.img
+    refused tmp/over/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=tmp/over/disk.img bs=512 count=1 conv=notrunc
+    release
+    nobody_refused tmp/over/disk.img
+    umount tmp/over
+}
+
+# ---- who is not ---------------------------------------------------------------------------------------------
+
+@test "readers outside disturb nobody, whatever they are" {
+    outside read disk.img
+    nobody_refused disk.img
+    goes_through dd if=/dev/zero of=disk.img bs=512 count=1 status=none
+    goes_through mkfs.ext4 -qF disk.img 1M
+    release
+    loop_device --read-only disk.img
+    nobody_refused disk.img
+}
+
+@test "a new image is asked about by nobody" {
+    goes_through sh -c 'echo >new.img; echo >>new.img'
+    goes_through qemu-img create -q -f qcow2 new.qcow2 1M
+}
+
+@test "whoever has the library does not count: nolock, inactive, force-share" {
+    local mode
+    for mode in nolock inactive; do
+        background env IMGLOCK_MODE="$mode" LD_PRELOAD="$SHIM" "$HELPERS/holder" write disk.img
+        nobody_refused disk.img
+        release
+    done
+    background env IMGLOCK_MODE=force-share LD_PRELOAD="$SHIM" "$HELPERS/holder" read disk.img
+    nobody_refused disk.img
+}
+
+@test "in the modes that exclude nobody nobody is asked about" {
+    outside write disk.img
+    IMGLOCK_MODE=nolock goes_through dd if=disk.img of=/dev/null status=none
+    IMGLOCK_MODE=force-share goes_through dd if=disk.img of=/dev/null status=none
+    IMGLOCK_MODE=inactive goes_through dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    IMGLOCK_MODE=shared goes_through dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+}
+
+@test "relatives do not count: a shell outside that has it open, and what it has handed down" {
+    run bash -c 'exec 3<>disk.img; LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none'
+    assert_success
+    assert_output ''
+    # A sibling that has the descriptor from the shell.
+    run bash -c 'exec 3<>disk.img; mkfifo p; "$HELPERS/cli_static" <p & exec 4>p
+        LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none; s=$?; kill %1; exit $s'
+    assert_success
+    # Not so with IMGLOCK_FAMILY=off.
+    run bash -c 'exec 3<>disk.img; exec env -- IMGLOCK_FAMILY=off LD_PRELOAD=$SHIM bash -c \
+        "exec 3>&-; dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none" & wait $!'
+    assert_failure
+}
+
+@test "a wrapped shell that has it open, its static children and their siblings" {
+    goes_through bash -c 'exec 3<>disk.img; busybox cat <&3 >/dev/null; busybox sleep 60 & p=$!
+        dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none; s=$?; kill $p; exit $s'
+    goes_through bash -c 'exec 3<>disk.img; dd if=disk.img status=none | dd of=disk.img conv=notrunc status=none'
+}
+
+@test "imglock hold: its command is asked" {
+    run "$IMGLOCK" hold disk.img -- env LD_PRELOAD="$SHIM" dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    assert_success
+    outside write disk.img
+    run "$IMGLOCK" hold disk.img -- env LD_PRELOAD="$SHIM" dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    assert_failure
+    assert_output --partial 'outside imglock'
+}
+
+@test "programs that open one image for the first time at once do not take each other for outsiders" {
+    local i
+    for i in 1 2 3 4; do
+        (for ((n = 0; n < 40; n++)); do
+            wrapped dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
+            wrapped dd if=disk.img of=/dev/null status=none
+        done) 2>"lines.$i" &
+    done
+    wait
+    run grep -h 'outside imglock' lines.*
+    assert_output ''
+}
+
+@test "no right to ask: no answer, and it goes on" {
+    needs_root
+    chmod a+rwX .
+    chmod 666 disk.img
+    outside write disk.img
+    run "${NOBODY[@]}" env LD_PRELOAD="$SHIM" dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
+    assert_success
+    assert_output ''
+}
+
+# ---- what the program sees ----------------------------------------------------------------------------------
+
+@test "nothing is left on the descriptor, whoever reads beside it" {
+    local flags bare
+    for reader in no yes; do
+        [ "$reader" = no ] || outside read disk.img
+        for flags in 0 1 2 02 0102002 02002002 01000002 042002; do
+            bare=$("$HELPERS/outsiders_left" "$flags" disk.img)
+            assert_equal "$(wrapped "$HELPERS/outsiders_left" "$flags" disk.img)" "$bare"
+        done
+    done
+}
+
+@test "record locks of the program on the image stay" {
+    outside read disk.img
+    run wrapped python3 -c '
+import fcntl, os
+a = os.open("disk.img", os.O_RDWR)
+fcntl.lockf(a, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 500)
+b = os.open("disk.img", os.O_RDWR)
+c = os.fork()
+if c == 0:
+    try:
+        fcntl.lockf(b, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 500)
+        os._exit(1)
+    except OSError:
+        os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]))'
+    assert_success
+}
+
+@test "no signal reaches a program, and no opener is held up" {
+    wrapped "$HELPERS/outsiders_race" writer "${OUTSIDERS_RACE_SECONDS:-3}" disk.img >wrapped.out 2>&1 3>&- &
+    HOLDER=$!
+    HOLDERS+=("$HOLDER")
+    run "$HELPERS/outsiders_race" bare "${OUTSIDERS_RACE_SECONDS:-3}" disk.img
+    assert_success
+    assert_output 'late 0'
+    wait "$HOLDER" || fail "it ended with status $?: $(cat wrapped.out)"
+    assert_equal "$(cat wrapped.out)" ''
+}
+
+@test "who does not wait is not kept out by a question" {
+    local i
+    (for ((i = 0; i < 100; i++)); do wrapped dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none; done) &
+    # shellcheck disable=SC2016
+    run wrapped python3 -c '
+import os
+for i in range(3000):
+    try:
+        os.close(os.open("disk.img", os.O_RDONLY | os.O_NONBLOCK))
+    except BlockingIOError:
+        raise SystemExit("kept out")
+    except OSError:
+        pass' 2>/dev/null
+    refute_output --partial 'kept out'
+    wait
+}
+
+# ---- the setting --------------------------------------------------------------------------------------------
+
+@test "IMGLOCK_OUTSIDERS" {
+    outside write disk.img
+    export IMGLOCK_OUTSIDERS=warn
+    run wrapped dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
+    assert_success
+    assert_output "imglock: $PWD/disk.img: opened all the same: outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+    IMGLOCK_OUTSIDERS=ignore
+    nobody_refused disk.img
+    IMGLOCK_OUTSIDERS=deny
+    refused disk.img 'outside imglock' dd if=disk.img of=/dev/null
+    unset IMGLOCK_OUTSIDERS
+    run "$IMGLOCK" --config audit dd if=disk.img of=/dev/null status=none
+    assert_success
+    assert_output --partial 'outside imglock'
+    IMGLOCK_ERRNO=EBUSY refused disk.img 'outside imglock' dd if=disk.img of=/dev/null
+    assert_output --partial 'Device or resource busy'
+}
