@@ -411,6 +411,63 @@ for i in range(3000):
     wait
 }
 
+# ---- waiting ------------------------------------------------------------------------------------------------
+
+# waiter FLAGS: opens disk.img with IMGLOCK_WAIT, in python's words for flags; returns when it waits.  Sets WAITER.
+waiter() {
+    env IMGLOCK_WAIT=60 LD_PRELOAD="$SHIM" python3 -c '
+import os, sys, time
+os.open("disk.img", eval(sys.argv[1], vars(os)))
+print(time.time_ns() // 1000000)' "$1" >"$BATS_TEST_TMPDIR/got" 3>&- &
+    WAITER=$!
+    HOLDERS+=("$WAITER")
+    eventually sh -c 'ls -l "/proc/$0/fd" | grep -q inotify' "$WAITER"
+}
+
+# gets_in COMMAND...: within 50 ms of the end of a command that takes the outsider away.
+gets_in() {
+    local before got
+    "$@"
+    before=$(($(date +%s%N) / 1000000))
+    wait "$WAITER" || fail "the waiter was refused"
+    got=$(cat got)
+    [ $((got - before)) -le $((50 + $(late))) ] || fail "it got in after $((got - before)) ms"
+}
+
+@test "IMGLOCK_WAIT: whoever waits gets in when the outsider closes, unmaps, ends" {
+    local what flags
+    for what in write map; do
+        for flags in O_RDWR O_RDONLY 'O_WRONLY | O_TRUNC'; do
+            outside "$what" disk.img
+            waiter "$flags"
+            # It does not write while it waits.
+            run sh -c 'ls -l "/proc/$0/fd" 2>/dev/null | grep "^l.w.*disk.img"' "$WAITER"
+            assert_output ''
+            gets_in release
+            cp /dev/null disk.img
+            truncate -s 64K disk.img
+        done
+    done
+}
+
+@test "IMGLOCK_WAIT: whoever waits gets in when the loop device lets the file go" {
+    loop_device disk.img
+    waiter O_RDWR
+    gets_in losetup -d "$LOOP"
+}
+
+@test "IMGLOCK_WAIT is over when it is over, and a waiter can be cancelled" {
+    outside write disk.img
+    IMGLOCK_WAIT=0.3 refused disk.img 'outside imglock' dd if=/dev/zero of=disk.img count=1 conv=notrunc
+    waiter O_RDWR
+    kill "$WAITER"
+    wait "$WAITER" || true
+    release
+    nobody_refused disk.img
+    run "$HELPERS/probe" "$(lock_file disk.img)"
+    assert_output free
+}
+
 # ---- the setting --------------------------------------------------------------------------------------------
 
 @test "IMGLOCK_OUTSIDERS" {
