@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -234,6 +235,46 @@ static void examine_library(void)
                reason);
 }
 
+/* ---- who is outside ------------------------------------------------------------------------------------------ */
+
+/* May this process ask for leases on every file, or on its user's own? */
+static bool may_lease_all(void)
+{
+    char line[256];
+    unsigned long long capabilities = 0;
+    FILE *status = fopen("/proc/self/status", "re");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "CapEff: %llx", &capabilities) == 1) break;
+    if (status) fclose(status);
+    return capabilities >> CAP_LEASE & 1;
+}
+
+static bool gives_leases(void)
+{
+    int enabled = 1;
+    FILE *setting = fopen("/proc/sys/fs/leases-enable", "re");
+    if (setting && fscanf(setting, "%d", &enabled) != 1) enabled = 1;
+    if (setting) fclose(setting);
+    return enabled;
+}
+
+static void examine_outsiders(const struct settings *settings)
+{
+    if (settings->outsiders == OUTSIDERS_IGNORE)
+        report(VERDICT_WARNING, "outsiders: by IMGLOCK_OUTSIDERS=ignore nobody asks who has an image open for writing "
+                                "without imglock");
+    else if (!gives_leases())
+        report(VERDICT_WARNING,
+               "outsiders: the kernel does not tell who has an image open for writing without imglock; "
+               "sysctl fs.leases-enable=1 makes it");
+    else
+        report(VERDICT_OK,
+               "outsiders: who has an image open for writing without imglock is %s, where the image belongs "
+               "to %s",
+               settings->outsiders == OUTSIDERS_WARN ? "reported" : "in the way",
+               may_lease_all() ? "anybody" : "this user");
+}
+
 /* ---- what is on for good ------------------------------------------------------------------------------------ */
 
 /* Returns whether anything is on there. */
@@ -309,6 +350,7 @@ static int doctor_main(int argc, char **argv)
     else
         report(VERDICT_WARNING, "directory: not looked at, since the settings make no sense");
     examine_marks();
+    if (valid) examine_outsiders(&settings);
     examine_what_is_on();
     if (optind < argc) examine_command(argv + optind);
     return finish_output(problems ? EXIT_FAILURE : EXIT_SUCCESS);

@@ -487,3 +487,13 @@ gets_in() {
     IMGLOCK_ERRNO=EBUSY refused disk.img 'outside imglock' dd if=disk.img of=/dev/null
     assert_output --partial 'Device or resource busy'
 }
+
+@test "doctor says whether outsiders are seen" {
+    run env IMGLOCK_OUTSIDERS=ignore "$IMGLOCK" doctor
+    assert_line --regexp '^warning +outsiders: by IMGLOCK_OUTSIDERS=ignore nobody asks'
+    [ "$(id -u)" = 0 ] || return 0
+    run "$IMGLOCK" doctor
+    assert_line --regexp '^ok +outsiders: who has an image open for writing without imglock is in the way, .* to anybody$'
+    run "${NOBODY[@]}" env IMGLOCK_OUTSIDERS=warn "$IMGLOCK" doctor
+    assert_line --regexp '^ok +outsiders: who has an image open for writing without imglock is reported, .* to this user$'
+}

@@ -1,6 +1,6 @@
 // link: -static
-/* outsider.c: outsider read|write|map IMAGE: as holder does, but a static program, which no library gets into; map: keeps
- * nothing but a mapping of it. */
+/* outsider.c: outsider read|write|map IMAGE: as holder does, but a static program, which no library gets into; map:
+ * keeps nothing but a mapping of it. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

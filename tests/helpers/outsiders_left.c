@@ -1,5 +1,5 @@
-/* outsiders_left.c: outsiders_left FLAGS IMAGE: what an open leaves behind for the program to find: owner and signal of the
- * descriptor, signals pending, its number, flags and position.  The same bare and wrapped. */
+/* outsiders_left.c: outsiders_left FLAGS IMAGE: what an open leaves behind for the program to find: owner and signal of
+ * the descriptor, signals pending, its number, flags and position.  The same bare and wrapped. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

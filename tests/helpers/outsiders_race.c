@@ -1,6 +1,6 @@
-/* outsiders_race.c: outsiders_race writer|bare SECONDS IMAGE: opens an image again and again.  writer, for the library: for
- * writing, with a thread beside it, looking for what a question may leave behind.  bare: for reading, in turn blocking
- * and not; says how many of its opens were late.
+/* outsiders_race.c: outsiders_race writer|bare SECONDS IMAGE: opens an image again and again.  writer, for the library:
+ * for writing, with a thread beside it, looking for what a question may leave behind.  bare: for reading, in turn
+ * blocking and not; says how many of its opens were late.
  *
  * An open that the library held up would wait until the lease is given back, 45 seconds at the worst
  * (/proc/sys/fs/lease-break-time); late is a second.  EAGAIN, for the opens that do not block, is no error. */
