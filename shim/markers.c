@@ -8,6 +8,7 @@
 #include <sys/statfs.h>
 
 #include "holders.h"
+#include "proc.h"
 #include "process.h"
 #include "realpath.h"
 #include "sys.h"
@@ -108,19 +109,11 @@ static bool note_row(const struct fdinfo_lock *lock, void *argument)
 
 /* ---- one process ---------------------------------------------------------------------------------------- */
 
-/* "fd/12" or "fdinfo/12". */
-static void name_in(char name[24], const char *where, int number)
-{
-    struct text text = text_in(name, 24);
-    text_append(&text, where);
-    text_append_number(&text, number);
-}
-
 static bool is_file(int process, int number, const struct stat *wanted)
 {
-    char name[24];
+    char name[PROC_NAME_SIZE];
     struct stat status;
-    name_in(name, "fd/", number);
+    proc_name(name, "fd/", (uint64_t)number);
     return sys_fstatat(process, name, &status, 0) == 0 && status.st_dev == wanted->st_dev &&
            status.st_ino == wanted->st_ino;
 }
@@ -128,33 +121,17 @@ static bool is_file(int process, int number, const struct stat *wanted)
 /* Reads what a descriptor of a process has locked, and whether that counts.  False: nothing of the image. */
 static bool show(struct look *look, int process, int number)
 {
-    char name[24];
+    char name[PROC_NAME_SIZE];
     struct shown *shown = &look->shown;
     shown->number = number;
     shown->rows = 0;
     shown->meaning = (struct mark_meaning){.bytes = 0};
     shown->lock = false;
-    name_in(name, "fdinfo/", number);
+    proc_name(name, "fdinfo/", (uint64_t)number);
     if (fdinfo_each_lock(process, name, note_row, look) < 0) return false;
     if (shown->lock) shown->lock = is_file(process, number, &look->lock_file);
     if (!look->rows) return is_file(process, number, &look->image);
     return shown->rows && is_file(process, number, &look->image);
-}
-
-/* Calls act with each number that a directory lists, until it says false or the time is over. */
-static void each_number(const struct look *look, int directory, bool (*act)(int number, void *argument), void *argument)
-{
-    _Alignas(8) char bytes[1024];
-    for (long size; (size = sys_getdents(directory, bytes, sizeof bytes)) > 0;) {
-        if (sys_monotonic() >= look->deadline) return;
-        const struct sys_entry *entry;
-        for (long at = 0; at < size; at += entry->length) {
-            entry = (const struct sys_entry *)(bytes + at);
-            const char *name = entry->name;
-            uint64_t number;
-            if (text_parse_number(&name, &number) && !*name && !act((int)number, argument)) return;
-        }
-    }
 }
 
 /* A process, and how it looks so far. */
@@ -169,8 +146,9 @@ struct of_process {
     struct marker marker;
 };
 
-static bool add_descriptor(int number, void *argument)
+static bool add_descriptor(uint64_t found, void *argument)
 {
+    const int number = (int)found;
     struct of_process *of = argument;
     struct look *look = of->look;
     const struct shown *shown = &look->shown;
@@ -265,19 +243,15 @@ static void keep_rows(struct look *look, int from)
     look->known_count = kept;
 }
 
-static bool add_process(int number, void *argument)
+static bool add_process(uint64_t number, void *argument)
 {
     struct look *look = argument;
-    char name[24];
-    struct of_process of = {.look = look, .pid = number, .next = look->known_count, .marks = true};
-    struct text text = text_in(name, sizeof name);
-    text_append(&text, "/proc/");
-    text_append_number(&text, number);
-    of.directory = sys_openat(AT_FDCWD, name, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    struct of_process of = {.look = look, .pid = (pid_t)number, .next = look->known_count, .marks = true};
+    of.directory = proc_open(number, "");
     if (of.directory < 0) return true;
     const int list = sys_openat(of.directory, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (list >= 0) {
-        each_number(look, list, add_descriptor, &of);
+        proc_each_number(look->deadline, list, add_descriptor, &of);
         sys_close(list);
     }
     sys_close(of.directory);
@@ -289,7 +263,7 @@ static bool add_process(int number, void *argument)
     look->known_count = of.next;
     if (!look->stranger) *look->marker = of.marker;
     look->stranger = true;
-    look->is_own |= number == look->self;
+    look->is_own |= of.pid == look->self;
     return true;
 }
 
@@ -331,25 +305,20 @@ struct of_tasks {
     int tasks;
 };
 
-static bool add_children_of(int thread, void *argument)
+static bool add_children_of(uint64_t thread, void *argument)
 {
     const struct of_tasks *of = argument;
-    add_children(of->look, of->tasks, thread);
+    add_children(of->look, of->tasks, (int)thread);
     return true;
 }
 
 static void add_descendants(struct look *look)
 {
-    char name[32];
     add_kin(look, look->self);
     for (int i = 0; i < look->kin_count; i++) {
-        struct text text = text_in(name, sizeof name);
-        text_append(&text, "/proc/");
-        text_append_number(&text, look->kin[i]);
-        text_append(&text, "/task");
-        struct of_tasks of = {look, sys_openat(AT_FDCWD, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)};
+        struct of_tasks of = {look, proc_open((uint64_t)look->kin[i], "/task")};
         if (of.tasks < 0) continue;
-        each_number(look, of.tasks, add_children_of, &of);
+        proc_each_number(look->deadline, of.tasks, add_children_of, &of);
         sys_close(of.tasks);
     }
 }
@@ -387,15 +356,10 @@ static bool shows_rows(int descriptor)
 
 static void note_ancestors(struct look *look)
 {
-    char name[24];
-    uint64_t start, number;
+    uint64_t start;
     pid_t parent;
-    ssize_t length = sys_readlinkat(AT_FDCWD, "/proc/self", name, sizeof name - 1);
-    if (length <= 0) return;
-    name[length] = '\0';
-    const char *cursor = name;
-    if (!text_parse_number(&cursor, &number)) return;
-    look->self = (pid_t)number;
+    look->self = proc_self();
+    if (!look->self) return;
     for (pid_t pid = look->self; look->ancestor_count < ANCESTORS; pid = parent) {
         if (!process_read_stat(pid, &start, &parent, NULL) || parent <= 0) return;
         look->ancestors[look->ancestor_count++] = parent;
@@ -437,15 +401,7 @@ static void look_at_kin(struct look *look)
     add_descendants(look);
     for (int i = 0; i < look->ancestor_count; i++) add_kin(look, look->ancestors[i]);
     add_holders(look);
-    for (int i = 0; i < look->kin_count; i++) add_process(look->kin[i], look);
-}
-
-static void look_at_everybody(struct look *look)
-{
-    const int processes = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (processes < 0) return;
-    each_number(look, processes, add_process, look);
-    sys_close(processes);
+    for (int i = 0; i < look->kin_count; i++) add_process((uint64_t)look->kin[i], look);
 }
 
 enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger)
@@ -470,7 +426,7 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
         fdinfo_each_lock(AT_FDCWD, name, note_own, look);
         const int before = look->rows ? count_all(look) : 0;
         if (everybody)
-            look_at_everybody(look);
+            proc_each_process(look->deadline, add_process, look);
         else
             look_at_kin(look);
         answer = judge(look, before);

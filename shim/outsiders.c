@@ -40,13 +40,6 @@ struct search {
     char line[LINE_SIZE];
 };
 
-static void name_number(char name[24], const char *where, uint64_t number)
-{
-    struct text text = text_in(name, 24);
-    text_append(&text, where);
-    text_append_number(&text, (long long)number);
-}
-
 /* Whose file it is, without a question to a server that may be dead. */
 static int identify(int directory, const char *name, dev_t *device, ino_t *inode)
 {
@@ -87,11 +80,11 @@ static bool add_descriptor(uint64_t number, void *argument)
     struct of_process *of = argument;
     struct search *search = of->search;
     const struct outsiders_question *question = search->question;
-    char name[24];
+    char name[PROC_NAME_SIZE];
     dev_t device;
     ino_t inode;
     if (of->self && (int)number == question->skipped) return true;
-    name_number(name, "fd/", number);
+    proc_name(name, "fd/", number);
     const int result = identify(of->process, name, &device, &inode);
     /* Who may not look at one descriptor of a process may look at none. */
     if (result < 0) return result != -EACCES;
@@ -122,17 +115,6 @@ static bool is_kin(const struct search *search, pid_t pid)
     return false;
 }
 
-static pid_t own_number(void)
-{
-    char link[16];
-    uint64_t number = 0;
-    const ssize_t length = sys_readlinkat(AT_FDCWD, "/proc/self", link, sizeof link - 1);
-    if (length <= 0) return 0;
-    link[length] = '\0';
-    const char *at = link;
-    return text_parse_number(&at, &number) ? (pid_t)number : 0;
-}
-
 static void add_one_of_kin(struct search *search, pid_t pid, int process, bool self)
 {
     struct of_process of = {.search = search, .pid = pid, .process = process, .kin = true, .self = self};
@@ -145,7 +127,7 @@ static void add_one_of_kin(struct search *search, pid_t pid, int process, bool s
 
 static void add_kin(struct search *search)
 {
-    pid_t number = own_number();
+    pid_t number = proc_self();
     int process = number ? proc_open((uint64_t)number, "") : -ENOENT;
     if (process < 0) return;
     add_one_of_kin(search, number, process, true);
@@ -186,10 +168,10 @@ static bool note_any(const struct fdinfo_lock *lock, void *argument)
 
 static bool has_lock(const struct of_process *of)
 {
-    char name[24];
+    char name[PROC_NAME_SIZE];
     bool any = false;
     if (of->lock_file < 0) return false;
-    name_number(name, "fdinfo/", (uint64_t)of->lock_file);
+    proc_name(name, "fdinfo/", (uint64_t)of->lock_file);
     fdinfo_each_lock(of->process, name, note_any, &any);
     return any;
 }
@@ -209,19 +191,19 @@ static bool note_keeper(const struct fdinfo_lock *lock, void *argument)
 
 static bool is_lock_keeper(const struct of_process *of)
 {
-    char name[24];
+    char name[PROC_NAME_SIZE];
     struct locks locks = {0};
-    name_number(name, "fdinfo/", (uint64_t)of->writer);
+    proc_name(name, "fdinfo/", (uint64_t)of->writer);
     fdinfo_each_lock(of->process, name, note_keeper, &locks);
     return locks.keepers == 1 && locks.all == 1;
 }
 
 static bool is_there_still(const struct of_process *of)
 {
-    char name[24];
+    char name[PROC_NAME_SIZE];
     dev_t device;
     ino_t inode;
-    name_number(name, "fd/", (uint64_t)of->writer);
+    proc_name(name, "fd/", (uint64_t)of->writer);
     return identify(of->process, name, &device, &inode) == 0 && device == of->search->question->device &&
            inode == of->search->question->inode;
 }
@@ -336,14 +318,6 @@ static bool look_at_mappings(uint64_t number, void *argument)
     return !search->found;
 }
 
-static void each_process(struct search *search, bool (*look)(uint64_t number, void *argument))
-{
-    const int processes = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (processes < 0) return;
-    proc_each_number(search->deadline, processes, look, search);
-    sys_close(processes);
-}
-
 /* ---- loop devices --------------------------------------------------------------------------------------- */
 
 /* What a file of /sys/block/loopN says, without its newline; false: there is none. */
@@ -445,8 +419,8 @@ enum outsiders_found outsiders_find(const struct outsiders_question *question, s
     search->outsider = outsider;
     look_at_loops(search);
     if (!search->found) add_kin(search);
-    if (!search->found) each_process(search, look_at_process);
-    if (!search->found && !search->inside) each_process(search, look_at_mappings);
+    if (!search->found) proc_each_process(search->deadline, look_at_process, search);
+    if (!search->found && !search->inside) proc_each_process(search->deadline, look_at_mappings, search);
     const enum outsiders_found answer = search->found    ? OUTSIDERS_FOUND
                                         : search->inside ? OUTSIDERS_INSIDE
                                                          : OUTSIDERS_NOBODY;

@@ -23,6 +23,32 @@ void proc_each_number(int64_t deadline, int directory, bool (*act)(uint64_t numb
     }
 }
 
+void proc_each_process(int64_t deadline, bool (*act)(uint64_t number, void *argument), void *argument)
+{
+    const int processes = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (processes < 0) return;
+    proc_each_number(deadline, processes, act, argument);
+    sys_close(processes);
+}
+
+pid_t proc_self(void)
+{
+    char link[16];
+    uint64_t number = 0;
+    const ssize_t length = sys_readlinkat(AT_FDCWD, "/proc/self", link, sizeof link - 1);
+    if (length <= 0) return 0;
+    link[length] = '\0';
+    const char *at = link;
+    return text_parse_number(&at, &number) ? (pid_t)number : 0;
+}
+
+void proc_name(char name[PROC_NAME_SIZE], const char *where, uint64_t number)
+{
+    struct text text = text_in(name, PROC_NAME_SIZE);
+    text_append(&text, where);
+    text_append_number(&text, (long long)number);
+}
+
 int proc_open(uint64_t number, const char *name)
 {
     char path[40];

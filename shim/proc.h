@@ -12,6 +12,16 @@
  * in ns, is there. */
 void proc_each_number(int64_t deadline, int directory, bool (*act)(uint64_t number, void *argument), void *argument);
 
+/* The same with each process. */
+void proc_each_process(int64_t deadline, bool (*act)(uint64_t number, void *argument), void *argument);
+
+/* This process's number there; 0: it cannot be told. */
+pid_t proc_self(void);
+
+/* "fd/12", of a process's directory. */
+enum { PROC_NAME_SIZE = 32 };
+void proc_name(char name[PROC_NAME_SIZE], const char *where, uint64_t number);
+
 /* The directory "/proc/NUMBER" with the name behind it; or -errno. */
 int proc_open(uint64_t number, const char *name);
 
