@@ -266,7 +266,7 @@ static void write_line(int descriptor, const char *bytes, size_t length)
     const sys_signals sent = written == -EFBIG   ? (sys_signals)1 << (SIGXFSZ - 1)
                              : written == -EPIPE ? (sys_signals)1 << (SIGPIPE - 1)
                                                  : 0;
-    if (sent && !(pending & sent)) sys_sigtake(&sent);
+    if (sent && !(pending & sent)) sys_sigtake(&sent, NULL);
     sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -8,6 +8,7 @@
 
 #include "realpath.h"
 #include "sys.h"
+#include "threads.h"
 
 /* ---- where it can be asked ------------------------------------------------------------------------------ */
 
@@ -43,41 +44,59 @@ static bool is_counted(int descriptor, dev_t device)
 
 /* ---- asking --------------------------------------------------------------------------------------------- */
 
-/* Where one was pending before, the kernel has added none. */
-static void take_signal(const sys_signals *pending)
+/* Takes the signal of a broken lease off again, and none else.  Where one of that number was pending before, the kernel
+ * has added none. */
+static void take_signal(int descriptor, pid_t thread)
 {
     static const sys_signals urgent = (sys_signals)1 << (SIGURG - 1);
-    if (!(*pending & urgent)) sys_sigtake(&urgent);
+    siginfo_t signal;
+    if (sys_sigtake(&urgent, &signal) < 0) return;
+    if (signal.si_code > 0 && signal.si_code < SI_KERNEL && signal.si_fd == descriptor) return;
+    take_signal(descriptor, thread);
+    if (signal.si_code == SI_TKILL)
+        sys_call(SYS_rt_tgsigqueueinfo, sys_getpid(), thread, SIGURG, (long)&signal, 0, 0);
+    else /* to the thread's process */
+        sys_call(SYS_rt_sigqueueinfo, thread, SIGURG, (long)&signal, 0, 0, 0);
 }
 
-static int ask_for_lease(int descriptor, short type)
+static void set_owner(int descriptor, pid_t thread)
 {
-    static const sys_signals all = SYS_ALL_SIGNALS;
-    struct f_owner_ex owner = {F_OWNER_TID, sys_gettid()};
-    sys_signals before, pending = 0;
-    sys_sigmask(SIG_BLOCK, &all, &before);
-    int result = sys_fcntl(descriptor, F_SETOWN_EX, (long)&owner);
-    if (result == 0) result = sys_fcntl(descriptor, F_SETSIG, SIGURG);
+    struct f_owner_ex owner = {F_OWNER_TID, thread};
+    sys_fcntl(descriptor, F_SETOWN_EX, (long)&owner);
+}
+
+static int ask_for_lease(int descriptor, short type, pid_t thread)
+{
+    int result = sys_fcntl(descriptor, F_SETSIG, SIGURG);
+    if (result < 0) return result;
+    /* With the lease the kernel sets the process, where there is no owner: of one thread that is the same. */
+    const bool owned = !threads_none();
+    if (owned) set_owner(descriptor, thread);
+    result = sys_fcntl(descriptor, F_SETLEASE, type);
     if (result == 0) {
-        sys_sigpending(&pending);
-        result = sys_fcntl(descriptor, F_SETLEASE, type);
-        if (result == 0) {
-            sys_fcntl(descriptor, F_SETLEASE, F_UNLCK);
-            take_signal(&pending);
-        }
+        sys_fcntl(descriptor, F_SETLEASE, F_UNLCK);
+        take_signal(descriptor, thread);
     }
     sys_fcntl(descriptor, F_SETSIG, 0);
-    owner.pid = 0;
-    sys_fcntl(descriptor, F_SETOWN_EX, (long)&owner);
-    sys_sigmask(SIG_SETMASK, &before, NULL);
+    if (owned || result == 0) set_owner(descriptor, 0);
     return result;
 }
 
-enum count_answer count_ask(int descriptor, bool writing, dev_t device)
+enum count_answer count_ask_unsignalled(int descriptor, short type, dev_t device, pid_t thread)
 {
     if (!is_counted(descriptor, device)) return COUNT_UNKNOWN;
-    const int result = ask_for_lease(descriptor, writing ? F_WRLCK : F_RDLCK);
+    const int result = ask_for_lease(descriptor, type, thread);
     return result == 0 ? COUNT_NOBODY : result == -EAGAIN ? COUNT_SOMEBODY : COUNT_UNKNOWN;
+}
+
+enum count_answer count_ask(int descriptor, short type, dev_t device)
+{
+    static const sys_signals all = SYS_ALL_SIGNALS;
+    sys_signals before;
+    sys_sigmask(SIG_BLOCK, &all, &before);
+    const enum count_answer answer = count_ask_unsignalled(descriptor, type, device, sys_gettid());
+    sys_sigmask(SIG_SETMASK, &before, NULL);
+    return answer;
 }
 
 /* ---- another description -------------------------------------------------------------------------------- */

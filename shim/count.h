@@ -24,8 +24,12 @@ enum count_answer {
 };
 
 /* Asks through a descriptor of a regular file, which nobody else uses meanwhile.  Its owner and its signal, F_SETOWN
- * and F_SETSIG, are none afterwards.  writing: it is open for that.  device: of the file. */
-enum count_answer count_ask(int descriptor, bool writing, dev_t device);
+ * and F_SETSIG, are none afterwards.  type: of the lease, F_WRLCK through one that is open for writing, else F_RDLCK.
+ * device: of the file. */
+enum count_answer count_ask(int descriptor, short type, dev_t device);
+
+/* The same where this thread has all signals blocked already. */
+enum count_answer count_ask_unsignalled(int descriptor, short type, dev_t device, pid_t thread);
 
 /* Opens the file of a descriptor once more, by no name, with other flags.  Waits for a moment where somebody asks for a
  * lease just now.  A descriptor, or -errno. */

@@ -91,8 +91,11 @@ bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct 
 {
     struct bytes_found ignored;
     struct mark_range ranges[MARK_RANGES];
+    const struct mark_range anything = {F_WRLCK, 1, 0};
     const int count = mark_ranges(mode, access, ranges);
     if (!found) found = &ignored;
+    /* Mostly nobody has announced anything. */
+    if (count > 1 && !is_held(descriptor, &anything, found)) return false;
     for (int i = 0; i < count; i++) {
         if (!is_held(descriptor, &ranges[i], found)) continue;
         if (mark_only_reads(found->type == F_WRLCK, found->start, found->length) &&

@@ -37,7 +37,7 @@ static void write_quietly(int descriptor, const char *line, size_t length)
     const sys_signals sent = written == -EPIPE   ? (sys_signals)1 << (SIGPIPE - 1)
                              : written == -EFBIG ? (sys_signals)1 << (SIGXFSZ - 1)
                                                  : 0;
-    if (sent && !(pending & sent)) sys_sigtake(&sent);
+    if (sent && !(pending & sent)) sys_sigtake(&sent, NULL);
     sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -19,14 +19,14 @@ static void write_parts(int lock_descriptor, const struct iovec *parts, int coun
 {
     sys_signals before;
     sys_sigmask(SIG_BLOCK, &too_large, &before);
-    if (sys_call(SYS_pwritev, lock_descriptor, (long)parts, count, offset, 0, 0) == -EFBIG) sys_sigtake(&too_large);
+    if (sys_call(SYS_pwritev, lock_descriptor, (long)parts, count, offset, 0, 0) == -EFBIG) sys_sigtake(&too_large, NULL);
     sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* The same for one part, with all signals blocked already. */
 static void write_masked(int lock_descriptor, const char *bytes, size_t length, off_t offset)
 {
-    if (sys_pwrite(lock_descriptor, bytes, length, offset) == -EFBIG) sys_sigtake(&too_large);
+    if (sys_pwrite(lock_descriptor, bytes, length, offset) == -EFBIG) sys_sigtake(&too_large, NULL);
 }
 
 /* FNV-1a, eight bytes at a time: against torn and half-written records, not against forgers.  Byte by byte it took a

@@ -61,6 +61,12 @@ pid_t section_process(void)
     return section_page()->process;
 }
 
+pid_t section_thread(void)
+{
+    SECTION_ASSERT();
+    return atomic_load_explicit(&section_page()->thread, memory_order_relaxed);
+}
+
 static _Atomic bool sharers;
 
 void section_expect_sharers(void)

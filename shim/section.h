@@ -32,6 +32,9 @@ void section_leave(const sys_signals *before);
  * section exists. */
 pid_t section_process(void);
 
+/* The thread that is inside, which is the caller. */
+pid_t section_thread(void);
+
 /* Is the table this thread's process's?  Without entering. */
 bool section_is_ours(pid_t thread);
 

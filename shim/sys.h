@@ -317,11 +317,12 @@ static inline void sys_sigmask(int how, const sys_signals *change, sys_signals *
     sys_call(SYS_rt_sigprocmask, how, (long)change, (long)before, sizeof(sys_signals), 0, 0);
 }
 
-/* Takes one pending signal of the set off the queue, if there is one. */
-static inline int sys_sigtake(const sys_signals *set)
+/* Takes one pending signal of the set off the queue, if there is one: of this thread's before the process's.  Its
+ * number, or -EAGAIN. */
+static inline int sys_sigtake(const sys_signals *set, siginfo_t *signal)
 {
     static const struct timespec at_once;
-    return (int)sys_call(SYS_rt_sigtimedwait, (long)set, 0, (long)&at_once, sizeof(sys_signals), 0, 0);
+    return (int)sys_call(SYS_rt_sigtimedwait, (long)set, (long)signal, (long)&at_once, sizeof(sys_signals), 0, 0);
 }
 
 static inline int sys_sigpending(sys_signals *pending)

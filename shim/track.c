@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "blocker.h"
+#include "count.h"
 #include "descriptor.h"
 #include "fork.h"
 #include "holders.h"
@@ -201,12 +202,22 @@ static enum lock_result lock_foreign(const struct track_request *request, struct
     return result;
 }
 
+/* Asks who else has the image open. */
+static void count(const struct track_request *request, struct track_hold *hold)
+{
+    SECTION_ASSERT();
+    if (request->lease != F_UNLCK && (request->first || hold->before < LOCK_SHARED))
+        hold->crowded =
+            count_ask_unsignalled(request->mark, request->lease, request->device, section_thread()) == COUNT_SOMEBODY;
+}
+
 /* The same, and the mark.  What the child has beside its parent is not told apart from what that has. */
 static enum lock_result take_foreign(const struct track_request *request, struct track_hold *hold, int *opened,
                                      struct lock_problem *problem, struct bytes_found *found)
 {
     bool first;
     const enum lock_result result = lock_foreign(request, hold, opened, problem, &first);
+    if (result == LOCK_TAKEN) count(request, hold);
     if (result != LOCK_TAKEN || request->mark < 0 || hold->mode < LOCK_SHARED ||
         !mark_is_possible(request->mark, request->device))
         return result;
@@ -321,7 +332,10 @@ static enum lock_result take_once(const struct track_request *request, bool watc
         hold->family = lock_is_beside(&image->lock);
         hold->device = request->device;
         hold->inode = request->inode;
-        if (request->mark >= 0 && result == LOCK_TAKEN) mark(held, request, hold, found);
+        if (request->mark >= 0 && result == LOCK_TAKEN) {
+            mark(held, request, hold, found);
+            count(request, hold);
+        }
         hold->attached = request->attach_to >= 0 && bind(hold, request->attach_to, request->close_on_exec);
     } else {
         images_settle(by_path);

@@ -32,6 +32,7 @@ struct track_hold {
     enum lock_mode before; /* what this process had before the hold was taken; LOCK_NONE: the lock is new */
     bool attached;         /* after track_take: the descriptor has it, and nothing is left here */
     bool family;           /* let past a relative's lock */
+    bool crowded;          /* somebody else has it open, for writing perhaps: asked by request->lease */
     bool disputed;         /* somebody's mark is in the way: track_give_back or track_accept */
     bool beside_own;       /* and this process has other marks on the file, which only a further try tells from it */
     bool foreign;          /* taken in a vfork child: not in the table */
@@ -51,8 +52,10 @@ struct track_request {
     bool close_on_exec;
     dev_t device;
     ino_t inode;
-    int mark;       /* the descriptor that is to be marked: the program's, or one that is open likewise; -1: none */
-    int access;     /* O_ACCMODE of its open */
+    int mark;    /* the descriptor that is to be marked: the program's, or one that is open likewise; -1: none */
+    int access;  /* O_ACCMODE of its open */
+    bool first;  /* what this process has of it already is of the same open */
+    short lease; /* how the process's first open asks who else has it open, through the same: count.h; F_UNLCK: not */
     bool set_marks; /* false: the marks of others are only looked at */
     bool inherited; /* the descriptor came through exec */
 };

@@ -294,7 +294,7 @@ import signal; signal.pause()'
 @test "a program that locks a whole image for itself is seen, a plain read lock lets readers in" {
     background python3 -c '
 import fcntl, os
-image = os.open("disk.img", os.O_RDWR)
+image = os.open("disk.img", os.O_RDONLY)
 fcntl.lockf(image, fcntl.LOCK_SH)
 print("ready", flush=True)
 import signal; signal.pause()'

@@ -12,6 +12,7 @@
 #include "../text.h"
 #include "cleanup.h"
 #include "outside.h"
+#include "record_locks.h"
 
 /* ---- taking a lock for a path --------------------------------------------------------------------------- */
 
@@ -182,14 +183,6 @@ static bool is_unmarked_soon(const struct attempt *attempt)
     return true;
 }
 
-/* An open that excludes nobody, or that several who write are meant to share, is in nobody's way; and an image that is
- * open already came through exec. */
-static bool minds_outsiders(const struct claim *claim, const struct attempt *attempt)
-{
-    return claim->settings->outsiders != OUTSIDERS_IGNORE && claim->status && !claim->inherited &&
-           attempt->request.lock.mode >= LOCK_SHARED && !attempt->decision.shares;
-}
-
 /* ---- waiting --------------------------------------------------------------------------------------------- */
 
 /* Waits as long as IMGLOCK_WAIT says. */
@@ -269,7 +262,7 @@ static enum outcome acquire(const struct claim *claim, struct attempt *attempt, 
     enum lock_result result = try_to_take(claim, attempt, hold);
     if (result == LOCK_BUSY && is_of_siblings(claim, attempt)) return OUTCOME_BESIDE;
     if (result == LOCK_BUSY && settings->wait_ns) {
-        if (minds_outsiders(claim, attempt)) outside_step_back(&attempt->place, false);
+        if (attempt->request.lease != F_UNLCK) outside_step_back(&attempt->place, false);
         attempt->about.lock_descriptor = descriptor_to_ask(attempt);
         const int64_t start = audit_now();
         result = wait_for_lock(claim, attempt, hold, &interrupted);
@@ -294,7 +287,6 @@ static enum outcome ask_outside(const struct claim *claim, struct attempt *attem
     const struct outside_request request = {.settings = settings,
                                             .path = claim->path,
                                             .status = claim->status,
-                                            .handle = claim->mark < 0 ? claim->descriptor : -1,
                                             .name = &attempt->name,
                                             .family = hold->family,
                                             .deadline = claim->time->wait,
@@ -357,7 +349,19 @@ static void tell_held(const struct claim *claim, const struct attempt *attempt, 
     }
 }
 
-static void tell_conflict(const struct claim *claim, const struct attempt *attempt, int error)
+/* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
+static bool finds_outsider(const struct claim *claim, struct attempt *attempt)
+{
+    const struct outsiders_question question = {.device = attempt->request.device,
+                                                .inode = attempt->request.inode,
+                                                .path = claim->path,
+                                                .lock_descriptor = attempt->about.lock_descriptor,
+                                                .skipped = claim->mark,
+                                                .ancestors = claim->settings->family};
+    return attempt->marked && !attempt->marker.pid && outsiders_find(&question, &attempt->outsider) == OUTSIDERS_FOUND;
+}
+
+static void tell_conflict(const struct claim *claim, struct attempt *attempt, int error)
 {
     char words[96];
     struct text action = text_in(words, sizeof words);
@@ -376,6 +380,8 @@ static void tell_conflict(const struct claim *claim, const struct attempt *attem
     if (attempt->problem.blocked)
         message_blocked(claim->settings, claim->path, words, lock_descriptor,
                         (enum operation)(attempt->problem.blocked - 1));
+    else if (finds_outsider(claim, attempt))
+        message_outsider(claim->settings, claim->path, words, &attempt->outsider);
     else
         message_conflict(claim->settings, claim->path, words, lock_descriptor, wanted, operations_of(claim),
                          attempt->marked ? &attempt->marker : NULL, error ? &advice : NULL);
@@ -418,6 +424,15 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
 
 /* ---- all of it ------------------------------------------------------------------------------------------- */
 
+/* An open that excludes nobody, or that several who write are meant to share, is in nobody's way; and an image that is
+ * open already came through exec.  Not where the program has record locks on it, which any close would drop. */
+static bool minds_outsiders(const struct claim *claim, const struct attempt *attempt)
+{
+    return claim->settings->outsiders != OUTSIDERS_IGNORE && claim->status && !claim->inherited &&
+           attempt->decision.mode >= LOCK_SHARED && !attempt->decision.shares && S_ISREG(claim->status->st_mode) &&
+           !record_locks_on(claim->status);
+}
+
 static void prepare(const struct claim *claim, struct attempt *attempt)
 {
     const struct settings *settings = claim->settings;
@@ -440,16 +455,19 @@ static void prepare(const struct claim *claim, struct attempt *attempt)
                                               .close_on_exec = claim->flags & O_CLOEXEC,
                                               .mark = claim->status ? claim->mark : -1,
                                               .access = claim->flags & O_ACCMODE,
+                                              .lease = F_UNLCK,
                                               .set_marks = !warn,
                                               .inherited = claim->inherited};
     attempt->about = (struct audit_image){.path = claim->path, .name = &attempt->name, .lock_descriptor = -1};
     /* What is marked and is not the program's own is never for exec. */
     attempt->place =
         (struct outside_place){.request = &attempt->request,
-                               .status = claim->status,
                                .close_on_exec = claim->mark == claim->descriptor ? claim->flags & O_CLOEXEC : O_CLOEXEC,
                                .replaced = -1};
     if (!claim->status) return;
+    attempt->request.first = claim->also && claim->also->before < LOCK_SHARED;
+    if (claim->mark >= 0 && (!claim->also || attempt->request.first) && minds_outsiders(claim, attempt))
+        attempt->request.lease = attempt->request.access == O_RDONLY ? F_RDLCK : F_WRLCK;
     attempt->about.device = attempt->request.device = claim->status->st_dev;
     attempt->about.inode = attempt->request.inode = claim->status->st_ino;
     if (!settings->key_inode) return;
@@ -472,8 +490,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     /* From the first try on: signals are blocked meanwhile, and come when it is over. */
     _pthread_cleanup_push(&cleanup, abandon_attempt, &attempt);
     enum outcome outcome = acquire(claim, &attempt, hold);
-    if (outcome <= OUTCOME_DEGRADED && hold->before < LOCK_SHARED && minds_outsiders(claim, &attempt))
-        outcome = ask_outside(claim, &attempt, hold, outcome);
+    if (outcome <= OUTCOME_DEGRADED && hold->crowded) outcome = ask_outside(claim, &attempt, hold, outcome);
     if (attempt.place.replaced >= 0) outcome = step_forth(&attempt, hold, outcome);
     const int error = outcome_errno(claim, &attempt, outcome);
     tell(claim, &attempt, outcome, error, hold);

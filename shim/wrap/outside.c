@@ -15,7 +15,6 @@
 #include "../sys.h"
 #include "../track.h"
 #include "cleanup.h"
-#include "record_locks.h"
 
 enum {
     /* A program without the library may be one that has not mapped it yet. */
@@ -69,6 +68,7 @@ static int replace(const struct outside_place *place, int flags, int access, boo
     sys_sigmask(SIG_SETMASK, &before, NULL);
     if (result < 0) return result;
     place->request->access = access;
+    place->request->lease = (flags & O_ACCMODE) == O_RDONLY ? F_RDLCK : F_WRLCK;
     return 0;
 }
 
@@ -78,9 +78,8 @@ void outside_step_back(struct outside_place *place, bool held)
     const int before = descriptor < 0 ? -1 : sys_fcntl(descriptor, F_GETFL, 0);
     /* A description for reading may announce that somebody writes. */
     const int access = place->request->access == O_RDONLY ? O_RDONLY : O_RDWR;
-    /* To close a descriptor would drop the record locks. */
-    if (before >= 0 && (before & O_ACCMODE) != O_RDONLY && S_ISREG(place->status->st_mode) &&
-        !record_locks_on(place->status) && may_reopen(descriptor) && replace(place, READING, access, held) == 0)
+    if (before >= 0 && (before & O_ACCMODE) != O_RDONLY && may_reopen(descriptor) &&
+        replace(place, READING, access, held) == 0)
         place->replaced = before & ~O_NOFOLLOW;
 }
 
@@ -95,18 +94,14 @@ int outside_step_forth(struct outside_place *place, bool held)
 
 static enum count_answer ask(const struct outside *outside)
 {
-    return count_ask(outside->through, !outside->exact, outside->request->status->st_dev);
+    return count_ask(outside->through, outside->exact ? F_RDLCK : F_WRLCK, outside->request->status->st_dev);
 }
 
 /* COUNT_SOMEBODY where there is more to ask. */
 static enum count_answer ask_again(struct outside *outside)
 {
     const struct outside_request *request = outside->request;
-    if (request->handle >= 0) {
-        outside->through = count_reopen(request->handle, READING);
-        if (outside->through < 0) return COUNT_UNKNOWN;
-        outside->exact = true;
-    } else if (!outside->exact) {
+    if (!outside->exact) {
         /* Through the program's own description for writing nobody can tell readers from writers. */
         outside_step_back(request->place, true);
         outside->exact = request->place->replaced >= 0;
@@ -116,7 +111,6 @@ static enum count_answer ask_again(struct outside *outside)
 
 static int end(const struct outside *outside)
 {
-    if (outside->request->handle >= 0 && outside->through >= 0) sys_close(outside->through);
     return outside_step_forth(outside->request->place, true);
 }
 
@@ -188,7 +182,6 @@ static void abandon(void *argument)
 {
     const struct outside *outside = argument;
     track_park_watcher(outside->inotify, outside->watch);
-    if (outside->request->handle >= 0) sys_close(outside->through);
 }
 
 static void watch(struct outside *outside)
@@ -275,8 +268,7 @@ static int ask_who(struct outside *outside, struct outsider *outsider)
     return sys_monotonic() < outside->request->deadline ? wait_for_end(outside, outsider) : 1;
 }
 
-/* Apart: nearly always the first answer is the only one. */
-static __attribute__((noinline)) int ask_closer(struct outside *outside, struct outsider *outsider)
+static int ask_closer(struct outside *outside, struct outsider *outsider)
 {
     sys_sigmask(SIG_BLOCK, &all_signals, &outside->signals);
     int result = ask_again(outside) == COUNT_SOMEBODY ? ask_who(outside, outsider) : 0;
@@ -289,13 +281,11 @@ int outside_ask(const struct outside_request *request, struct outsider *outsider
 {
     const struct outside_place *place = request->place;
     struct outside outside = {.request = request,
-                              .through = request->handle >= 0 ? -1 : place->request->mark,
-                              .exact = place->replaced >= 0 || place->request->access == O_RDONLY,
+                              .through = place->request->mark,
+                              .exact = place->request->lease == F_RDLCK,
                               .lock_descriptor = -1,
                               .inotify = -1,
                               .watch = -1};
-    /* To close a descriptor would drop them. */
-    if (!S_ISREG(request->status->st_mode) || record_locks_on(request->status)) return 0;
-    if (request->handle < 0 && (ask(&outside) != COUNT_SOMEBODY || is_our_own(request))) return end(&outside);
+    if (is_our_own(request)) return end(&outside);
     return ask_closer(&outside, outsider);
 }
