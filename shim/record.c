@@ -19,7 +19,8 @@ static void write_parts(int lock_descriptor, const struct iovec *parts, int coun
 {
     sys_signals before;
     sys_sigmask(SIG_BLOCK, &too_large, &before);
-    if (sys_call(SYS_pwritev, lock_descriptor, (long)parts, count, offset, 0, 0) == -EFBIG) sys_sigtake(&too_large, NULL);
+    if (sys_call(SYS_pwritev, lock_descriptor, (long)parts, count, offset, 0, 0) == -EFBIG)
+        sys_sigtake(&too_large, NULL);
     sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -118,7 +118,7 @@ assert_instructions_at_most() {
     local lines
     lines=$(added open disk.qcow2)
     assert_total_at_most 21 "$(grep -v '^fcntl ' <<<"$lines")"
-    # Five, six for the lease, and a try for each slot that is taken: at most six before the search.
+    # Five, the mark, six for the lease, and a try for each slot that is taken: at most six before the search.
     assert_total_at_most 17 "$(grep '^fcntl ' <<<"$lines")"
     exec {GO}>&-
 }
@@ -211,7 +211,8 @@ deleted() {
 
 @test "the instructions of an image's open and close" {
     SETTINGS=()
-    # 3,014 before the question whether a child may have the description, and the one deadline of an open; some 210 for the
+    # 3,014 before the question whether a child may have the description, and the one deadline of an open; 3,260 without
+    # the mark; 3,640 without the handler that cleans up when the program jumps out of the first try; some 180 are for the
     # question who else has the image open for writing.
-    assert_instructions_at_most 3500 open-write disk.qcow2
+    assert_instructions_at_most 3880 open-write disk.qcow2
 }
