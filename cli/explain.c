@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block_device.h"
 #include "blocker.h"
 #include "cli.h"
 #include "image.h"
@@ -58,6 +59,19 @@ static const char *look_at_content(const struct subject *subject, int *error)
     return row;
 }
 
+static bool is_device(const struct subject *subject)
+{
+    return subject->exists && S_ISBLK(subject->status.st_mode);
+}
+
+/* The same for a block device that IMGLOCK_IMAGES does not name. */
+static bool say_device(const struct subject *subject)
+{
+    const bool empty = block_device_is_empty(subject->status.st_rdev);
+    say("image", empty ? "no: a drive without a medium" : "yes, for writing, whatever is on it: it is a block device");
+    return !empty;
+}
+
 /* Says whether it is an image, and why. */
 static bool say_image(const struct subject *subject)
 {
@@ -67,6 +81,7 @@ static bool say_image(const struct subject *subject)
         return false;
     }
     int named = policy_names_image(&subject->settings, subject->path);
+    if (!named && is_device(subject)) return say_device(subject);
     const char *by_name = image_by_extension(subject->path);
     const char *by_content = subject->exists && subject->settings.magic ? look_at_content(subject, &error) : NULL;
     if (named) {
@@ -158,14 +173,16 @@ static bool find_marker(const struct subject *subject, int flags, enum lock_mode
 
 static void say_outcome(const struct subject *subject, const char *name, int flags)
 {
+    char point[256];
     struct lock_name lock;
     struct lock_problem problem = {0};
     struct policy_decision decision = policy_decide(&subject->settings, subject->path, flags, subject->exists);
-    if (!decision.locked) return say(name, "goes through without a lock");
+    const bool unasked = is_device(subject) && policy_names_image(&subject->settings, subject->path) <= 0;
+    if (!decision.locked || (unasked && flags == O_RDONLY)) return say(name, "goes through without a lock");
     if (decision.refusal) return say(name, "refused: %s", decision.refusal);
     if (decision.mode < LOCK_SHARED)
         return say(name, "goes through without a lock, on record as %s", policy_mode_name(decision.mode));
-    lock_name_of_path(subject->path, &lock);
+    lock_name_of_image(subject->path, subject->exists ? &subject->status : NULL, &lock);
     int descriptor = lock_file_look(subject->settings.directory, &lock, &problem);
     if (descriptor < 0 && descriptor != -ENOENT)
         return say(name, "%s: %s%s%s", subject->settings.allow_on_error ? "goes through without a lock" : "refused",
@@ -176,11 +193,14 @@ static void say_outcome(const struct subject *subject, const char *name, int fla
     bool marked = !held && subject->exists && find_marker(subject, flags, decision.mode, descriptor, &marker);
     if (descriptor >= 0) close(descriptor);
     const char *wanted = decision.mode == LOCK_EXCLUSIVE ? "an exclusive" : "a shared";
-    if (!held && !blocked && !marked) return say(name, "takes %s lock", wanted);
+    const bool mounted = is_device(subject) && flags != O_RDONLY &&
+                         block_device_mount_point(subject->status.st_rdev, point, sizeof point);
+    if (!held && !blocked && !marked && !mounted) return say(name, "takes %s lock", wanted);
     if (subject->settings.on_conflict == CONFLICT_WARN)
         return say(name, "goes through without a lock, with a line (IMGLOCK_ON_CONFLICT=warn)");
     const char *why = held             ? "the lock is held"
                       : blocked        ? "writing is blocked"
+                      : mounted        ? "it is mounted"
                       : marker.imglock ? "it is locked by another name or elsewhere"
                                        : "somebody outside imglock has locked it";
     if (policy_may_degrade(&subject->settings, flags)) return say(name, "becomes an open for reading: %s", why);
@@ -221,7 +241,7 @@ static int explain_main(int argc, char **argv)
     say("path", "%s%s", subject.path, subject.exists ? "" : " (there is no such file yet)");
     if (say_image(&subject)) {
         say_mode(&subject);
-        lock_name_of_path(subject.path, &lock);
+        lock_name_of_image(subject.path, subject.exists ? &subject.status : NULL, &lock);
         lock_path(subject.settings.directory, &lock, path);
         say("lock", "%s", path);
         say_users(&subject);

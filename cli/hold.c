@@ -66,8 +66,8 @@ static bool want_image(struct hold *hold, const char *image)
     }
     struct wanted *wanted = &hold->wanted[hold->count++];
     *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
-    lock_name_of_path(kept, &wanted->name);
-    if (hold->settings.key_inode && exists) {
+    lock_name_of_image(kept, exists ? &status : NULL, &wanted->name);
+    if (hold->settings.key_inode && exists && !S_ISBLK(status.st_mode)) {
         wanted = &hold->wanted[hold->count++];
         *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
         lock_name_of_inode(&status, &wanted->name);

@@ -542,7 +542,7 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
     int error = name_real_path(image, transfer->path, &exists, &status);
     if (error) return complain("%s: %s: cannot tell its lock's path: %s", word_shown(image), action, strerror(error));
     message_start();
-    lock_name_of_path(transfer->path, &name);
+    lock_name_of_image(transfer->path, exists ? &status : NULL, &name);
     int failed = open_lock(transfer, &name);
     if (failed) return failed;
     if (!transfer->count && access(transfer->settings.directory, F_OK) < 0 && errno == ENOENT)
@@ -554,8 +554,8 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
                  action, transfer->settings.directory);
         return EXIT_FAILURE;
     }
-    if (exists) {
-        transfer->image = status;
+    if (exists) transfer->image = status;
+    if (exists && !S_ISBLK(status.st_mode)) {
         lock_name_of_inode(&status, &name);
         failed = open_lock(transfer, &name);
         if (failed) return failed;

@@ -28,9 +28,9 @@ static bool print_locks_of(const struct settings *settings, const char *image, c
         complain("%s: cannot tell its lock's path: %s", word_shown(image), strerror(error));
         return false;
     }
-    lock_name_of_path(path, &name);
+    lock_name_of_image(path, exists ? &status : NULL, &name);
     print_lock(settings->directory, &name, end);
-    if (settings->key_inode && exists) {
+    if (settings->key_inode && exists && !S_ISBLK(status.st_mode)) {
         lock_name_of_inode(&status, &name);
         print_lock(settings->directory, &name, end);
     }

@@ -117,13 +117,15 @@ static bool watch_images(struct watch *watch, const struct usage_list *list)
 static bool concerns(const struct watch *watch, const struct inotify_event *event)
 {
     struct lock_name name, wanted;
+    struct stat status;
     if (event->mask & IN_Q_OVERFLOW) return true;
     if (event->wd != watch->directory) return true; /* an image */
     if (!event->len || !lock_file_parse(event->name, &name)) return false;
     bool any = watch->question->count == 0;
     for (size_t i = 0; i < watch->question->count; i++) {
         if (watch->question->asked[i].directory) any = true;
-        lock_name_of_path(watch->question->asked[i].path, &wanted);
+        const char *path = watch->question->asked[i].path;
+        lock_name_of_image(path, stat(path, &status) < 0 ? NULL : &status, &wanted);
         if (strcmp(wanted.hex, name.hex) == 0) any = true;
     }
     return any;

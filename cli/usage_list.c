@@ -191,6 +191,13 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const struct image_path *)a)->path, ((const struct image_path *)b)->path);
 }
 
+/* The name of an image's lock, whether or not there is such a file. */
+static void name_lock(const char *path, struct lock_name *name)
+{
+    struct stat status;
+    lock_name_of_image(path, stat(path, &status) < 0 ? NULL : &status, name);
+}
+
 /* Index + 1. */
 static size_t add_image(struct usage_list *list, struct process_scan *scan, const char *path)
 {
@@ -199,7 +206,7 @@ static size_t add_image(struct usage_list *list, struct process_scan *scan, cons
     if (place) return (*place)->image;
     struct looked_image image = {.path = string_keep(path)};
     struct file_identity identity;
-    lock_name_of_path(path, &image.name);
+    name_lock(path, &image.name);
     image.exists = identify_file(AT_FDCWD, path, &identity);
     if (image.exists) image.file = scan_add(scan, &identity, false);
     list->images = array_grow(list->images, list->image_count, &list->image_room, sizeof *list->images);
@@ -301,7 +308,7 @@ static void look_at_image(const struct question *question, const char *path, str
     struct lock_name name;
     struct stat status;
     size_t image = add_image(list, scan, path);
-    lock_name_of_path(path, &name);
+    name_lock(path, &name);
     look_at_lock(question, &name, image, list, scan);
     if (stat(path, &status) < 0) return;
     lock_name_of_inode(&status, &name);
@@ -329,7 +336,7 @@ static void look_at_everything(const struct question *question, struct usage_lis
         const struct asked *asked = &question->asked[i];
         struct lock_name name;
         if (asked->directory) continue;
-        lock_name_of_path(asked->path, &name);
+        name_lock(asked->path, &name);
         if (!is_listed(list, &name)) look_at_image(question, asked->path, list, scan);
     }
 }

@@ -66,17 +66,36 @@ void lock_name_of_inode(const struct stat *status, struct lock_name *name)
 {
     char identity[80];
     struct text text = text_in(identity, sizeof identity);
-    const bool block = S_ISBLK(status->st_mode);
-    const dev_t device = block ? status->st_rdev : status->st_dev;
-    text_append(&text, block ? "device:" : "inode:");
+    if (S_ISBLK(status->st_mode)) {
+        lock_name_of_device(status->st_rdev, name);
+        return;
+    }
+    text_append(&text, "inode:");
+    text_append_number(&text, major(status->st_dev));
+    text_append(&text, ":");
+    text_append_number(&text, minor(status->st_dev));
+    text_append(&text, ":");
+    text_append_number(&text, (long long)status->st_ino);
+    hash_name(text.bytes, text.length, name);
+}
+
+void lock_name_of_device(dev_t device, struct lock_name *name)
+{
+    char identity[48];
+    struct text text = text_in(identity, sizeof identity);
+    text_append(&text, "device:");
     text_append_number(&text, major(device));
     text_append(&text, ":");
     text_append_number(&text, minor(device));
-    if (!block) {
-        text_append(&text, ":");
-        text_append_number(&text, (long long)status->st_ino);
-    }
     hash_name(text.bytes, text.length, name);
+}
+
+void lock_name_of_image(const char *real_path, const struct stat *status, struct lock_name *name)
+{
+    if (status && S_ISBLK(status->st_mode))
+        lock_name_of_device(status->st_rdev, name);
+    else
+        lock_name_of_path(real_path, name);
 }
 
 void lock_path(const char *directory, const struct lock_name *name, char *path)

@@ -36,6 +36,7 @@ struct marker {
     bool writes, shares;
     off_t start, end; /* a lock of it that is in the way; INT64_MAX: to the end */
     bool excludes;    /* that is a write lock */
+    const char *use;  /* nobody's mark but the kernel's own use of a block device, in words; NULL: not that */
 };
 
 enum markers_answer { MARKERS_STRANGERS, MARKERS_NO_STRANGERS };

@@ -317,6 +317,10 @@ static void append_marker(struct text *line, const struct marker *marker, const 
     uint64_t start;
     pid_t parent;
     uid_t user;
+    if (marker->use) {
+        text_append(line, marker->use);
+        return;
+    }
     if (!marker->pid || !process_read_stat(marker->pid, &start, &parent, command)) {
         text_append(line, "in use by a program that cannot be seen from here: another user's, a container's, or on "
                           "another host");

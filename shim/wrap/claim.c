@@ -11,6 +11,7 @@
 #include "../sys.h"
 #include "../text.h"
 #include "cleanup.h"
+#include "device.h"
 #include "outside.h"
 #include "record_locks.h"
 
@@ -47,12 +48,15 @@ struct attempt {
     struct outside_place place;
     struct outsider outsider;
     int outside_error; /* the program's descriptor could not be opened anew */
+    bool taken;        /* the lock was to be had, but not beside who has the same block device by another */
+    struct device_taken device;
 };
 
 /* An open lock file to ask about holders: one that does not show this process's own lock, if it has one. */
 static int descriptor_to_ask(const struct attempt *attempt)
 {
     struct track_own own;
+    if (attempt->device.lock_descriptor >= 0) return attempt->device.lock_descriptor;
     if (attempt->opened >= 0) return track_own_lock(&attempt->name, &own) ? own.descriptor : attempt->opened;
     if (attempt->inode_opened >= 0) return attempt->inode_opened;
     return track_own_lock(&attempt->name, &own) ? own.descriptor : -1;
@@ -88,6 +92,7 @@ static void abandon_attempt(void *argument)
     if (attempt->waiting) end_waiting(attempt);
     close_now(&attempt->opened);
     close_now(&attempt->inode_opened);
+    close_now(&attempt->device.lock_descriptor);
     if (attempt->descriptor < 0) return;
     struct track_closing closing;
     track_begin_close(&closing, attempt->descriptor); /* the last try may have bound it */
@@ -152,18 +157,41 @@ static bool is_marked_by_stranger(const struct claim *claim, struct attempt *att
     return markers_look(&question, true, &attempt->marker) == MARKERS_STRANGERS;
 }
 
+/* ---- block devices --------------------------------------------------------------------------------------- */
+
+/* Has somebody the storage of a block device by another one, or by a mount?  Not asked again by who has it already. */
+static bool is_device_taken(const struct claim *claim, struct attempt *attempt, const struct track_hold *hold)
+{
+    const enum lock_mode mode = attempt->request.lock.mode;
+    if (!claim->status || !S_ISBLK(claim->status->st_mode) || claim->inherited) return false;
+    if (mode < LOCK_SHARED || hold->before >= mode) return false;
+    const struct device_question question = {.settings = claim->settings,
+                                             .status = claim->status,
+                                             .descriptor = claim->descriptor,
+                                             .mode = mode,
+                                             .writes = attempt->request.access != O_RDONLY && !(claim->flags & O_EXCL),
+                                             .family = hold->family};
+    if (!device_is_taken(&question, &attempt->device)) return false;
+    attempt->marker.use = attempt->device.use;
+    attempt->marked = attempt->device.lock_descriptor < 0;
+    return true;
+}
+
 static enum lock_result try_to_take(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
+    close_now(&attempt->device.lock_descriptor);
     const enum lock_result result =
         track_take(&attempt->request, hold, &attempt->opened, &attempt->problem, &attempt->found);
-    attempt->marked = false;
-    if (result != LOCK_TAKEN || !hold->disputed) return result;
+    attempt->marked = attempt->taken = false;
+    if (result != LOCK_TAKEN) return result;
     attempt->beside_own = hold->beside_own;
-    if (!is_marked_by_stranger(claim, attempt, hold)) {
-        track_accept(&attempt->request, hold);
-        return LOCK_TAKEN;
+    if (hold->disputed && is_marked_by_stranger(claim, attempt, hold)) {
+        attempt->marked = true;
+    } else {
+        if (hold->disputed) track_accept(&attempt->request, hold);
+        attempt->taken = is_device_taken(claim, attempt, hold);
+        if (!attempt->taken) return LOCK_TAKEN;
     }
-    attempt->marked = true;
     /* Where conflicts are only told of, the hold stays. */
     if (!attempt->request.watch) track_give_back(&attempt->request, hold);
     return LOCK_BUSY;
@@ -175,7 +203,7 @@ static bool is_unmarked_soon(const struct attempt *attempt)
     enum { LOOK_NS = 2 * 1000 * 1000 };
     const struct track_request *request = &attempt->request;
     const int64_t end = sys_monotonic() + LOOK_NS;
-    if (attempt->beside_own) return true;
+    if (attempt->beside_own || attempt->taken) return true;
     while (mark_is_in_the_way(request->mark, request->lock.mode, request->access, NULL)) {
         if (sys_monotonic() >= end) return false;
         sys_yield();
@@ -201,7 +229,7 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
     attempt->waiting = true;
     if (claim->also) track_drop(claim->also);
     do {
-        lock_wait_for_image(&attempt->waiter, attempt->marked ? attempt->request.mark : -1);
+        lock_wait_for_image(&attempt->waiter, attempt->marked || attempt->taken ? attempt->request.mark : -1);
         if (sys_monotonic() - start > message_waits_until(settings, said)) {
             message_waiting(settings, claim->path, descriptor_to_ask(attempt), attempt->request.lock.mode,
                             attempt->marked ? &attempt->marker : NULL);
@@ -438,7 +466,7 @@ static void prepare(const struct claim *claim, struct attempt *attempt)
     const struct settings *settings = claim->settings;
     const bool warn = settings->on_conflict == CONFLICT_WARN;
     const enum lock_mode mode = attempt->decision.mode;
-    lock_name_of_path(claim->path, &attempt->name);
+    lock_name_of_image(claim->path, claim->status, &attempt->name);
     attempt->request = (struct track_request){.lock = {.name = &attempt->name,
                                                        .directory = settings->directory,
                                                        .image_path = claim->path,
@@ -470,7 +498,7 @@ static void prepare(const struct claim *claim, struct attempt *attempt)
         attempt->request.lease = attempt->request.access == O_RDONLY ? F_RDLCK : F_WRLCK;
     attempt->about.device = attempt->request.device = claim->status->st_dev;
     attempt->about.inode = attempt->request.inode = claim->status->st_ino;
-    if (!settings->key_inode) return;
+    if (!settings->key_inode || S_ISBLK(claim->status->st_mode)) return;
     lock_name_of_inode(claim->status, &attempt->inode_name);
     attempt->request.inode_name = &attempt->inode_name;
     attempt->request.inode_opened = &attempt->inode_opened;
@@ -478,7 +506,8 @@ static void prepare(const struct claim *claim, struct attempt *attempt)
 
 int claim_image(struct claim *claim, struct track_hold *hold)
 {
-    struct attempt attempt = {.opened = -1, .inode_opened = -1, .descriptor = claim->descriptor};
+    struct attempt attempt = {
+        .opened = -1, .inode_opened = -1, .descriptor = claim->descriptor, .device.lock_descriptor = -1};
     struct _pthread_cleanup_buffer cleanup;
     attempt.problem.owner = (uid_t)-1;
     attempt.decision = policy_decide(claim->settings, claim->path, claim->flags, claim->status);
@@ -496,6 +525,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     tell(claim, &attempt, outcome, error, hold);
     close_now(&attempt.opened);
     close_now(&attempt.inode_opened);
+    close_now(&attempt.device.lock_descriptor);
     _pthread_cleanup_pop(&cleanup, 0);
     claim->degraded = outcome == OUTCOME_DEGRADED;
     if (outcome == OUTCOME_PROBLEM && attempt.decision.mode < LOCK_SHARED) *hold = (struct track_hold){0};

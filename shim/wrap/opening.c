@@ -48,9 +48,10 @@ static PATH_FRAME void audit_attached(const struct settings *settings, const str
 {
     char path[PATH_MAX];
     bool deleted;
+    struct stat status;
     struct lock_name name;
     if (realpath_of_descriptor(descriptor, path, &deleted) < 0) return;
-    lock_name_of_path(path, &name);
+    lock_name_of_image(path, sys_fstat(descriptor, &status) < 0 ? NULL : &status, &name);
     const struct audit_image about = {
         .path = path, .name = &name, .lock_descriptor = -1, .device = hold->device, .inode = hold->inode};
     audit_open(settings, &about, descriptor, opening->flags, hold->mode);

@@ -106,7 +106,7 @@ static inline LOOK_FRAME bool opening_is_clear(const struct settings *settings, 
     track_opened(descriptor);
     if (settings->images || (flags & O_ACCMODE) != O_RDONLY || image_by_extension(path)) return false;
     if (sys_fstat(descriptor, &status) < 0) return false;
-    if (!image_possible(&status)) return true;
+    if (!S_ISREG(status.st_mode)) return true;
     if (image_may_be_read(descriptor, &status) &&
         (look_at_content(path, descriptor, &status, flags, head, &error) || error))
         return false;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "../block_device.h"
 #include "../count.h"
 #include "../realpath.h"
 #include "../sys.h"
@@ -31,7 +32,7 @@ static int real_path_says(const struct settings *settings, const char *real_path
 {
     if (is_made_up(real_path, block_device)) return -1;
     const int named = settings->images ? policy_names_image(settings, real_path) : 0;
-    return named ? named : image_by_extension(real_path) != NULL;
+    return named || block_device ? named : image_by_extension(real_path) != NULL;
 }
 
 /* Where the real path is to be found; either of an open descriptor, or, for -1, of a name to be created. */
@@ -122,9 +123,7 @@ static int look_beside(const struct sight *sight)
 static int content_shows(const struct sight *sight)
 {
     if (!image_may_be_read(sight->descriptor, sight->status)) return 0;
-    const int shown = sight->readable ? look_through(sight, sight->descriptor, sight->flags) : look_beside(sight);
-    /* What cannot be read of a device is not there. */
-    return shown < 0 && S_ISBLK(sight->status->st_mode) ? 0 : shown;
+    return sight->readable ? look_through(sight, sight->descriptor, sight->flags) : look_beside(sight);
 }
 
 /* ---- both ----------------------------------------------------------------------------------------------- */
@@ -133,14 +132,27 @@ static int content_shows(const struct sight *sight)
  * made it up. */
 static bool is_of_the_kernel(const struct settings *settings, const struct sight *sight)
 {
-    if (S_ISBLK(sight->status->st_mode) || major(sight->status->st_dev) != 0) return false;
+    if (major(sight->status->st_dev) != 0) return false;
     if (!image_is_on_storage(sight->descriptor)) return true;
     return recognise_by_real_name(settings, sight->directory, sight->path, sight->descriptor, sight->status) < 0;
+}
+
+/* Whatever is on a block device, raw guests and partition tables included, whoever writes to it has to be alone.  To
+ * look at one is what blkid, udev's helpers and a desktop do all the time: only IMGLOCK_IMAGES makes that reading an
+ * image.  In a drive without a medium, such as a loop device that is about to be given its file, there is nothing. */
+static enum verdict recognise_device(const struct settings *settings, const struct sight *sight)
+{
+    int named = 0;
+    if (settings->images)
+        named = recognise_by_real_name(settings, sight->directory, sight->path, sight->descriptor, sight->status);
+    if (named == 0 && recognise_writing(sight->flags)) named = 1;
+    return named > 0 && !block_device_is_empty(sight->status->st_rdev) ? VERDICT_IMAGE : VERDICT_NO_IMAGE;
 }
 
 enum verdict recognise(const struct settings *settings, const struct sight *sight, int *error)
 {
     *error = 0;
+    if (S_ISBLK(sight->status->st_mode)) return recognise_device(settings, sight);
     if (!image_possible(sight->status)) return VERDICT_NO_IMAGE;
     bool image = sight->path && image_by_extension(sight->path);
     bool asked = settings->images || (!image && (recognise_writing(sight->flags) || !sight->path));

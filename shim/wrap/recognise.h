@@ -49,7 +49,7 @@ static inline bool recognise_writing(int flags)
  * /dev/fd/N, can only be told by its real name. */
 static inline bool recognise_may_be_raw(const struct stat *status)
 {
-    return S_ISBLK(status->st_mode) || (status->st_size >= 65536 && status->st_size % 256 == 0);
+    return status->st_size >= 65536 && status->st_size % 256 == 0;
 }
 
 /* What the real path of an open file says of it: 1 an image, -1 none, 0 nothing. */

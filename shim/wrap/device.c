@@ -1,0 +1,68 @@
+#include "device.h"
+
+#include "../block_device.h"
+#include "../relatives.h"
+#include "../sys.h"
+#include "../text.h"
+#include "../track.h"
+#include "record_locks.h"
+
+struct looking {
+    const struct device_question *question;
+    int found; /* the lock file of one that is in the way; -1: none */
+};
+
+/* Is the lock of this device, of the same storage, in the way? */
+static bool look_at_related(dev_t related, void *context)
+{
+    struct looking *looking = context;
+    const struct settings *settings = looking->question->settings;
+    struct lock_name name;
+    struct lock_problem problem;
+    struct track_own own;
+    lock_name_of_device(related, &name);
+    if (track_own_lock(&name, &own)) return true;
+    const int opened = lock_open_existing(settings->directory, &name, &problem);
+    if (opened < 0) return true;
+    const struct relatives_question question = {
+        .lock_descriptor = opened, .mode = looking->question->mode, .ancestors = settings->family, .once = true};
+    if (relatives_in_the_way(&question) == RELATIVES_STRANGERS) {
+        looking->found = opened;
+        return false;
+    }
+    sys_close(opened);
+    return true;
+}
+
+/* Somebody has it for himself; who?  A mount is nobody's of this process.  What else it is may be an open of its own,
+ * as cryptsetup's, which keeps a device so while it writes by a second descriptor. */
+static bool is_in_use(const struct device_question *question, char *use, size_t size)
+{
+    enum { INSTANT_NS = 25 * 1000 * 1000 };
+    char point[128];
+    struct text text = text_in(use, size);
+    const dev_t device = question->status->st_rdev;
+    if (block_device_mount_point(device, point, sizeof point)) {
+        text_append(&text, "mounted on ");
+        text_append(&text, point);
+        return true;
+    }
+    if (question->family || block_device_is_open_here(device, question->descriptor)) return false;
+    /* Whoever looks as we do has it for an instant. */
+    for (const int64_t end = sys_monotonic() + INSTANT_NS; sys_pause(end);)
+        if (!block_device_is_claimed(question->descriptor)) return false;
+    text_append(&text, "in use by the kernel (swap, part of another device, mounted elsewhere), "
+                       "or by a program that has it for itself");
+    return true;
+}
+
+bool device_is_taken(const struct device_question *question, struct device_taken *taken)
+{
+    struct looking looking = {question, -1};
+    block_device_each_related(question->status->st_rdev, look_at_related, &looking);
+    taken->lock_descriptor = looking.found;
+    if (looking.found >= 0) return true;
+    /* To ask would drop the record locks of a program that has any. */
+    return question->writes && !record_locks_on(question->status) && block_device_is_claimed(question->descriptor) &&
+           is_in_use(question, taken->use, sizeof taken->use);
+}

@@ -1,0 +1,31 @@
+/* device.h: a block device whose lock is held: may it be used beside what else has its storage?
+ *
+ * A whole disk and its partitions have locks of their own.  Each takes its own, and then looks at those of the others:
+ * of two who come at once at least one sees the other. */
+#ifndef IMGLOCK_DEVICE_H
+#define IMGLOCK_DEVICE_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "../settings.h"
+
+struct device_question {
+    const struct settings *settings;
+    const struct stat *status;
+    int descriptor;      /* the program's, or one that is open likewise */
+    enum lock_mode mode; /* that is held */
+    bool writes;         /* the program is going to, and the kernel has not yet said that nobody else has it: O_EXCL */
+    bool family;         /* it is held beside a relative's */
+};
+
+struct device_taken {
+    int lock_descriptor; /* the lock file of the whole disk, or of a partition, that somebody holds; for the caller to
+                            close; -1: that is not it, and use says who has it */
+    char use[160];       /* "mounted on /mnt" */
+};
+
+/* Async-signal-safe. */
+bool device_is_taken(const struct device_question *question, struct device_taken *taken);
+
+#endif
