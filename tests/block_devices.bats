@@ -62,7 +62,7 @@ is_locked_once() {
 }
 
 no_lock_file() {
-    run ls "$IMGLOCK_DIR"
+    run ls -A "$IMGLOCK_DIR"
     assert_output ''
 }
 

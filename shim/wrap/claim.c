@@ -203,7 +203,7 @@ static bool is_unmarked_soon(const struct attempt *attempt)
     enum { LOOK_NS = 2 * 1000 * 1000 };
     const struct track_request *request = &attempt->request;
     const int64_t end = sys_monotonic() + LOOK_NS;
-    if (attempt->beside_own || attempt->taken) return true;
+    if (attempt->beside_own) return true;
     while (mark_is_in_the_way(request->mark, request->lock.mode, request->access, NULL)) {
         if (sys_monotonic() >= end) return false;
         sys_yield();
