@@ -216,9 +216,10 @@ refused_by() {
             assert_line --partial "Text file busy"
             assert_equal "$(fingerprint disk.img)" "$before"
         done
-        # What the default would do: another name is another image.
+        # By default another name has another lock, and QEMU's own is in the way.
         run wrapped cmp -n 512 link.img /dev/zero
-        assert_success
+        assert_failure
+        assert_line --partial "imglock: $PWD/link.img: cannot open for reading: in use by qemu-nbd (pid $HOLDER"
         for operation in "truncate -s 0 disk.img" "rm -f disk.img" "mv -f disk disk.img"; do
             # shellcheck disable=SC2086 # a command line
             run under "$reader" strict $operation
@@ -283,11 +284,12 @@ refused_by() {
     ln disk.img link.img
     IMAGE=disk.img
     hold_under qemu qemu-nbd -k "$PWD/nbd.socket" -f raw disk.img
-    # QEMU alone lets them, and so does a lock on the path alone.
+    # QEMU alone lets them.
     run qemu-io -f raw -c 'write -P 2 0 4k' link.img
     assert_success
-    run wrapped qemu-io -f raw -c 'write -P 2 0 4k' link.img
-    assert_success
+    run wrapped qemu-io -f raw -c 'write -P 4 0 4k' link.img
+    assert_failure
+    assert_line --partial "in use by qemu-nbd (pid $HOLDER"
     run "$IMGLOCK" --config qemu qemu-io -f raw -c 'write -P 4 0 4k' link.img
     assert_failure
     assert_line --partial "imglock: $PWD/link.img: cannot open for "
@@ -357,9 +359,10 @@ on_host() {
     done
     # One lock, by path: no number of a device, which is each host's own, in another one.
     assert_equal "$(find shared -type f)" "$(IMGLOCK_DIR=$PWD/shared "$IMGLOCK" path disk.img | sed "s,^$PWD/,,")"
-    # What happens without the preset: each host has locks of its own.
+    # Without the preset each host has lock files of its own.  QEMU's locks are on the image, where hosts share those.
     run on_host two env LD_PRELOAD="$SHIM" "${WRITES[@]}"
-    assert_success
+    assert_failure
+    assert_line --partial "in use by qemu-nbd"
     release
     run on_host two "$IMGLOCK" --config ./mine.conf "${WRITES[@]}"
     assert_success
