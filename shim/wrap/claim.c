@@ -453,12 +453,13 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
 /* ---- all of it ------------------------------------------------------------------------------------------- */
 
 /* An open that excludes nobody, or that several who write are meant to share, is in nobody's way; and an image that is
- * open already came through exec.  Not where the program has record locks on it, which any close would drop. */
+ * open already came through exec.  Not where the program has record locks on it, which any close would drop, nor with
+ * O_ASYNC, which the end of the lease takes off. */
 static bool minds_outsiders(const struct claim *claim, const struct attempt *attempt)
 {
     return claim->settings->outsiders != OUTSIDERS_IGNORE && claim->status && !claim->inherited &&
            attempt->decision.mode >= LOCK_SHARED && !attempt->decision.shares && S_ISREG(claim->status->st_mode) &&
-           !record_locks_on(claim->status);
+           !(claim->flags & O_ASYNC) && !record_locks_on(claim->status);
 }
 
 static void prepare(const struct claim *claim, struct attempt *attempt)
