@@ -8,6 +8,7 @@
 #include "../children.h"
 #include "../markers.h"
 #include "../message.h"
+#include "../proc.h"
 #include "../sys.h"
 #include "../text.h"
 #include "cleanup.h"
@@ -148,6 +149,8 @@ static bool is_marked_by_stranger(const struct claim *claim, struct attempt *att
 {
     const struct track_request *request = &attempt->request;
     struct track_own own;
+    /* Without /proc nobody can be told from whom it came from, who has its marks as well; the lock is there. */
+    if (claim->inherited && !proc_self()) return false;
     struct markers_question question = markers_question_of(request->mark, request->lock.mode, request->access);
     const int64_t end = sys_monotonic() + (children_now() ? CHILDREN_NS : INSTANT_NS);
     question.ancestors = claim->settings->family;
