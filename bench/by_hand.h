@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +35,36 @@ static inline long by_hand_free_slot(const char *lock_path, long slot)
     }
     sys_close(lock);
     return slot;
+}
+
+/* Announces on the image itself what is done to it, and asks whether somebody announces what does not go with it.
+ * 0, or -errno. */
+static inline int by_hand_mark(int image, bool writing)
+{
+    int result;
+    if ((result = by_hand_byte(image, F_OFD_SETLK, F_RDLCK, 100, writing ? 4 : 1)) < 0) return result;
+    if ((result = by_hand_byte(image, F_OFD_SETLK, F_RDLCK, 201, 3)) < 0) return result;
+    struct flock all = {.l_type = writing ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = 1};
+    struct flock use = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 100};
+    if ((result = sys_fcntl(image, F_OFD_GETLK, (long)&all)) < 0) return result;
+    if (!writing && (result = sys_fcntl(image, F_OFD_GETLK, (long)&use)) < 0) return result;
+    return all.l_type == F_UNLCK && (writing || use.l_type == F_UNLCK) ? 0 : -EAGAIN;
+}
+
+/* Asks the kernel whether anybody else has it open for writing: a lease, and back, whose signal would hurt nobody.
+ * 0, or -errno. */
+static inline int by_hand_count(int image, bool writing)
+{
+    const sys_signals urgent = (sys_signals)1 << (SIGURG - 1);
+    const struct f_owner_ex nobody = {F_OWNER_TID, 0};
+    siginfo_t signal;
+    int result;
+    sys_fcntl(image, F_SETSIG, SIGURG);
+    if ((result = sys_fcntl(image, F_SETLEASE, writing ? F_WRLCK : F_RDLCK)) < 0) return result;
+    sys_fcntl(image, F_SETLEASE, F_UNLCK);
+    sys_sigtake(&urgent, &signal);
+    sys_fcntl(image, F_SETSIG, 0);
+    return sys_fcntl(image, F_SETOWN_EX, (long)&nobody);
 }
 
 /* Locks the image that was opened as this descriptor.  The lock's descriptor, or -errno. */
@@ -81,6 +112,8 @@ static inline int by_hand_lock(int image, const char *lock_path, bool writing, l
     if (whole) {
         if ((result = sys_fstatat(AT_FDCWD, path, &named, AT_SYMLINK_NOFOLLOW)) < 0) return result;
         if (named.st_ino != image_status.st_ino) return -ESTALE;
+        if ((result = by_hand_mark(image, writing)) < 0) return result;
+        if ((result = by_hand_count(image, writing)) < 0) return result;
     }
     return lock;
 }

@@ -426,36 +426,56 @@ print(time.time_ns() // 1000000)' "$1" >"$BATS_TEST_TMPDIR/got" 3>&- &
     eventually sh -c 'ls -l "/proc/$0/fd" | grep -q inotify' "$WAITER"
 }
 
-# gets_in COMMAND...: within 50 ms of the end of a command that takes the outsider away.
+# gets_in COMMAND...: within 50 ms of the end of a command that takes the outsider away.  False: it was late.
 gets_in() {
     local before got
     "$@"
     before=$(($(date +%s%N) / 1000000))
     wait "$WAITER" || fail "the waiter was refused"
     got=$(cat got)
-    [ $((got - before)) -le $((50 + $(late))) ] || fail "it got in after $((got - before)) ms"
+    LATE="it got in after $((got - before)) ms"
+    [ $((got - before)) -le $((50 + $(late))) ]
+}
+
+# in_three_tries FUNCTION ARGUMENT...: the function is true once.  Who misses an event misses it each time; a busy machine is
+# late now and then.
+in_three_tries() {
+    local try
+    for try in 1 2 3; do
+        ! "$@" || return 0
+    done
+    fail "$LATE, in try $try: $*"
+}
+
+# follows WHAT FLAGS: a waiter gets in when what has the image open outside goes.
+follows() {
+    outside "$1" disk.img
+    waiter "$2"
+    # It does not write while it waits.
+    run sh -c 'ls -l "/proc/$0/fd" 2>/dev/null | grep "^l.w.*disk.img"' "$WAITER"
+    assert_output '' || return 1
+    gets_in release || return 1
+    cp /dev/null disk.img
+    truncate -s 64K disk.img
+}
+
+follows_device() {
+    loop_device disk.img
+    waiter O_RDWR
+    gets_in losetup -d "$LOOP"
 }
 
 @test "IMGLOCK_WAIT: whoever waits gets in when the outsider closes, unmaps, ends" {
     local what flags
     for what in write map; do
         for flags in O_RDWR O_RDONLY 'O_WRONLY | O_TRUNC'; do
-            outside "$what" disk.img
-            waiter "$flags"
-            # It does not write while it waits.
-            run sh -c 'ls -l "/proc/$0/fd" 2>/dev/null | grep "^l.w.*disk.img"' "$WAITER"
-            assert_output ''
-            gets_in release
-            cp /dev/null disk.img
-            truncate -s 64K disk.img
+            in_three_tries follows "$what" "$flags"
         done
     done
 }
 
 @test "IMGLOCK_WAIT: whoever waits gets in when the loop device lets the file go" {
-    loop_device disk.img
-    waiter O_RDWR
-    gets_in losetup -d "$LOOP"
+    in_three_tries follows_device
 }
 
 @test "IMGLOCK_WAIT is over when it is over, and a waiter can be cancelled" {

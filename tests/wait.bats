@@ -34,6 +34,17 @@ takes_between() {
     fail "took $took ms, not $from to $to, in try $try: $output"
 }
 
+# gets_in_soon: as gets_in, sooner than a quarter of a second, after which a waiter that has missed the end looks again.
+# Tried three times: it misses what it misses each time, and a busy machine is late now and then.
+gets_in_soon() {
+    local try
+    for try in 1 2 3; do
+        gets_in "$@"
+        ! soon 200 || return 0
+    done
+    fail "took $(milliseconds) ms in try $try: $*"
+}
+
 @test "without IMGLOCK_WAIT, and with 0, an open is refused at once" {
     hold disk.qcow2 write
     takes_between 0 50 calls timed open rw disk.qcow2
@@ -68,7 +79,7 @@ gets_in() {
     local mode=$1 action=$2 event=$3
     shift 3
     hold disk.qcow2 "$mode"
-    run between "$event" disk.qcow2 "$action $HOLDER" "$HELPERS/input_call" timed "$@"
+    run between "$event" "${!#}" "$action $HOLDER" "$HELPERS/input_call" timed "$@"
     assert_success
     assert_silent
     wait "$HOLDER" || true
@@ -80,13 +91,10 @@ gets_in() {
     for action in kill 'kill -9'; do
         # The first poll, and just before the gate is locked: nothing may be missed in between.
         for event in poll:1 lock:2; do
-            gets_in write "$action" "$event" open rw disk.qcow2
-            soon 200
+            gets_in_soon write "$action" "$event" open rw disk.qcow2
         done
-        gets_in write "$action" poll:1 open r disk.qcow2
-        soon 200
-        gets_in read "$action" poll:1 creat disk.qcow2
-        soon 200
+        gets_in_soon write "$action" poll:1 open r disk.qcow2
+        gets_in_soon read "$action" poll:1 creat disk.qcow2
         new_image
     done
 }
@@ -270,10 +278,7 @@ has_lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
 @test "IMGLOCK_KEY=inode: a waiter for the second lock gets in promptly, too" {
     export IMGLOCK_WAIT=200 IMGLOCK_KEY=inode
     ln disk.qcow2 link.qcow2
-    hold disk.qcow2 write
-    run between poll:1 link.qcow2 "kill $HOLDER" "$HELPERS/input_call" timed open rw link.qcow2
-    assert_success
-    soon 200
+    gets_in_soon write kill poll:1 open rw link.qcow2
 }
 
 # calls_while_waiting: how many calls of fcntl a second of waiting for the other name of disk.qcow2 takes; each try makes a
