@@ -46,8 +46,8 @@ static bool find_other_locks(int descriptor, int access, void *argument)
 
 static bool set_mark(int descriptor, int access, void *argument)
 {
-    (void)argument;
-    mark_set(descriptor, LOCK_EXCLUSIVE, access);
+    const struct stat *image = argument;
+    if (mark_is_possible(descriptor, image->st_dev)) mark_set(descriptor, LOCK_EXCLUSIVE, access);
     return true;
 }
 
@@ -63,5 +63,5 @@ void mark_transfer(int process, pid_t pid, const struct stat *image, bool set)
 {
     bool others = false;
     each_duplicate(process, pid, image, find_other_locks, &others);
-    if (!others) each_duplicate(process, pid, image, set ? set_mark : clear_mark, NULL);
+    if (!others) each_duplicate(process, pid, image, set ? set_mark : clear_mark, (void *)image);
 }

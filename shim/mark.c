@@ -140,6 +140,21 @@ bool mark_is_imglocks(const struct mark_meaning *meaning)
            meaning->bytes == MARK_SAYS_WRITES || meaning->bytes == MARK_SAYS_READS;
 }
 
+static bool note_own(const struct fdinfo_lock *lock, void *own)
+{
+    *(bool *)own |= !lock->waits && mark_is_row(lock);
+    return !*(bool *)own;
+}
+
+bool mark_is_there(int descriptor)
+{
+    char name[FDINFO_OWN_SIZE];
+    bool own = false;
+    fdinfo_own(name, descriptor);
+    fdinfo_each_lock(AT_FDCWD, name, note_own, &own);
+    return own;
+}
+
 static bool note_other(const struct fdinfo_lock *lock, void *other)
 {
     *(bool *)other = lock->owner == FDINFO_DESCRIPTION && !lock->waits && !mark_is_row(lock);

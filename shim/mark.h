@@ -74,6 +74,9 @@ void mark_note(struct mark_meaning *meaning, const struct fdinfo_lock *lock);
 /* Is that what mark_set leaves, and nothing else? */
 bool mark_is_imglocks(const struct mark_meaning *meaning);
 
+/* Has this very description marks? */
+bool mark_is_there(int descriptor);
+
 /* Has a description that came from elsewhere locks of another kind, by F_OFD_SETLK? */
 bool mark_is_locked_otherwise(int descriptor);
 

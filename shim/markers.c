@@ -385,6 +385,29 @@ static int count_all(const struct look *look)
     return fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_row, &counted) < 0 ? -1 : counted.count;
 }
 
+/* Has each lock that the kernel names been seen with somebody who is no stranger?  /proc/locks leaves out what other
+ * hosts have locked, and what those outside this PID namespace have by F_SETLK. */
+static bool is_explained(const struct look *look)
+{
+    const struct markers_question *question = look->question;
+    for (int i = 0; i < question->count; i++) {
+        const struct mark_range *range = &question->ranges[i];
+        struct bytes_found found;
+        if (bytes_held(question->descriptor, range->type, range->start, range->length, &found) <= 0) continue;
+        const struct fdinfo_lock lock = {.owner = FDINFO_DESCRIPTION,
+                                         .exclusive = found.type == F_WRLCK,
+                                         .start = found.start,
+                                         .end = found.length ? found.start + found.length - 1 : INT64_MAX};
+        const struct row row = row_of(&lock, 0, 0);
+        bool known = !is_in_the_way(question, &lock);
+        for (int j = 0; j < look->known_count && !known; j++)
+            known = same_row(&look->known[j], &row) &&
+                    (look->known[j].pid != look->self || look->known[j].number != question->descriptor);
+        if (!known) return false;
+    }
+    return true;
+}
+
 static enum markers_answer judge(const struct look *look, int before)
 {
     if (look->is_own) return MARKERS_STRANGERS;
@@ -393,7 +416,8 @@ static enum markers_answer judge(const struct look *look, int before)
     const int after = count_all(look);
     if (before < 0 || after < 0) return MARKERS_STRANGERS;
     /* Whoever is seen beside those who may be there shares their descriptions, or there would be more. */
-    return before <= look->known_count && after <= look->known_count ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
+    if (before > look->known_count || after > look->known_count) return MARKERS_STRANGERS;
+    return is_explained(look) ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
 }
 
 static void look_at_kin(struct look *look)

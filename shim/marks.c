@@ -23,15 +23,19 @@ static struct {
 } given_up[FILES];
 static _Atomic unsigned given_up_count;
 
-bool marks_are_given_up(dev_t device, ino_t inode)
+static bool is_entered(dev_t device, ino_t inode)
 {
     const unsigned count = atomic_load_explicit(&given_up_count, memory_order_relaxed);
-    if (count > FILES) return true;
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count && i < FILES; i++)
         if (atomic_load_explicit(&given_up[i].filled, memory_order_acquire) && given_up[i].device == device &&
             given_up[i].inode == inode)
             return true;
     return false;
+}
+
+bool marks_are_given_up(dev_t device, ino_t inode)
+{
+    return atomic_load_explicit(&given_up_count, memory_order_relaxed) > FILES || is_entered(device, inode);
 }
 
 /* ---- the process's descriptors of a file ---------------------------------------------------------------- */
@@ -124,9 +128,9 @@ static bool ask_alone(struct image *image, enum lock_mode mode, const struct mar
 {
     const bool stands_in = set && image->writers && mode != LOCK_EXCLUSIVE;
     if (stands_in) mark_set(request->descriptor, LOCK_EXCLUSIVE, request->access);
-    clear_others(request->descriptor, image->device, image->inode);
+    if (set) clear_others(request->descriptor, image->device, image->inode);
     const bool busy = announce(request, mode, set, found) && may_be_stranger(image, mode, request);
-    if (!set_others(request->descriptor, image->device, image->inode)) image->unmarked = true;
+    if (set && !set_others(request->descriptor, image->device, image->inode)) image->unmarked = true;
     if (stands_in) {
         mark_clear(request->descriptor);
         mark_set(request->descriptor, mode, request->access);
@@ -145,6 +149,8 @@ enum marks_answer marks_put(uint32_t number, enum lock_mode mode, const struct m
     if (request->inherited && mark_is_locked_otherwise(request->descriptor)) marks_give_up(device, inode);
     const bool by_itself = marks_are_given_up(device, inode);
     const bool set = request->set && !by_itself;
+    /* Another file lies at the name by now, about which nobody was asked. */
+    if (image->device != device || image->inode != inode) image->asked = LOCK_NONE;
     if (request->inside || image->asked >= mode) {
         if (set && mark_set(request->descriptor, mode, request->access) < 0) image->unmarked = true;
         marks_accept(number, mode);
@@ -163,7 +169,7 @@ enum marks_answer marks_put(uint32_t number, enum lock_mode mode, const struct m
             if (!by_itself && ask_alone(image, mode, request, set, found)) answer = MARKS_TAKEN_BESIDE;
             break;
         case OTHERS_SHARED:
-            image->unmarked = true;
+            image->unmarked |= set;
             break;
         }
     }
@@ -191,6 +197,18 @@ void marks_renew(uint32_t number)
 
 /* ---- giving up ------------------------------------------------------------------------------------------ */
 
+/* One file too many: the marks of all go, but not the program's own locks on those whose marks went before. */
+static void clear_all(void)
+{
+    for (int64_t at = -1; (at = table_next((unsigned)(at + 1), INT_MAX)) >= 0;) {
+        const uint64_t entry = table_entry((int)at);
+        if (!table_is_hold(entry)) continue;
+        const struct image *image = images_at(table_image(entry));
+        if (!is_entered(image->device, image->inode) && is_open_on((int)at, image->device, image->inode))
+            mark_clear((int)at);
+    }
+}
+
 void marks_give_up(dev_t device, ino_t inode)
 {
     SECTION_ASSERT();
@@ -202,5 +220,8 @@ void marks_give_up(dev_t device, ino_t inode)
         atomic_store_explicit(&given_up[index].filled, true, memory_order_release);
     }
     given_up_count = index + 1;
-    clear_others(-1, device, inode);
+    if (index < FILES)
+        clear_others(-1, device, inode);
+    else
+        clear_all();
 }

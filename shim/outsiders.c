@@ -27,6 +27,7 @@ enum { KIN_MAX = 64, OWN_MAX = 64, LINE_SIZE = PATH_MAX + 256 };
 
 struct search {
     const struct outsiders_question *question;
+    sys_signals signals; /* the program's: a handler that jumps away would leave descriptors behind */
     int64_t deadline;
     struct stat lock_file;
     bool has_lock_file;
@@ -393,13 +394,27 @@ static void look_at_loops(struct search *search)
 
 static struct search *start(const struct outsiders_question *question)
 {
+    static const sys_signals all = SYS_ALL_SIGNALS;
+    sys_signals before;
+    sys_sigmask(SIG_BLOCK, &all, &before);
     struct search *search = sys_mmap(sizeof *search);
-    if (!search) return NULL;
+    if (!search) {
+        sys_sigmask(SIG_SETMASK, &before, NULL);
+        return NULL;
+    }
+    search->signals = before;
     search->question = question;
     search->deadline = sys_monotonic() + LOOKING_NS;
     search->has_lock_file =
         question->lock_descriptor >= 0 && sys_fstat(question->lock_descriptor, &search->lock_file) == 0;
     return search;
+}
+
+static void finish(struct search *search)
+{
+    const sys_signals before = search->signals;
+    sys_munmap(search, sizeof *search);
+    sys_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 bool outsiders_is_own(const struct outsiders_question *question)
@@ -408,7 +423,7 @@ bool outsiders_is_own(const struct outsiders_question *question)
     if (!search) return true;
     add_kin(search);
     const bool own = search->by_us;
-    sys_munmap(search, sizeof *search);
+    finish(search);
     return own;
 }
 
@@ -424,7 +439,7 @@ enum outsiders_found outsiders_find(const struct outsiders_question *question, s
     const enum outsiders_found answer = search->found    ? OUTSIDERS_FOUND
                                         : search->inside ? OUTSIDERS_INSIDE
                                                          : OUTSIDERS_NOBODY;
-    sys_munmap(search, sizeof *search);
+    finish(search);
     return answer;
 }
 

@@ -163,41 +163,48 @@ static bool is_marked_by_stranger(const struct claim *claim, struct attempt *att
 /* ---- block devices --------------------------------------------------------------------------------------- */
 
 /* Has somebody the storage of a block device by another one, or by a mount?  Not asked again by who has it already. */
-static bool is_device_taken(const struct claim *claim, struct attempt *attempt, const struct track_hold *hold)
+static enum lock_result look_at_device(const struct claim *claim, struct attempt *attempt,
+                                       const struct track_hold *hold)
 {
     const enum lock_mode mode = attempt->request.lock.mode;
-    if (!claim->status || !S_ISBLK(claim->status->st_mode) || claim->inherited) return false;
-    if (mode < LOCK_SHARED || hold->before >= mode) return false;
+    if (!claim->status || !S_ISBLK(claim->status->st_mode) || claim->inherited) return LOCK_TAKEN;
+    if (mode < LOCK_SHARED || hold->before >= mode) return LOCK_TAKEN;
     const struct device_question question = {.settings = claim->settings,
                                              .status = claim->status,
                                              .descriptor = claim->descriptor,
                                              .mode = mode,
                                              .writes = attempt->request.access != O_RDONLY && !(claim->flags & O_EXCL),
                                              .family = hold->family};
-    if (!device_is_taken(&question, &attempt->device)) return false;
+    const enum device_answer answer = device_ask(&question, &attempt->device);
+    if (answer == DEVICE_FREE) return LOCK_TAKEN;
+    if (answer == DEVICE_UNKNOWN) {
+        attempt->problem = attempt->device.problem;
+        return LOCK_FAILED;
+    }
     attempt->marker.use = attempt->device.use;
+    attempt->taken = true;
     attempt->marked = attempt->device.lock_descriptor < 0;
-    return true;
+    return LOCK_BUSY;
 }
 
 static enum lock_result try_to_take(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
     close_now(&attempt->device.lock_descriptor);
-    const enum lock_result result =
-        track_take(&attempt->request, hold, &attempt->opened, &attempt->problem, &attempt->found);
+    enum lock_result result = track_take(&attempt->request, hold, &attempt->opened, &attempt->problem, &attempt->found);
     attempt->marked = attempt->taken = false;
     if (result != LOCK_TAKEN) return result;
     attempt->beside_own = hold->beside_own;
     if (hold->disputed && is_marked_by_stranger(claim, attempt, hold)) {
         attempt->marked = true;
+        result = LOCK_BUSY;
     } else {
         if (hold->disputed) track_accept(&attempt->request, hold);
-        attempt->taken = is_device_taken(claim, attempt, hold);
-        if (!attempt->taken) return LOCK_TAKEN;
+        result = look_at_device(claim, attempt, hold);
+        if (result == LOCK_TAKEN) return result;
     }
     /* Where conflicts are only told of, the hold stays. */
-    if (!attempt->request.watch) track_give_back(&attempt->request, hold);
-    return LOCK_BUSY;
+    if (!attempt->request.watch || result == LOCK_FAILED) track_give_back(&attempt->request, hold);
+    return result;
 }
 
 /* Is a further try worth while, after an event or a pause?  The event of a close comes before the marks are gone. */
@@ -262,9 +269,7 @@ enum outcome {
  * description is marked, and no other is.  All commands of a pipeline have what their shell has open. */
 static bool is_of_siblings(const struct claim *claim, const struct attempt *attempt)
 {
-    struct bytes_found own;
-    return claim->inherited && attempt->opened >= 0 &&
-           bytes_own(attempt->request.mark, USED_BYTE, UNSHARED_BYTE + MARK_UNSHARED - USED_BYTE, &own) > 0 &&
+    return claim->inherited && attempt->opened >= 0 && mark_is_there(attempt->request.mark) &&
            !mark_is_in_the_way(attempt->request.mark, LOCK_EXCLUSIVE, O_RDWR, NULL);
 }
 
@@ -331,16 +336,6 @@ static enum outcome ask_outside(const struct claim *claim, struct attempt *attem
     return result == 1 ? OUTCOME_OUTSIDER : result == -EINTR ? OUTCOME_INTERRUPTED : OUTCOME_GONE;
 }
 
-/* It waited, and the program may get its descriptor all the same. */
-static enum outcome step_forth(struct attempt *attempt, struct track_hold *hold, enum outcome outcome)
-{
-    const int result = outside_step_forth(&attempt->place, outcome <= OUTCOME_DEGRADED);
-    if (result == 0 || outcome > OUTCOME_DEGRADED) return outcome;
-    track_give_back(&attempt->request, hold);
-    attempt->outside_error = -result;
-    return OUTCOME_GONE;
-}
-
 /* ---- the outcome as an errno ----------------------------------------------------------------------------- */
 
 static int outcome_errno(const struct claim *claim, const struct attempt *attempt, enum outcome outcome)
@@ -363,6 +358,17 @@ static int outcome_errno(const struct claim *claim, const struct attempt *attemp
     default:
         return 0;
     }
+}
+
+/* It waited, and the program may get its descriptor all the same, as it was. */
+static enum outcome step_forth(const struct claim *claim, struct attempt *attempt, struct track_hold *hold,
+                               enum outcome outcome)
+{
+    const int result = outside_step_forth(&attempt->place, outcome <= OUTCOME_DEGRADED);
+    if (result == 0 || outcome_errno(claim, attempt, outcome)) return outcome;
+    track_give_back(&attempt->request, hold);
+    attempt->outside_error = -result;
+    return OUTCOME_GONE;
 }
 
 /* ---- telling --------------------------------------------------------------------------------------------- */
@@ -524,7 +530,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     _pthread_cleanup_push(&cleanup, abandon_attempt, &attempt);
     enum outcome outcome = acquire(claim, &attempt, hold);
     if (outcome <= OUTCOME_DEGRADED && hold->crowded) outcome = ask_outside(claim, &attempt, hold, outcome);
-    if (attempt.place.replaced >= 0) outcome = step_forth(&attempt, hold, outcome);
+    if (attempt.place.replaced >= 0) outcome = step_forth(claim, &attempt, hold, outcome);
     const int error = outcome_errno(claim, &attempt, outcome);
     tell(claim, &attempt, outcome, error, hold);
     close_now(&attempt.opened);

@@ -9,7 +9,9 @@
 
 struct looking {
     const struct device_question *question;
+    struct lock_problem *problem;
     int found; /* the lock file of one that is in the way; -1: none */
+    bool failed;
 };
 
 /* Is the lock of this device, of the same storage, in the way? */
@@ -18,12 +20,15 @@ static bool look_at_related(dev_t related, void *context)
     struct looking *looking = context;
     const struct settings *settings = looking->question->settings;
     struct lock_name name;
-    struct lock_problem problem;
     struct track_own own;
     lock_name_of_device(related, &name);
     if (track_own_lock(&name, &own)) return true;
-    const int opened = lock_open_existing(settings->directory, &name, &problem);
-    if (opened < 0) return true;
+    const int opened = lock_open_existing(settings->directory, &name, looking->problem);
+    if (opened == -ENOENT) return true;
+    if (opened < 0) {
+        looking->failed = true;
+        return false;
+    }
     const struct relatives_question question = {
         .lock_descriptor = opened, .mode = looking->question->mode, .ancestors = settings->family, .once = true};
     if (relatives_in_the_way(&question) == RELATIVES_STRANGERS) {
@@ -56,13 +61,27 @@ static bool is_in_use(const struct device_question *question, char *use, size_t 
     return true;
 }
 
-bool device_is_taken(const struct device_question *question, struct device_taken *taken)
+static enum device_answer ask(const struct device_question *question, struct device_taken *taken)
 {
-    struct looking looking = {question, -1};
+    struct looking looking = {question, &taken->problem, -1, false};
     block_device_each_related(question->status->st_rdev, look_at_related, &looking);
     taken->lock_descriptor = looking.found;
-    if (looking.found >= 0) return true;
+    if (looking.failed) return DEVICE_UNKNOWN;
+    if (looking.found >= 0) return DEVICE_TAKEN;
     /* To ask would drop the record locks of a program that has any. */
     return question->writes && !record_locks_on(question->status) && block_device_is_claimed(question->descriptor) &&
-           is_in_use(question, taken->use, sizeof taken->use);
+                   is_in_use(question, taken->use, sizeof taken->use)
+               ? DEVICE_TAKEN
+               : DEVICE_FREE;
+}
+
+enum device_answer device_ask(const struct device_question *question, struct device_taken *taken)
+{
+    static const sys_signals all = SYS_ALL_SIGNALS;
+    sys_signals before;
+    /* A handler that jumps away would leave descriptors behind, one of which keeps the device from all others. */
+    sys_sigmask(SIG_BLOCK, &all, &before);
+    const enum device_answer answer = ask(question, taken);
+    sys_sigmask(SIG_SETMASK, &before, NULL);
+    return answer;
 }

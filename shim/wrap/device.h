@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+#include "../lock.h"
 #include "../settings.h"
 
 struct device_question {
@@ -23,9 +24,12 @@ struct device_taken {
     int lock_descriptor; /* the lock file of the whole disk, or of a partition, that somebody holds; for the caller to
                             close; -1: that is not it, and use says who has it */
     char use[160];       /* "mounted on /mnt" */
+    struct lock_problem problem; /* of DEVICE_UNKNOWN */
 };
 
+enum device_answer { DEVICE_FREE, DEVICE_TAKEN, DEVICE_UNKNOWN };
+
 /* Async-signal-safe. */
-bool device_is_taken(const struct device_question *question, struct device_taken *taken);
+enum device_answer device_ask(const struct device_question *question, struct device_taken *taken);
 
 #endif

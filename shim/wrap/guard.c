@@ -141,17 +141,28 @@ static int doubt_existing(const struct settings *settings, enum operation operat
     return image ? doubt(settings, operation, about, problem) : GO_ON;
 }
 
+/* An image, to ask about its marks.  Whoever asks for a lease just now keeps it closed for a moment. */
+static int open_to_ask(const char *path, int access)
+{
+    enum { FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
+    const int64_t deadline = sys_monotonic() + LOCK_GRACE_NS;
+    int image;
+    do {
+        image = sys_openat(AT_FDCWD, path, access | FLAGS, 0);
+    } while (image == -EAGAIN && sys_pause(deadline));
+    return image;
+}
+
 /* Has a stranger announced on the image itself that he has it?  Nobody else is asked where the program has record locks
  * on it, which the descriptor's close would drop. */
 static bool is_marked(const struct settings *settings, const char *path, int lock_descriptor, struct marker *stranger)
 {
-    enum { FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
     struct stat status;
     if (sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(status.st_mode) ||
         record_locks_on(&status))
         return false;
-    int image = sys_openat(AT_FDCWD, path, O_RDONLY | FLAGS, 0);
-    if (image == -EACCES) image = sys_openat(AT_FDCWD, path, O_WRONLY | FLAGS, 0);
+    int image = open_to_ask(path, O_RDONLY);
+    if (image == -EACCES) image = open_to_ask(path, O_WRONLY);
     if (image < 0) return false;
     bool marked = mark_is_in_the_way(image, LOCK_EXCLUSIVE, O_RDWR, NULL);
     if (marked) {

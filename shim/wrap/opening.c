@@ -430,14 +430,20 @@ void opening_abandon(void *argument)
 }
 
 /* A descriptor like the program's, for a call that truncates inside libc: what others have announced is asked before.
- * Not where the program has record locks, which its close would drop; such a program locks for itself. */
-static void begin_probe(const struct opening *look, int handle, struct ahead *ahead)
+ * Not where the program has record locks, which its close would drop; such a program locks for itself.  Waits for a
+ * lease to be broken, as libc's open would.  0, or the errno that libc's open would have. */
+static int begin_probe(const struct opening *look, int handle, struct ahead *ahead)
 {
     char link[32];
-    if (look->invoke || !(look->flags & O_TRUNC) || !ahead->status.st_size || record_locks_on(&ahead->status)) return;
+    const int flags = (look->flags & O_ACCMODE) | O_NOCTTY | O_CLOEXEC;
+    if (look->invoke || !(look->flags & O_TRUNC) || !ahead->status.st_size || record_locks_on(&ahead->status)) return 0;
     realpath_descriptor_link(handle, link);
-    const int probe = sys_openat(AT_FDCWD, link, (look->flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
-    if (probe >= 0) ahead->probe = descriptor_move_high(probe, false);
+    int probe = sys_openat(AT_FDCWD, link, flags, 0);
+    /* A chroot without /proc: by name, once more. */
+    if (probe == -ENOENT && look->path) probe = sys_openat(look->directory, look->path, flags, 0);
+    if (probe < 0) return -probe;
+    ahead->probe = descriptor_move_high(probe, false);
+    return 0;
 }
 
 /* Will libc's open of this regular file or block device be allowed?  What it refuses needs no lock and no line.  Asked
@@ -453,10 +459,11 @@ static bool may_open(const struct opening *opening, int handle)
 static PATH_FRAME int lock_ahead(const struct settings *settings, struct opening *look, int handle, struct ahead *ahead)
 {
     char path[PATH_MAX];
-    begin_probe(look, handle, ahead);
+    int error = begin_probe(look, handle, ahead);
+    if (error) return error;
     const int mark = ahead->probe ? ahead->probe : -1;
     struct judgement judgement = {settings, look, handle, &ahead->status, true, false, mark, &ahead->hold, NULL};
-    int error = lock_open_image(&judgement, path);
+    error = lock_open_image(&judgement, path);
     ahead->degraded = judgement.degraded;
     return error;
 }
@@ -533,8 +540,10 @@ int opening_begin(struct opening *opening, struct ahead *ahead)
     memset(ahead, 0, sizeof *ahead);
     if (settings_get()->off) return 0;
     int error = begin(opening, ahead);
-    if (error) errno = error;
-    return error ? -1 : 0;
+    if (!error) return 0;
+    end_probe(ahead);
+    errno = error;
+    return -1;
 }
 
 /* Takes back what a descriptor has that the program does not get after all. */

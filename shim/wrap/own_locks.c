@@ -78,6 +78,11 @@ static bool is_free_but_for_marks(int descriptor, bool by_process, const struct 
                                         .ancestors = settings_get()->family,
                                         .by_process = by_process,
                                         .by_marks_alone = true};
+    /* What has the pid of another process is by F_SETLK and no mark: most conflicts in files that are no images. */
+    struct bytes_found found;
+    if (bytes_held(descriptor, range->l_type, start, end - start, &found) > 0 && found.pid > 0 &&
+        found.pid != sys_getpid())
+        return false;
     if (track_lock_of(descriptor, &own)) {
         question.lock_descriptor = own.descriptor;
         question.all_marks = own.mode < LOCK_SHARED;
