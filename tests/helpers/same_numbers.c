@@ -88,7 +88,7 @@ static void vforked(void)
     pthread_t idle;
     check(pthread_create(&idle, NULL, wait_forever, NULL) == 0, "a thread");
     for (int way = 0; way < 2; way++) {
-        int descriptor = open(image, O_RDWR | O_CLOEXEC);
+        volatile int descriptor = open(image, O_RDWR | O_CLOEXEC);
         target = private_descriptor();
         pid_t child = vfork();
         if (child == 0) {
