@@ -55,7 +55,7 @@ excludes() {
     assert_output --partial exclusive
     run there cli_open disk.img
     assert_failure
-    assert_output --partial "locked exclusively by holder (pid $HOLDER"
+    assert_output --regexp "locked exclusively by (holder|qemu-[^ ]+) \\(pid $HOLDER"
     kill -9 "$HOLDER"
     wait "$HOLDER" 2>/dev/null || true
     run "$HELPERS/probe" "$(lock_file disk.img)"
