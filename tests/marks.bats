@@ -420,3 +420,69 @@ for flags in os.O_RDWR, os.O_WRONLY:
     says quit
     ends 0
 }
+
+@test "a refused fopen for writing leaves no descriptor of the image" {
+    bare_qemu -f raw disk.img
+    run wrapped python3 -c '
+import ctypes, os
+libc = ctypes.CDLL(None)
+for _ in range(3): print(libc.fopen(b"disk.img", b"w"))
+print([link for link in (os.readlink(entry) for entry in os.scandir("/proc/self/fd") if os.path.exists(entry)) if "disk.img" in link])'
+    assert_success
+    refute_line --regexp '^[1-9]'
+    assert_line '[]'
+    says quit
+}
+
+@test "another file under the name of an image that the process has is asked about as well" {
+    cp disk.img other.img
+    bare_qemu -f raw other.img
+    run wrapped python3 -c '
+import os
+os.open("disk.img", os.O_RDWR)
+os.environ.pop("LD_PRELOAD")
+os.system("mv other.img disk.img")
+os.open("disk.img", os.O_RDWR)'
+    assert_failure
+    assert_line --partial "cannot open for writing: in use by qemu-io (pid $CLIENT"
+    says quit
+}
+
+@test "a program that locks a hundred images itself meets no mark of its own" {
+    run wrapped python3 -c '
+import fcntl, os
+images = [os.open("%d.img" % number, os.O_RDWR | os.O_CREAT) for number in range(100)]
+for image in images: fcntl.lockf(image, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("locked")'
+    assert_success
+    assert_output locked
+}
+
+@test "a lease that somebody has on a marked image opens no way to truncate, rename or delete it" {
+    local name
+    # With imglock's marks, by a description for reading, since a lease goes with no other; who wants the lease back gets it.
+    begins env -u LD_PRELOAD python3 -c '
+import fcntl, os, signal, struct
+image = os.open("disk.img", os.O_RDONLY)
+for start, length in ((100, 4), (201, 3)):
+    fcntl.fcntl(image, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, start, length, 0))
+signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(image, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+signal.signal(signal.SIGUSR1, lambda *_: fcntl.fcntl(image, fcntl.F_SETLEASE, fcntl.F_RDLCK))
+os.kill(os.getpid(), signal.SIGUSR1)
+print("open", flush=True)
+input()'
+    wait_until grep -q open ../stdout
+    refused_for disk.img "cannot truncate: locked exclusively by python3 (pid $CLIENT" python3 -c '
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+raise SystemExit(0 if libc.fopen(b"disk.img", b"w") else 1)'
+    for name in 'rm -f disk.img' 'mv disk.img other.img'; do
+        kill -USR1 "$CLIENT"
+        wait_until grep -q LEASE /proc/locks
+        # shellcheck disable=SC2086 # a command line
+        run wrapped_for_a_while $name
+        assert_failure
+        assert [ -s disk.img ]
+    done
+    says quit
+}
