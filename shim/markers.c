@@ -399,7 +399,8 @@ static bool is_explained(const struct look *look)
                                          .start = found.start,
                                          .end = found.length ? found.start + found.length - 1 : INT64_MAX};
         const struct row row = row_of(&lock, 0, 0);
-        bool known = !is_in_the_way(question, &lock);
+        /* By F_SETLK of this very process it is ours. */
+        bool known = !is_in_the_way(question, &lock) || (found.pid > 0 && found.pid == sys_getpid());
         for (int j = 0; j < look->known_count && !known; j++)
             known = same_row(&look->known[j], &row) &&
                     (look->known[j].pid != look->self || look->known[j].number != question->descriptor);
