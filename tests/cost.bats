@@ -162,9 +162,9 @@ PYTHON
     local bare with
     bare=$(page_faults "$EMPTY")
     with=$(page_faults "$SHIM")
-    # Six of its code, with that of the marks, two of what the linker fills in, three of its own, one of the stack; one
-    # more by chance.
-    if [ "$with" -le "$bare" ] || [ "$with" -gt $((bare + 13)) ]; then fail "$with page faults, where an empty library has $bare"; fi
+    # Six of its code, with that of the marks, two of what the linker fills in, three of its own, one of the stack; up to
+    # four more by chance: the kernel maps sixteen pages at a fault only where it has them at hand.
+    if [ "$with" -le "$bare" ] || [ "$with" -gt $((bare + 16)) ]; then fail "$with page faults, where an empty library has $bare"; fi
 }
 
 # deleted COUNT LIBRARY: the system calls of rm on that many files.
