@@ -230,7 +230,7 @@ static inline __attribute__((always_inline)) enum verdict recognise_opened(const
                                     opening->purpose != PURPOSE_LOOK && (access == O_RDONLY || access == O_RDWR),
                                 .status = status};
     /* To read what is open for writing alone takes a second descriptor. */
-    if (opening->purpose == PURPOSE_INHERIT && access != O_RDONLY) record_locks_note_inherited();
+    if (opening->purpose == PURPOSE_INHERIT && access != O_RDONLY) record_locks_note_inherited(descriptor);
     return recognise(settings, &sight, error);
 }
 
