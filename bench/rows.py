@@ -332,7 +332,7 @@ def remove_tree(bench: Bench) -> Iterator[Row]:
                     file.write(b"small\n")
 
     subject, floor = bench.programs(["rm", "-rf", tree], 25, prepare)
-    yield Row("rm", "rm -rf of 20,000 small files under the guard", MS, subject, floor, 1.25)
+    yield Row("rm", "rm -rf of 20,000 small files under the guard", MS, subject, floor, 1.35)
 
 
 def hand_over(bench: Bench) -> Iterator[Row]:
