@@ -88,24 +88,6 @@ bool who_guest(struct text *text, pid_t pid)
 
 /* ---- the unit and the container ----------------------------------------------------------------------------- */
 
-/* The process's place in the tree of control groups, "/system.slice/nightly.service"; of version 1, that of systemd's
- * own hierarchy.  NULL: not told. */
-static const char *read_group(pid_t pid, char *bytes, size_t size)
-{
-    int descriptor = open_of(pid, "/cgroup");
-    if (descriptor < 0) return NULL;
-    ssize_t got = sys_read(descriptor, bytes, size - 1);
-    sys_close(descriptor);
-    if (got <= 0) return NULL;
-    bytes[got] = '\0';
-    const char *row = strncmp(bytes, "0::", 3) == 0 ? bytes : strstr(bytes, "\n0::");
-    const char *path = strstr(bytes, ":name=systemd:");
-    path = path ? path + 14 : row ? strstr(row, "::") + 2 : NULL;
-    if (!path) return NULL;
-    *strchrnul(path, '\n') = '\0';
-    return path;
-}
-
 static bool ends_with(const char *part, size_t length, const char *ending)
 {
     size_t wanted = strlen(ending);
@@ -124,31 +106,6 @@ static bool is_unit(const char *part, size_t length)
     if (ends_with(part, length, ".service")) return !starts_with(part, length, "user@");
     return ends_with(part, length, ".scope") && !starts_with(part, length, "session-") &&
            !starts_with(part, length, "init.");
-}
-
-/* The last unit of the path; NULL: none. */
-static const char *unit_in(const char *path, size_t *unit_length)
-{
-    const char *unit = NULL;
-    for (const char *part = path; part && *part;) {
-        part++;
-        size_t length = strcspn(part, "/");
-        if (is_unit(part, length)) {
-            unit = part;
-            *unit_length = length;
-        }
-        part += length;
-    }
-    return unit;
-}
-
-bool who_unit(struct text *text, pid_t pid)
-{
-    char bytes[512];
-    size_t length;
-    const char *unit = unit_in(read_group(pid, bytes, sizeof bytes), &length);
-    if (unit) text_append_untrusted(text, unit, length);
-    return unit;
 }
 
 static bool is_id(const char *part, size_t length)
@@ -179,60 +136,92 @@ static const char *container_in(const char *part, size_t *length)
     return NULL;
 }
 
-/* The container of the path, as container_in has it. */
-static const char *container_of(const char *path, size_t *name_length)
+/* Where a process stands in the tree of control groups. */
+struct cgroup {
+    char bytes[512];
+    const char *unit; /* the last one of the path; NULL: none */
+    size_t unit_length;
+    bool of_user; /* it belongs to a user's own systemd */
+    const char *container;
+    size_t container_length;
+};
+
+/* Reads its path, "/system.slice/nightly.service"; of version 1, that of systemd's own hierarchy. */
+static void read_cgroup(struct cgroup *cgroup, pid_t pid)
 {
-    for (const char *part = path; part && *part;) {
+    int descriptor = open_of(pid, "/cgroup");
+    cgroup->unit = cgroup->container = NULL;
+    cgroup->of_user = false;
+    if (descriptor < 0) return;
+    ssize_t got = sys_read(descriptor, cgroup->bytes, sizeof cgroup->bytes - 1);
+    sys_close(descriptor);
+    cgroup->bytes[got > 0 ? got : 0] = '\0';
+    const char *row = strncmp(cgroup->bytes, "0::", 3) == 0 ? cgroup->bytes : strstr(cgroup->bytes, "\n0::");
+    const char *part = strstr(cgroup->bytes, ":name=systemd:");
+    part = part ? part + 14 : row ? strstr(row, "::") + 2 : "";
+    bool of_user = false;
+    while (*part == '/') {
         part++;
-        size_t length = strcspn(part, "/");
-        *name_length = length;
-        const char *name = container_in(part, name_length);
-        if (name) return name;
+        size_t length = strcspn(part, "/\n");
+        if (is_unit(part, length)) {
+            cgroup->unit = part;
+            cgroup->unit_length = length;
+            cgroup->of_user = of_user;
+        }
+        of_user |= starts_with(part, length, "user@");
+        if (!cgroup->container) {
+            cgroup->container_length = length;
+            cgroup->container = container_in(part, &cgroup->container_length);
+        }
         part += length;
     }
-    return NULL;
 }
 
 bool who_container(struct text *text, pid_t pid)
 {
-    char bytes[512];
-    size_t length;
-    const char *name = container_of(read_group(pid, bytes, sizeof bytes), &length);
-    if (name) text_append_untrusted(text, name, length);
-    return name;
+    struct cgroup cgroup;
+    read_cgroup(&cgroup, pid);
+    if (cgroup.container) text_append_untrusted(text, cgroup.container, cgroup.container_length);
+    return cgroup.container;
 }
 
 bool who_stop(struct text *text, pid_t pid)
 {
-    char bytes[512], own_bytes[512];
-    size_t length, own_length, container_length;
-    const char *path = read_group(pid, bytes, sizeof bytes);
-    const char *unit = unit_in(path, &length);
-    if (!unit || !ends_with(unit, length, ".service") || container_of(path, &container_length)) return false;
+    struct cgroup cgroup, own;
+    read_cgroup(&cgroup, pid);
+    if (!cgroup.unit || !ends_with(cgroup.unit, cgroup.unit_length, ".service") || cgroup.container) return false;
     /* Who asks would end with it. */
-    const char *own =
-        unit_in(read_group((pid_t)sys_call(SYS_getpid, 0, 0, 0, 0, 0, 0), own_bytes, sizeof own_bytes), &own_length);
-    if (own && own_length == length && memcmp(own, unit, length) == 0) return false;
-    const char *user = strstr(path, "/user@");
-    text_append(text, user && user < unit ? "--user stop " : "stop ");
-    text_append_untrusted(text, unit, length);
+    read_cgroup(&own, (pid_t)sys_call(SYS_getpid, 0, 0, 0, 0, 0, 0));
+    if (own.unit && own.unit_length == cgroup.unit_length && memcmp(own.unit, cgroup.unit, own.unit_length) == 0)
+        return false;
+    text_append(text, cgroup.of_user ? "--user stop " : "stop ");
+    text_append_untrusted(text, cgroup.unit, cgroup.unit_length);
     return true;
 }
 
 /* ---- all of it ---------------------------------------------------------------------------------------------- */
 
-static void append_part(struct text *text, const char *word, bool (*find)(struct text *, pid_t), pid_t pid)
+static void append_cgroup(struct text *text, pid_t pid)
 {
-    const size_t before = text->length;
-    text_append(text, word);
-    if (find(text, pid)) return;
-    text->length = before;
-    text->bytes[before] = '\0';
+    struct cgroup cgroup;
+    read_cgroup(&cgroup, pid);
+    if (cgroup.unit) {
+        text_append(text, ", unit ");
+        text_append_untrusted(text, cgroup.unit, cgroup.unit_length);
+    }
+    if (cgroup.container) {
+        text_append(text, ", container ");
+        text_append_untrusted(text, cgroup.container, cgroup.container_length);
+    }
 }
 
 void who_append(struct text *text, pid_t pid)
 {
-    append_part(text, ", guest ", who_guest, pid);
-    append_part(text, ", unit ", who_unit, pid);
-    append_part(text, ", container ", who_container, pid);
+    const size_t before = text->length;
+    text_append(text, ", guest ");
+    if (!who_guest(text, pid)) {
+        text->length = before;
+        text->bytes[before] = '\0';
+    }
+    append_cgroup(text, pid);
 }

@@ -18,9 +18,6 @@ void who_append(struct text *text, pid_t pid);
 /* The guest of a QEMU: its -name NAME, or guest=NAME,....  False, and nothing, when it has none. */
 bool who_guest(struct text *text, pid_t pid);
 
-/* The systemd service or scope that systemctl stop ends; not a login session. */
-bool who_unit(struct text *text, pid_t pid);
-
 /* What systemctl takes to end the service that the process belongs to: "stop nightly.service", with --user before it
  * for a user's own.  False, and nothing, when it is in none: a scope is no program that one would stop to get at an
  * image, and what runs in a container is another systemd's. */
