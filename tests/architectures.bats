@@ -167,4 +167,20 @@ as_here() {
     release
     run "$root/usr/bin/imglock" "$BUILT/tests/cli_open" disk.img
     assert_output opened
+    # Nor does an audit call one of them unwatched, whichever starts the other.
+    printf '#include <unistd.h>\nint main(int count, char **words) { return execv(words[1], words + 1) + count; }\n' >start.c
+    i686-linux-gnu-gcc -o narrow start.c
+    gcc -o wide start.c
+    # shellcheck disable=SC2016 # for the inner shell
+    "$root/usr/bin/imglock" audit -o log.jsonl -- sh -c './wide "$1" disk.img; ./narrow "$2" disk.img' sh \
+        "$BUILT/tests/cli_open" "$HELPERS/cli_open"
+    assert_equal "$(grep -c '"event":"acquire"' log.jsonl)" 2
+    run grep '"event":"unwatched"' log.jsonl
+    assert_output ""
+    # Where its library is not, one is.
+    rm "$narrow/imglock/libimglock.so"
+    # shellcheck disable=SC2016
+    IMGLOCK_AUDIT=$PWD/log.jsonl LD_PRELOAD="$root/usr/"'$LIB/imglock/libimglock.so' run sh -c './wide "$1" disk.img' sh \
+        "$BUILT/tests/cli_open"
+    assert_equal "$(grep -c '"event":"unwatched".*"why":"foreign"' log.jsonl)" 1
 }

@@ -21,6 +21,7 @@
 #include "../go_note.h"
 #include "../memo.h"
 #include "../policy.h"
+#include "../realpath.h"
 #include "../sys.h"
 #include "../text.h"
 
@@ -33,6 +34,7 @@ struct look {
     ElfW(Phdr) segments[SEGMENTS];
     char interpreter[PATH_MAX];
     char path[PATH_MAX];
+    char library[PATH_MAX];
     char notes[1024];
     const char *why;
 };
@@ -52,11 +54,21 @@ extern char **environ;
 
 /* ---- the environment ---------------------------------------------------------------------------------------- */
 
+/* What LD_PRELOAD says of our library, and how long it is; NULL: nothing. */
+static const char *find_library(char *const *environment, size_t *length)
+{
+    while (environment && *environment && strncmp(*environment, "LD_PRELOAD=", 11) != 0) environment++;
+    if (!environment || !*environment) return NULL;
+    const char *start = *environment + 11, *entry = strstr(start, "libimglock");
+    while (entry && entry > start && !strchr(": ", entry[-1])) entry--;
+    if (entry) *length = strcspn(entry, ": ");
+    return entry;
+}
+
 static bool names_library(char *const *environment)
 {
-    for (; environment && *environment; environment++)
-        if (strncmp(*environment, "LD_PRELOAD=", 11) == 0) return strstr(*environment, "libimglock") != NULL;
-    return false;
+    size_t length;
+    return find_library(environment, &length) != NULL;
 }
 
 /* May the program's array be read?  It may be none: then the call itself says EFAULT. */
@@ -99,8 +111,79 @@ static bool is_loaded_by(const char *interpreter)
     return strstr(interpreter, "/ld-musl-") && musl_loads_us();
 }
 
+/* ---- a program of the other size ---------------------------------------------------------------------------- */
+
+#if __SIZEOF_POINTER__ == 8
+typedef Elf32_Ehdr other_header;
+typedef Elf32_Phdr other_segment;
+#else
+typedef Elf64_Ehdr other_header;
+typedef Elf64_Phdr other_segment;
+#endif
+
+static bool is_for_same_machine(const struct look *look, const char *library)
+{
+    other_header program, header;
+    memcpy(&program, look->head, sizeof program);
+    int descriptor = sys_openat(AT_FDCWD, library, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
+    if (descriptor < 0) return false;
+    bool is = reads(descriptor, &header, sizeof header, 0) &&
+              memcmp(header.e_ident, program.e_ident, EI_DATA + 1) == 0 && header.e_machine == program.e_machine;
+    sys_close(descriptor);
+    return is;
+}
+
+/* The real path of the program's dynamic loader into look->interpreter.  False: it has none, or none that is there. */
+static bool find_other_loader(struct look *look, int descriptor)
+{
+    other_header header;
+    other_segment segment = {0};
+    bool deleted, found = false;
+    memcpy(&header, look->head, sizeof header);
+    for (unsigned i = 0; i < header.e_phnum && i < SEGMENTS && !found; i++)
+        found = reads(descriptor, &segment, sizeof segment, (size_t)(header.e_phoff + i * sizeof segment)) &&
+                segment.p_type == PT_INTERP;
+    size_t size = (size_t)segment.p_filesz;
+    if (!found || size >= sizeof look->interpreter ||
+        !reads(descriptor, look->interpreter, size, (size_t)segment.p_offset))
+        return false;
+    look->interpreter[size] = '\0';
+    int opened = sys_openat(AT_FDCWD, look->interpreter, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
+    if (opened < 0) return false;
+    found = realpath_of_descriptor(opened, look->interpreter, &deleted) > 0;
+    sys_close(opened);
+    return found;
+}
+
+/* 32 bits beside 64: the dynamic loader puts the directory that it lies in itself in place of $LIB, without the /usr
+ * before it (ld.so(8)).  Lies a library for that size there? */
+static bool is_served(struct look *look, int descriptor, char *const environment[])
+{
+    static const char variable[] = "$LIB";
+    other_header header;
+    size_t length = 0;
+    const char *entry = find_library(environment, &length);
+    const char *at = entry ? strstr(entry, variable) : NULL;
+    memcpy(&header, look->head, sizeof header);
+    if (!at || at >= entry + length || header.e_phentsize != sizeof(other_segment)) return false;
+    if (header.e_ident[EI_CLASS] != (sizeof(void *) == 8 ? ELFCLASS32 : ELFCLASS64)) return false;
+    if (!find_other_loader(look, descriptor)) return false;
+    struct text library = text_in(look->library, sizeof look->library);
+    const char *directory = look->interpreter + (strncmp(look->interpreter, "/usr/", 5) == 0 ? 5 : 1);
+    size_t end = strlen(directory);
+    while (end > 0 && directory[end - 1] != '/') end--;
+    if (end == 0) return false;
+    text_append_bytes(&library, entry, (size_t)(at - entry));
+    text_append_bytes(&library, directory, end - 1);
+    at += sizeof variable - 1;
+    text_append_bytes(&library, at, (size_t)(entry + length - at));
+    return is_for_same_machine(look, look->library);
+}
+
+/* ---- a program ---------------------------------------------------------------------------------------------- */
+
 /* Why the library does not get into this ELF program; NULL: it does. */
-static const char *why_elf(struct look *look, int descriptor)
+static const char *why_elf(struct look *look, int descriptor, char *const environment[])
 {
     ElfW(Ehdr) header;
     bool dynamic = false, go = false;
@@ -112,7 +195,7 @@ static const char *why_elf(struct look *look, int descriptor)
         header.e_machine != EM_AARCH64 ||
 #endif
         header.e_phentsize != sizeof look->segments[0])
-        return "foreign";
+        return is_served(look, descriptor, environment) ? NULL : "foreign";
     size_t count = header.e_phnum < SEGMENTS ? header.e_phnum : SEGMENTS;
     if (!reads(descriptor, look->segments, count * sizeof look->segments[0], header.e_phoff)) return NULL;
     for (size_t i = 0; i < count; i++) {
@@ -212,9 +295,10 @@ static void look_at(struct look *look, int descriptor, char *const environment[]
     descriptor = behind_scripts(look, descriptor);
     if (descriptor < 0) return;
     if (memcmp(look->head, ELFMAG, SELFMAG) == 0 && sys_fstat(descriptor, &status) == 0) {
-        const char *why = why_elf(look, descriptor);
+        const bool readable = can_be_read(environment);
+        const char *why = why_elf(look, descriptor, readable ? environment : NULL);
         if (!why && is_set_user_id(descriptor, &status)) why = "set-user-ID";
-        if (!why && by_environment && can_be_read(environment) && !names_library(environment)) why = "environment";
+        if (!why && by_environment && readable && !names_library(environment)) why = "environment";
         if (why && !was_told(&status, why)) audit_unwatched(settings, look->path, why);
     }
     sys_close(descriptor);
