@@ -7,13 +7,15 @@
 
 #include "sys.h"
 
+enum { ONE_OF_SEVERAL = '.' }; /* a machine's disks: each has options of its own */
+
 /* The short options as each program gives them to getopt: a colon follows those that take an argument.  Only where U is
  * among them is there a --force-share.  A command that is not here has image options alone. */
 static const struct syntax {
     const char *program; /* one that ends in a dash or a dot: all whose names begin so */
     const char *command; /* of qemu-img; or NULL */
     const char *options;
-    char shares;         /* the option by which QEMU reads beside a writer */
+    char shares;         /* the option by which QEMU reads beside a writer; ONE_OF_SEVERAL */
     const char *purpose; /* what it writes after it has read; or NULL */
     const char *only;    /* ... told one of these options; "-r": not told that one */
 } syntaxes[] = {
@@ -35,7 +37,8 @@ static const struct syntax {
     {"qemu-io", NULL, "hVc:d:f:rsnCmki:t:T:U", 'U', "to write to it", "-r"},
     {"qemu-nbd", NULL, "hVb:o:p:rsnc:dvk:e:f:tl:x:T:D:AB:L", 'U', "to serve it for writing", "-r"},
     {"qemu-storage-daemon", NULL, "", 'U', NULL, NULL},
-    {"qemu-system-", NULL, "", 0, "to run a machine with it", NULL},
+    {"qemu-system-", NULL, "", ONE_OF_SEVERAL, "to run a machine with it", NULL},
+    {"qemu-kvm", NULL, "", ONE_OF_SEVERAL, "to run a machine with it", NULL},
     {"mkfs.", NULL, "", 0, "to make a file system on it", NULL},
     {"mke2fs", NULL, "", 0, "to make a file system on it", NULL},
 };
@@ -49,7 +52,9 @@ struct reading {
     bool named;                  /* the program's name is behind us */
     bool ended;                  /* so is a "--" */
     bool is_argument;            /* the next word belongs to the option before it */
-    bool found;
+    bool found;                  /* it reads beside a writer: all images, a machine the one that is looked for */
+    bool found_for_one;          /* a machine one of its disks */
+    bool found_for_backing;      /* backing files */
     bool names_image;
 };
 
@@ -90,12 +95,36 @@ static bool starts_option(const char *word, const char *at)
     return commas % 2;
 }
 
+/* Does the option that starts here belong to a backing file, as in file.backing.file.locking? */
+static bool is_of_backing(const char *word, const char *at)
+{
+    static const char backing[] = "backing.";
+    const char *start = at;
+    while (start > word && start[-1] != ',' && start[-1] != ' ') start--;
+    const char *found = starts_option(word, start) ? strstr(start, backing) : NULL;
+    return found && found < at;
+}
+
+/* backing.file.locking=off: what is behind an overlay is read beside who writes to it.  libguestfs says so, guestfish
+ * --ro, for instance.  Of an image that is named QEMU's own locks are not the question. */
+static bool is_backing_option(const char *word)
+{
+    static const char locking[] = "locking=off", sharing[] = "force-share=";
+    for (const char *at = word; (at = strstr(at, locking)); at++) {
+        const char end = at[strlen(locking)];
+        if ((!end || end == ',' || end == ' ') && starts_option(word, at) && is_of_backing(word, at)) return true;
+    }
+    for (const char *at = word; (at = strstr(at, sharing)); at++)
+        if (starts_option(word, at) && is_on(at + strlen(sharing)) && is_of_backing(word, at)) return true;
+    return false;
+}
+
 /* driver=qcow2,force-share=on, or {"force-share": true} in a json: name. */
 static bool is_image_option(const char *word)
 {
     static const char plain[] = "force-share=", json[] = "\"force-share\"";
     for (const char *at = word; (at = strstr(at, plain)); at++)
-        if (starts_option(word, at) && is_on(at + strlen(plain))) return true;
+        if (starts_option(word, at) && is_on(at + strlen(plain)) && !is_of_backing(word, at)) return true;
     const char *at = strstr(word, json);
     if (!at) return false;
     at += strlen(json);
@@ -139,8 +168,12 @@ static void read_word(struct reading *reading, const char *word)
         reading->named = true;
         return;
     }
-    reading->found |= is_image_option(word) || (is_create(reading) && strstr(word, "backing_file="));
-    reading->names_image |= reading->image && strstr(word, reading->image);
+    const bool names = reading->image && strstr(word, reading->image), shares = is_image_option(word);
+    const bool one = reading->syntax && reading->syntax->shares == ONE_OF_SEVERAL;
+    reading->names_image |= names;
+    reading->found |= (shares && (!one || names)) || (is_create(reading) && strstr(word, "backing_file="));
+    reading->found_for_one |= shares && one;
+    reading->found_for_backing |= is_backing_option(word);
     if (reading->ended || is_argument) return;
     if (word[0] != '-' || !word[1]) {
         if (!reading->command_follows) return;
@@ -227,16 +260,29 @@ static bool read_arguments(struct reading *reading, bool to_share)
     return true;
 }
 
-bool arguments_force_share(void)
+enum arguments_sharing arguments_sharing(void)
 {
     struct reading reading = {.image = NULL};
-    return read_arguments(&reading, true) && reading.found;
+    if (!read_arguments(&reading, true)) return SHARING_NONE;
+    if (reading.found) return SHARING_ALL;
+    return reading.found_for_one || reading.found_for_backing ? SHARING_SOME : SHARING_NONE;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool arguments_share(const char *image)
+{
+    struct reading reading = {.image = base_name(image)};
+    return read_arguments(&reading, true) && (reading.found || (reading.found_for_backing && !reading.names_image));
 }
 
 const char *arguments_purpose(const char *image)
 {
-    const char *slash = strrchr(image, '/');
-    struct reading reading = {.image = slash ? slash + 1 : image};
+    struct reading reading = {.image = base_name(image)};
     if (!read_arguments(&reading, false) || !reading.syntax || !reading.names_image) return NULL;
     const char *only = reading.syntax->only;
     bool without = only && *only == '-', told = !only;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "arguments.h"
 #include "text.h"
 
 /* The mode that IMGLOCK_RULES gives this path, else IMGLOCK_MODE. */
@@ -40,8 +41,10 @@ struct policy_decision policy_decide(const struct settings *settings, const char
     case MODE_AUTO:
         break;
     }
-    enum lock_mode reading = settings->force_share ? LOCK_FORCE_SHARE : LOCK_SHARED;
-    return (struct policy_decision){.locked = true, .mode = reads ? reading : LOCK_EXCLUSIVE};
+    if (!reads) return (struct policy_decision){.locked = true, .mode = LOCK_EXCLUSIVE};
+    bool beside =
+        settings->sharing == SHARING_ALL || (settings->sharing == SHARING_SOME && arguments_share(real_path));
+    return (struct policy_decision){.locked = true, .mode = beside ? LOCK_FORCE_SHARE : LOCK_SHARED};
 }
 
 bool policy_may_degrade(const struct settings *settings, int flags)

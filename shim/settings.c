@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#include "arguments.h"
 #include "sys.h"
 #include "text.h"
 
@@ -415,7 +414,7 @@ const struct settings *settings_get_first(void)
     int expected = SETTINGS_UNREAD;
     if (atomic_compare_exchange_strong(&settings_state, &expected, SETTINGS_READING)) {
         settings_parse(environ, &settings_of_process, true);
-        settings_of_process.force_share = arguments_force_share();
+        settings_of_process.sharing = arguments_sharing();
         atomic_store(&settings_state, SETTINGS_READ);
         return &settings_of_process;
     }
@@ -423,6 +422,6 @@ const struct settings *settings_get_first(void)
     struct settings *own = sys_mmap(sizeof *own);
     if (!own) return &settings_of_process;
     settings_parse(environ, own, true);
-    own->force_share = arguments_force_share();
+    own->sharing = arguments_sharing();
     return own;
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arguments.h"
 #include "protocol.h"
 
 enum open_mode { /* IMGLOCK_MODE and the right-hand side of IMGLOCK_RULES */
@@ -45,7 +46,7 @@ struct settings {
     bool magic;                      /* look at headers */
     bool key_inode;                  /* a second lock by device and inode */
     bool family;                     /* descendants are let past */
-    bool force_share;                /* the program's own arguments ask for it: reads go through beside a writer */
+    enum arguments_sharing sharing;  /* what the program's own arguments say: reads go through beside a writer */
     unsigned block;     /* 1 << enum operation, each: what others may not do to the images that this process holds */
     const char *reason; /* why, in the user's words; or NULL */
     enum log_level log_level;

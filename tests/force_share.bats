@@ -260,6 +260,57 @@ storage_daemon() {
     refute_output --partial imglock:
 }
 
+@test "a machine is told so of one of its disks, or of backing files, and not of the others" {
+    local machine=qemu-system-x86_64
+    hold disk.qcow2 write
+    words reads $machine -drive if=none,file=disk.qcow2,read-only=on,force-share=on
+    words reads qemu-kvm -blockdev driver=file,filename=/srv/disk.qcow2,force-share=on,node-name=a
+    words reads $machine -blockdev '{"driver":"file","filename":"disk.qcow2","force-share":true,"node-name":"a"}'
+    words ETXTBSY $machine -drive file=other.qcow2,read-only=on,force-share=on -drive file=disk.qcow2
+    words ETXTBSY $machine -drive file=other.qcow2,read-only=on,force-share=on
+    words ETXTBSY $machine -drive file=disk.qcow2,force-share=off
+    words ETXTBSY $machine -drive file=disk.qcow2,file.locking=off
+    # What no word names is a backing file, for all that can be told.
+    words reads $machine -drive file=overlay.qcow2,backing.file.locking=off
+    words reads $machine -drive file.file.filename=overlay.qcow2,file.driver=qcow2,file.backing.file.locking=off,cache=unsafe
+    words reads qemu-img map --image-opts driver=qcow2,file.filename=overlay.qcow2,backing.file.locking=off
+    words reads $machine -drive file=overlay.qcow2,backing.force-share=on
+    words ETXTBSY $machine -drive file=overlay.qcow2,backing.file.locking=off -drive file=disk.qcow2
+    words ETXTBSY $machine -drive file=disk.qcow2,backing.file.locking=off
+    words ETXTBSY $machine -drive file=disk.qcow2,backing.force-share=on
+    words ETXTBSY $machine -drive file=overlay.qcow2,file.locking=off
+    words ETXTBSY $machine -drive file=overlay.qcow2,backing.file.locking=offline
+    words ETXTBSY $machine -drive file=overlay.qcow2,backing.file.locking=on
+    words ETXTBSY $machine -drive file=overlay.qcow2,,backing.file.locking=off
+    words ETXTBSY $machine-old -drive file=overlay.qcow2
+}
+
+@test "a second machine on an overlay of a running machine's disk, as guestfish --ro starts it" {
+    machine qcow2 on
+    run wrapped qemu-img create -q -f qcow2 -o backing_file=disk.qcow2,backing_fmt=qcow2 overlay.qcow2
+    assert_success
+    # libguestfs 1.48, of Debian 12.
+    run wrapped timeout -k 1 300 qemu-system-x86_64 -S -accel tcg -nodefaults -display none -monitor stdio \
+        -drive file.file.filename=overlay.qcow2,file.driver=qcow2,file.backing.file.locking=off,cache=unsafe,id=hd0,if=none \
+        <<<"$(printf '%s\n' 'qemu-io hd0 "write -P 7 0 64k"' quit)"
+    assert_success
+    refute_output --partial imglock:
+    assert_output --partial 'wrote 65536/65536'
+    # Without that word it is refused, as QEMU would.
+    run wrapped timeout -k 1 300 qemu-system-x86_64 -S -accel tcg -nodefaults -display none \
+        -drive file.file.filename=overlay.qcow2,file.driver=qcow2,id=hd0,if=none
+    assert_failure
+    assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for reading: locked exclusively by qemu-system"
+    # What it writes to is locked as ever, its base too.
+    run wrapped timeout -k 1 300 qemu-system-x86_64 -S -accel tcg -nodefaults -display none \
+        -drive file=disk.qcow2,backing.file.locking=off
+    assert_failure
+    assert_output --partial "imglock: $PWD/disk.qcow2: cannot open for reading, to run a machine with it: locked exclusively"
+    says quit
+    ends 0
+    assert_no_lock_left
+}
+
 @test "qemu-img convert -U: what it writes to is locked as ever" {
     local target before
     hold disk.qcow2 write
@@ -331,10 +382,6 @@ storage_daemon() {
     refused_beside bash -c 'exec -a /usr/bin/qemu-img.real qemu-img info -U disk.qcow2'
     reads_beside bash -c 'exec -a /opt/qemu/bin/qemu-img qemu-img info -U disk.qcow2'
     refused_beside /usr/bin/python3 -c 'open("disk.qcow2")' -U --force-share force-share=on
-    run wrapped timeout -k 1 300 qemu-system-x86_64 -S -nodefaults -display none -drive \
-        if=none,read-only=on,force-share=on,file=disk.qcow2
-    assert_failure 1
-    assert_output --partial "cannot open for reading, to run a machine with it: locked exclusively by holder"
 }
 
 # A program of QEMU's name says alike what the library makes of words that no QEMU would take.
