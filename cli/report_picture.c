@@ -286,15 +286,17 @@ static size_t conflicts_of(const struct report_image *image)
 static int compare_conflicts(const void *left, const void *right)
 {
     const struct group *a = left, *b = right;
+    if (a->worst != b->worst) return a->worst ? -1 : 1;
     if (a->image->clashes != b->image->clashes) return a->image->clashes > b->image->clashes ? -1 : 1;
     if (!conflicts_of(a->image) != !conflicts_of(b->image)) return conflicts_of(a->image) ? -1 : 1;
     return a->order < b->order ? -1 : a->order > b->order;
 }
 
-/* Those with conflicts first, as many as there is room for. */
+/* The one of the verdict, then those with conflicts, as many as there is room for. */
 static void choose_images(struct picture *picture)
 {
     const struct report *report = picture->report;
+    const struct overlap *worst = verdict_overlap(report);
     size_t rows = 0;
     picture->groups = zeroed((report->image_count + 1) * sizeof *picture->groups);
     for (size_t i = 0; i < report->image_count; i++) {
@@ -304,6 +306,7 @@ static void choose_images(struct picture *picture)
         }
         picture->groups[picture->count].image = report->images[i];
         picture->groups[picture->count].order = picture->count;
+        picture->groups[picture->count].worst = worst && report->images[i] == worst->second->image;
         picture->count++;
         rows += report->images[i]->holder_count;
     }

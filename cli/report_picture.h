@@ -61,6 +61,7 @@ struct row {
 };
 
 struct group {
+    bool worst; /* the verdict is about it */
     const struct report_image *image;
     struct row **rows;
     size_t count, room;

@@ -92,17 +92,20 @@ static size_t line_length(const char *text, double width)
     return fits;
 }
 
-/* Puts a text on at most so many lines.  Returns the y below the last.  draw: else only its height is wanted. */
+/* Puts a text on at most so many lines; of a path that is too long for one, its end.  Returns the y below the last.
+ * draw: else only its height is wanted. */
 static int put_lines(const struct picture *picture, int y, const char *class, const char *text, int most, bool draw)
 {
     const double width = PLOT_RIGHT - MARGIN;
     for (int line = 1; *text; line++, y += 16) {
         size_t length = line_length(text, width);
-        bool last = line == most || length == 0;
-        char *words = or_end(last ? strdup(text) : strndup(text, length));
-        if (draw) put_text(picture, MARGIN, y, class, NULL, cut_to_width(words, width, TEXT_SIZE, false, false));
+        bool too_wide = length == 0;
+        if (too_wide) length = strcspn(text, " ");
+        if (line == most) length = strlen(text);
+        char *words = or_end(strndup(text, length));
+        if (draw) put_text(picture, MARGIN, y, class, NULL, cut_to_width(words, width, TEXT_SIZE, false, too_wide));
         free(words);
-        text += last ? strlen(text) : length;
+        text += length;
         text += strspn(text, " ");
     }
     return y;

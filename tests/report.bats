@@ -421,6 +421,13 @@ traced() {
         [ "$(count_of elements)" -lt 4000 ]
         [ "$(sed -n 's/^<svg .* height="\([0-9]*\)".*/\1/p' picture.svg)" -lt 1800 ]
     done
+    # However long the image's path is: who had it already, and since when.
+    grep -q '>[^<]*server-0001.qcow2</text>' picture.svg
+    grep -q 'while mcopy .* had it open for writing since 02:' picture.svg
+    # The image of the verdict is the first.
+    run sed -n 's/.*class="image">.*\/\(.*\)<.*/\1/p' picture.svg
+    assert_line --index 0 server-0001.qcow2
+    grep -q 'class="worst">.*: server-0001.qcow2<' picture.svg
     # A row for each program, not for each process.
     refute grep -q 'other programs' picture.svg
     [ "$(count_of faint)" -le 40 ]
