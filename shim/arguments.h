@@ -13,7 +13,8 @@ enum arguments_sharing {
 /* Does this program of QEMU's say itself that it reads beside a writer?  All images: told -U, --force-share or
  * force-share=on; and qemu-img create with a backing file, of which it wants the size alone.  Some: a machine, which is
  * told so of one of its disks; whatever has an overlay and is told backing.file.locking=off, as libguestfs does.  Looks
- * at the arguments of these programs alone, in memory or in /proc/self/cmdline.  Async-signal-safe; errno is left alone.
+ * at the arguments of these programs alone, in memory or in /proc/self/cmdline.  Async-signal-safe; errno is left
+ * alone.
  */
 enum arguments_sharing arguments_sharing(void);
 

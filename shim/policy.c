@@ -42,8 +42,7 @@ struct policy_decision policy_decide(const struct settings *settings, const char
         break;
     }
     if (!reads) return (struct policy_decision){.locked = true, .mode = LOCK_EXCLUSIVE};
-    bool beside =
-        settings->sharing == SHARING_ALL || (settings->sharing == SHARING_SOME && arguments_share(real_path));
+    bool beside = settings->sharing == SHARING_ALL || (settings->sharing == SHARING_SOME && arguments_share(real_path));
     return (struct policy_decision){.locked = true, .mode = beside ? LOCK_FORCE_SHARE : LOCK_SHARED};
 }
 
