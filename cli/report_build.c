@@ -137,7 +137,7 @@ static void see_open(struct report_holder *holder, const struct event *event)
         span->from = from;
         span->let_through = holder->let_through && !holder->problem;
         span->inherited = !holder->let_through;
-        add_segment(span, from, mode, span->inherited && mode != LOCK_NONE, false);
+        add_segment(span, from, mode, span->inherited && mode != LOCK_NONE && !event->unlocked, false);
     } else if (mode > span_last_segment(span).mode) {
         span->let_through |= holder->let_through && !holder->problem;
         add_segment(span, event->time, mode, !holder->let_through, false);
@@ -156,7 +156,7 @@ static void see_acquire(struct report_holder *holder, const struct event *event)
     span->family |= event->family;
     if (new) span->inherited = false;
     if (new || !span_last_segment(span).locked || event->mode != span_last_segment(span).mode)
-        add_segment(span, event->time, event->mode, true, true);
+        add_segment(span, event->time, event->mode, !event->unlocked, !event->unlocked);
     holder->let_through = false;
 }
 
@@ -179,7 +179,9 @@ static void see_release(struct report_holder *holder, const struct event *event)
         span->let_through = event->unlocked && holder->let_through;
         span->inherited = !span->let_through;
         span->file = file_of(event);
-        add_segment(span, from, event->unlocked ? (enum lock_mode)holder->mode : event->mode, !event->unlocked, false);
+        enum lock_mode mode = event->mode;
+        if (event->unlocked && holder->mode > (int)mode) mode = (enum lock_mode)holder->mode;
+        add_segment(span, from, mode, !event->unlocked, false);
     }
     if (holder->span) holder->span->last_seen = event->time;
     end_span(holder, event->time, END_RELEASED);

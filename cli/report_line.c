@@ -60,10 +60,11 @@ static pid_t pid_field(const json_t *line, const char *key)
     return pid <= INT32_MAX ? (pid_t)pid : 0;
 }
 
+/* Who reads by force-share reads as everybody does; without a lock, which is event->unlocked. */
 static enum lock_mode mode_field(const json_t *line, const char *key)
 {
     if (is_word(line, key, "exclusive")) return LOCK_EXCLUSIVE;
-    return is_word(line, key, "shared") ? LOCK_SHARED : LOCK_NONE;
+    return is_word(line, key, "shared") || is_word(line, key, "force-share") ? LOCK_SHARED : LOCK_NONE;
 }
 
 /* RFC 3339, UTC, up to nanoseconds.  0: it is none, or lies outside of 1970 to 2199. */
@@ -153,7 +154,7 @@ static const char *read_object(const json_t *line, struct event *event)
     event->held = number_field(line, "held_ns", 0);
     event->mode = mode_field(line, "mode");
     event->from = mode_field(line, "from");
-    event->unlocked = json_is_true(json_object_get(line, "unlocked"));
+    event->unlocked = json_is_true(json_object_get(line, "unlocked")) || is_word(line, "mode", "force-share");
     event->regained = json_is_true(json_object_get(line, "regained"));
     event->family = json_is_true(json_object_get(line, "family"));
     event->boot_id = name_field(line, "boot");

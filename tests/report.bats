@@ -364,6 +364,22 @@ traced() {
         "[('shared', True, 3), ('exclusive', True, 2), ('shared', True, 3), ('shared', False, 1)]"
 }
 
+@test "who reads by force-share beside a writer may have read a mixture, as a backup by qemu-img convert -U" {
+    printf '%s\n' '1 acquire 7 mode=exclusive' '2 acquire 8 mode=force-share' '2 open 8 mode=force-share flags=O_RDONLY' \
+        '4 release 8 mode=force-share unlocked=true' '6 release 7 mode=exclusive' '7 acquire 9 mode=force-share' \
+        '8 release 9 mode=force-share unlocked=true' | logged
+    assert_equal "$(asked '(totals["readers_beside_a_writer"], totals["overlaps_that_corrupt"], overlaps[0]["duration_ns"])')" \
+        "(1, 0, 2000000000)"
+    report log.jsonl
+    assert_failure 1
+    assert_line --index 0 --partial 'No two writers at once, but 1 reader may have read a mixture: program disk.img (pid 8,'
+    assert_line --partial 'read, no lock'
+    # A log that begins with its end.
+    printf '%s\n' '1 acquire 7 mode=exclusive' '4 release 8 mode=force-share unlocked=true held_ns=1000000000' \
+        '6 release 7 mode=exclusive' | logged
+    assert_equal "$(asked 'totals["readers_beside_a_writer"]')" 1
+}
+
 @test "an overlap with a span whose end is not in the log is only possible" {
     printf '%s\n' '1 conflict 7 mode=exclusive result="let\u0020through"' '1 open 7 mode=exclusive' \
         '5 acquire 8 mode=exclusive' '6 release 8' | logged
