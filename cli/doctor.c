@@ -282,7 +282,7 @@ static bool examine_links(bool of_all)
 {
     char directory[PATH_MAX], other[PATH_MAX], names[1024] = "";
     size_t count;
-    if (!links_directory(of_all, directory)) return false;
+    if ((of_all && links_of_all_are_own()) || !links_directory(of_all, directory)) return false;
     char **list = links_list(directory, &count);
     for (size_t i = 0; i < count; i++) {
         size_t used = strlen(names);

@@ -41,6 +41,20 @@ bool links_directory(bool of_all, char path[PATH_MAX])
     return false;
 }
 
+static bool same_directory(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+bool links_of_all_are_own(void)
+{
+    char own[PATH_MAX], of_all[PATH_MAX];
+    return home_directory() && links_directory(false, own) && links_directory(true, of_all) &&
+           same_directory(own, of_all);
+}
+
 static bool is_imglock(const char *path)
 {
     struct stat program, self;
@@ -99,13 +113,6 @@ struct search {
     size_t count;
     int error;
 };
-
-static bool same_directory(const char *a, const char *b)
-{
-    struct stat first, second;
-    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
-}
 
 /* Ends at the directory of the links, or at one that has a program of theirs. */
 static bool has_any(const char *directory, void *data)

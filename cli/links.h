@@ -10,6 +10,9 @@
 /* The directory of the links: of this user, or of all.  False, after a complaint, when it cannot be told. */
 bool links_directory(bool of_all, char path[PATH_MAX]);
 
+/* Is that of all users this user's own, since imglock is installed below ~/.local? */
+bool links_of_all_are_own(void);
+
 /* The names of the programs that are on there, in order; *count of them.  The caller frees each, and the array. */
 char **links_list(const char *directory, size_t *count);
 

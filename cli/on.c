@@ -21,7 +21,11 @@ static int turn_program_on(const char *directory, const char *name)
     if (!*name || strchr(name, '/') || strcmp(name, "imglock") == 0)
         return complain_usage("on: it takes the names of programs, as one types them, and '%s' is none", name);
     int error = links_find_real(name, real);
-    if (error) return complain("%s: %s", name, strerror(error)), EXIT_FAILURE;
+    if (error) {
+        const char *elsewhere = error == ENOENT ? target_elsewhere(name) : NULL;
+        complain("%s: %s%s%s", name, strerror(error), elsewhere ? "; " : "", elsewhere ? elsewhere : "");
+        return EXIT_FAILURE;
+    }
     char *const command[] = {(char *)name, NULL};
     if (target_look(real, command, &target) != 0) {
         complain("%s%s%s", target.reason, target.next_step ? "; " : "", target.next_step ? target.next_step : "");
@@ -59,7 +63,7 @@ static int list(void)
     char path[PATH_MAX];
     bool any = false;
     for (int of_all = 0; of_all < 2; of_all++) {
-        if (links_directory(of_all, path) && list_programs(path)) {
+        if ((!of_all || !links_of_all_are_own()) && links_directory(of_all, path) && list_programs(path)) {
             links_explain_path(path, of_all);
             any = true;
         }
@@ -116,7 +120,8 @@ static int on_main(int argc, char **argv)
     }
     if (optind < argc && !links_directory(wanted.of_all, path)) return STATUS_FAILED;
     status = on_each(turn_program_on, path, argv + optind, argc - optind);
-    if (optind < argc && status != STATUS_FAILED) links_explain_path(path, wanted.of_all);
+    const bool any = optind < argc && access(path, F_OK) == 0;
+    if (any && status != STATUS_FAILED) links_explain_path(path, wanted.of_all);
     return finish_output(status);
 }
 

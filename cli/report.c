@@ -106,7 +106,7 @@ static bool read_logs(struct log *log, char **paths, int count)
 {
     char *latest = count ? NULL : audit_log_latest();
     if (!count && !latest) {
-        complain_usage("report: no log given, and imglock audit left none in this directory");
+        complain_usage("report: no log given, and in this directory is none that imglock audit named itself");
         return false;
     }
     if (latest && isatty(STDERR_FILENO)) complain("report: this is %s", latest);

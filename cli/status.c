@@ -116,11 +116,14 @@ static int print_once(const struct question *question, const struct table_option
 {
     struct usage_list list;
     usages_collect(question, &list);
-    if (!all_exist(question, &list)) list.failed = true;
+    bool all = all_exist(question, &list);
+    if (!all) list.failed = true;
     bool told = ask_the_kernel(question, &list);
     if (!told) list.failed = true;
     int error = table_print(options, &list);
     if (error) return complain("cannot print: %s", strerror(error));
+    /* A person who asked is not left without an answer. */
+    if (!list.count && options->words && all) puts(told ? "Nothing is in use." : "Nothing is seen to be in use.");
     int status = finish_output(status_of_list(&list));
     /* Who asked for images of which all is known need not hear of others. */
     if (!told || !question->count || list.count) status_note_unseen(&list);

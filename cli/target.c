@@ -97,6 +97,20 @@ static int find_command(const char *command, const char *search_path, char path[
     }
 }
 
+const char *target_elsewhere(const char *command)
+{
+    static const char *const directories[] = {"/usr/sbin", "/sbin"};
+    static char words[80];
+    char path[PATH_MAX];
+    for (size_t i = 0; *command && !strchr(command, '/') && i < sizeof directories / sizeof *directories; i++) {
+        if (snprintf(path, sizeof path, "%s/%s", directories[i], command) >= (int)sizeof path) continue;
+        if (target_check_executable(path) != 0) continue;
+        snprintf(words, sizeof words, "it is in %s, which is not in PATH", directories[i]);
+        return words;
+    }
+    return NULL;
+}
+
 const char *target_search_path(void)
 {
     static char path[256];
@@ -434,8 +448,9 @@ static int look_at_command(struct look *look, const char *command, char *const *
         return refuse(look, STATUS_FAILED, NULL, "%s: too many scripts that env runs one from the other", command);
     int error = find_command(command, look->search_path, path);
     if (error)
-        return refuse(look, error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE, NULL, "%s: %s",
-                      word_shown(command), strerror(error));
+        return refuse(look, error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE,
+                      error == ENOENT ? target_elsewhere(command) : NULL, "%s: %s", word_shown(command),
+                      strerror(error));
     size_t told = strlen(look->target->chain);
     snprintf(look->target->chain + told, sizeof look->target->chain - told, "%s%s", told ? ", run by it " : "", path);
     if (!look->target->path[0]) strcpy(look->target->path, path);

@@ -26,4 +26,8 @@ int target_check_executable(const char *path);
 /* PATH, or what execvp(3) takes instead. */
 const char *target_search_path(void);
 
+/* Debian has an administrator's programs, mkfs.ext4 and parted, where an ordinary user's PATH does not lead: says that
+ * a command that was not found is there.  NULL: it is not.  Lasts until the next call. */
+const char *target_elsewhere(const char *command);
+
 #endif

@@ -330,6 +330,9 @@ offered_by_zsh() {
 @test "a command that is not there: 127; that cannot be executed: 126" {
     run -127 "$IMGLOCK" no-such-command
     assert_output "imglock: no-such-command: No such file or directory"
+    # An ordinary user's PATH on Debian.
+    PATH=/usr/bin:/bin run -127 "$IMGLOCK" mkfs.ext4
+    assert_output "imglock: mkfs.ext4: No such file or directory; it is in /usr/sbin, which is not in PATH"
     run -127 "$IMGLOCK" ./no-such-command
     assert_equal "${#lines[@]}" 1
     run -127 "$IMGLOCK" ''

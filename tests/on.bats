@@ -84,6 +84,17 @@ setup() {
     assert_line "    fish_add_path --prepend --move $LINKS"
 }
 
+@test "installed below ~/.local, what is on is told once" {
+    mkdir -p "$HOME/.local/lib/imglock"
+    ln -s "$SHIM" "$HOME/.local/lib/imglock"
+    export IMGLOCK_LIBRARY=$HOME/.local/lib/imglock/libimglock.so
+    "$IMGLOCK" on dd
+    PATH=$LINKS:$PATH run "$IMGLOCK" on
+    assert_output "on: dd ($(command -v dd))"
+    PATH=$LINKS:$PATH run "$IMGLOCK" doctor
+    assert_equal "$(grep -c 'on for good' <<<"$output")" 1
+}
+
 @test "off takes back what on has done, and nothing else" {
     "$IMGLOCK" on dd truncate cp
     ln -s /bin/true "$LINKS/mine"
@@ -105,6 +116,10 @@ setup() {
 }
 
 @test "on refuses what cannot be wrapped, what is not there, and what is no name" {
+    # An ordinary user's PATH on Debian.
+    PATH=/usr/bin:/bin run "$IMGLOCK" on mkfs.ext4
+    assert_equal "$status" 1
+    assert_output "imglock: mkfs.ext4: No such file or directory; it is in /usr/sbin, which is not in PATH"
     run "$IMGLOCK" on dd busybox no-such-program
     assert_equal "$status" 1
     assert_line --partial "busybox: it is statically linked"

@@ -1078,6 +1078,16 @@ on_terminal() {
     output=${output//$'\r'/}
 }
 
+@test "on a terminal an answer is given, too, when nothing is in use" {
+    run env TERM=xterm script -qec "'$IMGLOCK' status disk.img" /dev/null
+    assert_failure 1
+    assert_output --regexp '^Nothing is in use\..?$'
+    run "$IMGLOCK" status disk.img
+    assert_output ""
+    run env TERM=xterm script -qec "'$IMGLOCK' status no-such.img" /dev/null
+    refute_output --partial 'in use'
+}
+
 @test "colours on a terminal alone, and not when NO_COLOR or --color says so" {
     hold disk.img
     unset NO_COLOR
