@@ -99,6 +99,21 @@ gets_in() {
     done
 }
 
+@test "a program that waited in vain and tries again at once, as qemu-img does, does not wait again" {
+    local try waits
+    hold disk.qcow2 write
+    for try in 1 2 3; do
+        rm -f log.jsonl
+        IMGLOCK_WAIT=0.2 IMGLOCK_ON_CONFLICT=deny IMGLOCK_AUDIT=$PWD/log.jsonl run wrapped qemu-img info disk.qcow2
+        assert_failure
+        assert_equal "$(grep -c '"event":"conflict"' log.jsonl)" 2
+        waits=$(grep -c '"event":"wait"' log.jsonl)
+        # On a busy machine the second open may come late.
+        [ "$waits" != 1 ] || return 0
+    done
+    fail "it waited $waits times"
+}
+
 @test "IMGLOCK_WAIT=forever: a waiter goes on waiting, and gets in" {
     export IMGLOCK_WAIT=forever
     # Each poll that ends without an event has lasted a quarter of a second.

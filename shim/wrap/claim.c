@@ -7,6 +7,7 @@
 #include "../audit.h"
 #include "../children.h"
 #include "../markers.h"
+#include "../memo.h"
 #include "../message.h"
 #include "../proc.h"
 #include "../sys.h"
@@ -27,6 +28,26 @@ void claim_start(struct claim_time *time, const struct settings *settings)
     const int64_t now = (int64_t)clock.tv_sec * 1000000000 + clock.tv_nsec, wait_ns = settings->wait_ns;
     time->wait = wait_ns < WAIT_FOREVER - now ? now + wait_ns : WAIT_FOREVER;
     time->deadline = wait_ns < LOCK_GRACE_NS ? now + LOCK_GRACE_NS : time->wait;
+}
+
+/* A program that has waited in vain tries again at once: qemu-img opens an image twice before it gives up.  It does not
+ * wait twice as long as it was told. */
+static _Atomic uint64_t waited_for;
+static _Atomic int64_t waited_until;
+
+static void stop_waiting_again(const struct claim *claim)
+{
+    enum { AT_ONCE_NS = 1000 * 1000 * 1000 };
+    if (!claim->settings->wait_ns || !memo_is(&waited_for, memo_text(MEMO_START, claim->path))) return;
+    if (sys_monotonic() - waited_until < AT_ONCE_NS) claim->time->wait = 0;
+}
+
+static void note_vain_wait(const struct claim *claim)
+{
+    const int64_t now = claim->settings->wait_ns ? sys_monotonic() : 0;
+    if (!claim->time->wait || now < claim->time->wait) return;
+    waited_until = now;
+    memo_note(&waited_for, memo_text(MEMO_START, claim->path));
 }
 
 /* One claim under way; what has to be undone when the program's thread is cancelled or jumps out while we wait. */
@@ -297,7 +318,7 @@ static enum outcome acquire(const struct claim *claim, struct attempt *attempt, 
     bool interrupted = false;
     enum lock_result result = try_to_take(claim, attempt, hold);
     if (result == LOCK_BUSY && is_of_siblings(claim, attempt)) return OUTCOME_BESIDE;
-    if (result == LOCK_BUSY && settings->wait_ns) {
+    if (result == LOCK_BUSY && settings->wait_ns && claim->time->wait) {
         if (attempt->request.lease != F_UNLCK) outside_step_back(&attempt->place, false);
         attempt->about.lock_descriptor = descriptor_to_ask(attempt);
         const int64_t start = audit_now();
@@ -525,6 +546,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     if (!attempt.decision.locked) return 0;
     if (attempt.decision.refusal) return refuse_by_mode(claim, attempt.decision.refusal);
     claim_start(claim->time, claim->settings);
+    stop_waiting_again(claim);
     prepare(claim, &attempt);
     /* From the first try on: signals are blocked meanwhile, and come when it is over. */
     _pthread_cleanup_push(&cleanup, abandon_attempt, &attempt);
@@ -532,6 +554,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     if (outcome <= OUTCOME_DEGRADED && hold->crowded) outcome = ask_outside(claim, &attempt, hold, outcome);
     if (attempt.place.replaced >= 0) outcome = step_forth(claim, &attempt, hold, outcome);
     const int error = outcome_errno(claim, &attempt, outcome);
+    if (outcome == OUTCOME_DEGRADED || outcome == OUTCOME_CONFLICT || outcome == OUTCOME_OUTSIDER) note_vain_wait(claim);
     tell(claim, &attempt, outcome, error, hold);
     close_now(&attempt.opened);
     close_now(&attempt.inode_opened);
