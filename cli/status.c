@@ -216,8 +216,9 @@ static int status_main(int argc, char **argv)
     options.format = json ? TABLE_JSON : raw ? TABLE_RAW : TABLE_PLAIN;
     if (json && options.follow) return complain_usage("options -J and --follow contradict each other");
     options.one_line = json && watch;
+    if (options.follow) options.format = TABLE_RAW;
     options.words = options.format == TABLE_PLAIN && isatty(STDOUT_FILENO);
-    options.marks = options.words && watch && !options.follow;
+    options.marks = options.words && watch;
     if (options.format != TABLE_PLAIN) options.wrap = options.colour = false;
     if (!settings_read(&settings)) return STATUS_FAILED;
     struct question question = {.settings = &settings, .asked = memory_get((size_t)argc, sizeof(struct asked))};

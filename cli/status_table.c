@@ -138,7 +138,7 @@ static void cell_since(struct text *cell, const struct usage *usage, const struc
     if (options->words)
         text_append_duration(cell, seconds_held(usage));
     else /* a program that reads JSON is to know the day */
-        append_time(cell, usage->since_ms, options->format == TABLE_JSON);
+        append_time(cell, usage->since_ms, options->format != TABLE_PLAIN);
 }
 
 static void cell_uid(struct text *cell, const struct usage *usage, const struct table_options *options)

@@ -1062,5 +1062,12 @@ END
         run groff -ww -mdoc -Tutf8 -z "$page"
         assert_success
         assert_output ""
+        # As apropos and whatis read it.
+        run lexgrog "$page"
+        assert_success
+        assert_output --regexp "^$page: \"$(basename "${page%.*}") - .+\"$"
+        # Which other pages are installed is the machine's.
+        run sh -c 'mandoc -Tlint "$1" 2>&1 | grep -v -e mandoc.db -e "referenced manual not found"' sh "$page"
+        assert_output ""
     done
 }

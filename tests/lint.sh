@@ -37,7 +37,8 @@ check_shell() {
 
 check_manuals() {
     # Links to each other, and to what this machine has not, are no faults.
-    ! mandoc -Tlint -W warning man/*.[1-8] 2>&1 | grep -v 'mandoc.db'
+    # Which other pages are installed is the machine's.
+    ! mandoc -Tlint man/*.[1-8] 2>&1 | grep -v -e mandoc.db -e 'referenced manual not found'
 }
 
 check_spelling() {

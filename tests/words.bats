@@ -239,6 +239,8 @@ not() {
     eventually shows '^ *77 3 h 10 min'
     run --separate-stderr "${user[@]}" -n -o SINCE
     assert_output --regexp '^([0-9]{2}:[0-9]{2}:[0-9]{2}|[A-Z][a-z]{2} [0-9]{2} [0-9]{2}:[0-9]{2})$'
+    run --separate-stderr "${user[@]}" -rn -o SINCE
+    assert_output --regexp '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:+-]+$'
     run --separate-stderr "${user[@]}" -J -o SINCE
     assert_output --regexp '"[0-9]{4}-[0-9]{2}-[0-9]{2}T'
 }
@@ -307,6 +309,10 @@ not() {
     assert_output ""
     run "$IMGLOCK" status --follow -J
     assert_equal "$status" 125
+    # The columns are as with -r on a terminal, too.
+    script -qfec "exec '$IMGLOCK' status --follow -o SINCE other.img" typescript >/dev/null 3>&- &
+    HOLDERS+=("$!")
+    eventually grep -qE '\+ [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:+-]+.?$' typescript
 }
 
 # ---- notifications ----------------------------------------------------------------------------------------------------

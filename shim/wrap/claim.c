@@ -554,7 +554,8 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     if (outcome <= OUTCOME_DEGRADED && hold->crowded) outcome = ask_outside(claim, &attempt, hold, outcome);
     if (attempt.place.replaced >= 0) outcome = step_forth(claim, &attempt, hold, outcome);
     const int error = outcome_errno(claim, &attempt, outcome);
-    if (outcome == OUTCOME_DEGRADED || outcome == OUTCOME_CONFLICT || outcome == OUTCOME_OUTSIDER) note_vain_wait(claim);
+    if (outcome == OUTCOME_DEGRADED || outcome == OUTCOME_CONFLICT || outcome == OUTCOME_OUTSIDER)
+        note_vain_wait(claim);
     tell(claim, &attempt, outcome, error, hold);
     close_now(&attempt.opened);
     close_now(&attempt.inode_opened);
