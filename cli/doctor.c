@@ -22,14 +22,14 @@
 #include "setting.h"
 #include "target.h"
 
-/* ---- verdicts ----------------------------------------------------------------------------------------------- */
+/* ---- grades ------------------------------------------------------------------------------------------------- */
 
-enum verdict { VERDICT_OK, VERDICT_WARNING, VERDICT_PROBLEM };
+enum grade { GRADE_OK, GRADE_WARNING, GRADE_PROBLEM };
 
 static int problems;
 
-static void report(enum verdict verdict, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void report(enum verdict verdict, const char *format, ...)
+static void report(enum grade grade, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void report(enum grade grade, const char *format, ...)
 {
     static const struct {
         const char *word, *colour;
@@ -40,10 +40,9 @@ static void report(enum verdict verdict, const char *format, ...)
     va_end(list);
     bool colour = colour_by_default();
     if (line)
-        printf("%s%-7s%s  %s", colour ? shapes[verdict].colour : "", shapes[verdict].word, colour ? "\033[0m" : "",
-               line);
+        printf("%s%-7s%s  %s", colour ? shapes[grade].colour : "", shapes[grade].word, colour ? "\033[0m" : "", line);
     free(line);
-    if (verdict == VERDICT_PROBLEM) problems++;
+    if (grade == GRADE_PROBLEM) problems++;
 }
 
 /* ---- settings ----------------------------------------------------------------------------------------------- */
@@ -52,15 +51,15 @@ static void examine_setting(const char *name, const char *value)
 {
     const char *refusal = *value ? setting_refusal(name, value) : NULL;
     if (strcmp(name, "IMGLOCK_LIBRARY") == 0)
-        report(VERDICT_OK, "setting IMGLOCK_LIBRARY=%s", value);
+        report(GRADE_OK, "setting IMGLOCK_LIBRARY=%s", value);
     else if (!setting_is_known(name)) {
         const char *alike = setting_alike(name);
-        report(VERDICT_WARNING, "setting %s: nothing reads a variable of this name%s%s%s", name,
+        report(GRADE_WARNING, "setting %s: nothing reads a variable of this name%s%s%s", name,
                alike ? "; did you mean " : "", alike ? alike : "", alike ? "?" : "");
     } else if (refusal)
-        report(VERDICT_PROBLEM, "setting %s=%s makes no sense; it takes %s", name, value, refusal);
+        report(GRADE_PROBLEM, "setting %s=%s makes no sense; it takes %s", name, value, refusal);
     else
-        report(VERDICT_OK, "setting %s=%s", name, value);
+        report(GRADE_OK, "setting %s=%s", name, value);
 }
 
 /* Every IMGLOCK_ variable of the environment; then what they amount to. */
@@ -75,12 +74,12 @@ static bool examine_settings(struct settings *settings)
         free(name);
         any = true;
     }
-    if (!any) report(VERDICT_OK, "settings: all are the defaults");
+    if (!any) report(GRADE_OK, "settings: all are the defaults");
     bool valid = settings_parse(environ, settings, false);
     if (valid && settings->log_target == LOG_TO_FILE) {
         int descriptor = open(settings->log_file, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
         if (descriptor < 0 && errno != ENOENT)
-            report(VERDICT_WARNING, "log %s: cannot be written, so messages are lost: %m", settings->log_file);
+            report(GRADE_WARNING, "log %s: cannot be written, so messages are lost: %m", settings->log_file);
         if (descriptor >= 0) close(descriptor);
     }
     return valid;
@@ -96,7 +95,7 @@ static bool examine_locks(const char *directory)
     if (snprintf(path, sizeof path, "%s/.imglock-doctor-XXXXXX", directory) >= (int)sizeof path) return false;
     int first = mkostemp(path, O_CLOEXEC);
     if (first < 0) {
-        report(VERDICT_PROBLEM, "directory %s: cannot create a file in it: %m", directory);
+        report(GRADE_PROBLEM, "directory %s: cannot create a file in it: %m", directory);
         return false;
     }
     int second = open(path, O_RDWR | O_CLOEXEC);
@@ -110,13 +109,13 @@ static bool examine_locks(const char *directory)
     bool free_again = rightly && bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES) == 0;
     if (second >= 0) close(second);
     if (error)
-        report(VERDICT_PROBLEM, "locks in %s: its file system gives none: %s", directory, strerror(error));
+        report(GRADE_PROBLEM, "locks in %s: its file system gives none: %s", directory, strerror(error));
     else if (!refused)
-        report(VERDICT_PROBLEM, "locks in %s: its file system gave one exclusive lock twice", directory);
+        report(GRADE_PROBLEM, "locks in %s: its file system gave one exclusive lock twice", directory);
     else if (!free_again)
-        report(VERDICT_PROBLEM, "locks in %s: a lock outlived its last descriptor", directory);
+        report(GRADE_PROBLEM, "locks in %s: a lock outlived its last descriptor", directory);
     else
-        report(VERDICT_OK, "locks in %s: open file description locks exclude each other", directory);
+        report(GRADE_OK, "locks in %s: open file description locks exclude each other", directory);
     return !error && refused && free_again;
 }
 
@@ -156,41 +155,41 @@ static void examine_file_system(const char *directory)
     if (statfs(directory, &type) == 0) {
         const char *name = distant_file_system(type.f_type);
         if (name)
-            report(VERDICT_WARNING,
+            report(GRADE_WARNING,
                    "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
                    "that uses the images, and when it restarts they may be lost",
                    directory, name);
     }
     if (statvfs(directory, &room) < 0) return;
     if (room.f_files > 0 && room.f_favail == 0)
-        report(VERDICT_PROBLEM, "file system of %s: no inode is free for a new lock file; make room", directory);
+        report(GRADE_PROBLEM, "file system of %s: no inode is free for a new lock file; make room", directory);
     else if (room.f_bavail == 0)
-        report(VERDICT_WARNING, "file system of %s: full; locks hold, but who holds them cannot be recorded; make room",
+        report(GRADE_WARNING, "file system of %s: full; locks hold, but who holds them cannot be recorded; make room",
                directory);
     else
-        report(VERDICT_OK, "file system of %s: has room", directory);
+        report(GRADE_OK, "file system of %s: has room", directory);
 }
 
 static void examine_directory(const char *directory)
 {
     struct stat status;
     if (stat(directory, &status) < 0) {
-        report(VERDICT_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777'", directory);
+        report(GRADE_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777'", directory);
         return;
     }
     if (!S_ISDIR(status.st_mode)) {
-        report(VERDICT_PROBLEM, "directory %s: it is no directory", directory);
+        report(GRADE_PROBLEM, "directory %s: it is no directory", directory);
         return;
     }
     if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0) {
-        report(VERDICT_PROBLEM, "directory %s: this user cannot create lock files in it: %m; chmod it", directory);
+        report(GRADE_PROBLEM, "directory %s: this user cannot create lock files in it: %m; chmod it", directory);
         return;
     }
     if (status.st_mode & (S_IWGRP | S_IWOTH) && !(status.st_mode & S_ISVTX))
-        report(VERDICT_PROBLEM,
+        report(GRADE_PROBLEM,
                "directory %s: others may delete lock files in it and so void locks; 'chmod +t' forbids it", directory);
     else
-        report(VERDICT_OK, "directory %s: exists, this user may create lock files in it, others may not delete them",
+        report(GRADE_OK, "directory %s: exists, this user may create lock files in it, others may not delete them",
                directory);
     if (examine_locks(directory)) examine_file_system(directory);
 }
@@ -206,9 +205,9 @@ static void examine_marks(void)
         return;
     }
     if (mark_is_possible(directory, status.st_dev))
-        report(VERDICT_OK, "images in %s: have marks, which QEMU and those who know them by another name see", path);
+        report(GRADE_OK, "images in %s: have marks, which QEMU and those who know them by another name see", path);
     else
-        report(VERDICT_WARNING,
+        report(GRADE_WARNING,
                "images in %s: have no marks, since locks on SMB would keep their own writers out; so QEMU outside "
                "imglock, "
                "and those who know an image by another name, are not kept out",
@@ -223,15 +222,15 @@ static void examine_library(void)
     char reason[PATH_MAX];
     const char *library = library_path();
     if (!library) {
-        report(VERDICT_PROBLEM, "library: its path is not fit for LD_PRELOAD; see the message above");
+        report(GRADE_PROBLEM, "library: its path is not fit for LD_PRELOAD; see the message above");
         return;
     }
     /* An image that is open here would be locked by the library, which is not the question. */
     closefrom(3);
     if (library_loads(library, reason, sizeof reason))
-        report(VERDICT_OK, "library %s: the dynamic loader loads it", library);
+        report(GRADE_OK, "library %s: the dynamic loader loads it", library);
     else
-        report(VERDICT_PROBLEM, "library %s: %s; install imglock anew, or IMGLOCK_LIBRARY names another", library,
+        report(GRADE_PROBLEM, "library %s: %s; install imglock anew, or IMGLOCK_LIBRARY names another", library,
                reason);
 }
 
@@ -261,14 +260,13 @@ static bool gives_leases(void)
 static void examine_outsiders(const struct settings *settings)
 {
     if (settings->outsiders == OUTSIDERS_IGNORE)
-        report(VERDICT_WARNING, "outsiders: by IMGLOCK_OUTSIDERS=ignore nobody asks who has an image open for writing "
-                                "without imglock");
+        report(GRADE_WARNING, "outsiders: by IMGLOCK_OUTSIDERS=ignore nobody asks who has an image open for writing "
+                              "without imglock");
     else if (!gives_leases())
-        report(VERDICT_WARNING,
-               "outsiders: the kernel does not tell who has an image open for writing without imglock; "
-               "sysctl fs.leases-enable=1 makes it");
+        report(GRADE_WARNING, "outsiders: the kernel does not tell who has an image open for writing without imglock; "
+                              "sysctl fs.leases-enable=1 makes it");
     else
-        report(VERDICT_OK,
+        report(GRADE_OK,
                "outsiders: who has an image open for writing without imglock is %s, where the image belongs "
                "to %s",
                settings->outsiders == OUTSIDERS_WARN ? "reported" : "in the way",
@@ -293,9 +291,9 @@ static bool examine_links(bool of_all)
     if (!count) return false;
     enum links_in_path place = links_in_path(directory, other);
     if (place == LINKS_FIRST)
-        report(VERDICT_OK, "on for good: %s, by %s", names, directory);
+        report(GRADE_OK, "on for good: %s, by %s", names, directory);
     else
-        report(VERDICT_WARNING, "on for good: %s, and without effect: %s %s%s; 'imglock on' tells what to add", names,
+        report(GRADE_WARNING, "on for good: %s, and without effect: %s %s%s; 'imglock on' tells what to add", names,
                directory, place == LINKS_BEHIND ? "stands in PATH behind " : "is not in PATH", other);
     return true;
 }
@@ -307,15 +305,15 @@ static void examine_what_is_on(void)
     for (int of_all = 0; of_all < 2; of_all++) {
         any |= examine_links(of_all);
         if (!login_path(of_all, path) || !login_is_on(path)) continue;
-        report(VERDICT_OK, "on for good: %s session, by %s", of_all ? "every user's" : "this user's", path);
+        report(GRADE_OK, "on for good: %s session, by %s", of_all ? "every user's" : "this user's", path);
         any = true;
     }
     const char *preloaded = getenv("LD_PRELOAD");
     if (preloaded && strstr(preloaded, "libimglock.so")) {
-        report(VERDICT_OK, "on here: LD_PRELOAD=%s", preloaded);
+        report(GRADE_OK, "on here: LD_PRELOAD=%s", preloaded);
         any = true;
     }
-    if (!any) report(VERDICT_OK, "on for good: nothing; see 'imglock help on'");
+    if (!any) report(GRADE_OK, "on for good: nothing; see 'imglock help on'");
 }
 
 /* ---- the command -------------------------------------------------------------------------------------------- */
@@ -325,13 +323,13 @@ static void examine_command(char *const *command)
     static struct target target;
     char real[PATH_MAX];
     if (target_look(links_see_through(command[0], real), command, &target) != 0)
-        report(VERDICT_PROBLEM, "command %s%s%s", target.reason, target.next_step ? "; " : "",
+        report(GRADE_PROBLEM, "command %s%s%s", target.reason, target.next_step ? "; " : "",
                target.next_step ? target.next_step : "");
     else
-        report(VERDICT_OK, "command %s: the library can be preloaded into it", target.chain);
+        report(GRADE_OK, "command %s: the library can be preloaded into it", target.chain);
     if (target.go)
         report(
-            VERDICT_WARNING,
+            GRADE_WARNING,
             "command %s: it is written in Go, which opens files without libc, so its own opens take no "
             "lock, only those of dynamically linked programs that it starts; 'imglock hold IMAGE -- COMMAND' takes the "
             "lock around it",
@@ -348,7 +346,7 @@ static int doctor_main(int argc, char **argv)
     if (valid)
         examine_directory(settings.directory);
     else
-        report(VERDICT_WARNING, "directory: not looked at, since the settings make no sense");
+        report(GRADE_WARNING, "directory: not looked at, since the settings make no sense");
     examine_marks();
     if (valid) examine_outsiders(&settings);
     examine_what_is_on();

@@ -123,7 +123,7 @@ static __attribute__((noinline)) bool is_image(const struct settings *settings, 
     const int handle = sys_openat(directory, path, O_PATH | (follow ? 0 : O_NOFOLLOW) | O_CLOEXEC, 0);
     const struct sight sight = {directory, path, O_RDWR, handle, false, &status};
     const bool image =
-        handle >= 0 && sys_fstat(handle, &status) == 0 && recognise(settings, &sight, &error) != VERDICT_NO_IMAGE;
+        handle >= 0 && sys_fstat(handle, &status) == 0 && recognise(settings, &sight, &error) != RECOGNISED_NO_IMAGE;
     if (handle >= 0) sys_close(handle);
     return image;
 }

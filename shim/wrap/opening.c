@@ -216,10 +216,10 @@ static PATH_FRAME int judge_image(const struct settings *settings, struct openin
 
 /* ---- judging -------------------------------------------------------------------------------------------- */
 
-static inline __attribute__((always_inline)) enum verdict recognise_opened(const struct settings *settings,
-                                                                           const struct opening *opening,
-                                                                           int descriptor, const struct stat *status,
-                                                                           int *error)
+static inline __attribute__((always_inline)) enum recognised recognise_opened(const struct settings *settings,
+                                                                              const struct opening *opening,
+                                                                              int descriptor, const struct stat *status,
+                                                                              int *error)
 {
     const int access = opening->flags & O_ACCMODE;
     const struct sight sight = {.directory = opening->directory,
@@ -253,11 +253,11 @@ static inline __attribute__((always_inline)) int judge(struct opening *opening, 
     if (error) return refuse_for_problem(settings, opening, error, "cannot look at it");
     *identity = (struct identity){status.st_dev, status.st_ino};
     switch (recognise_opened(settings, opening, descriptor, &status, &error)) {
-    case VERDICT_NO_IMAGE:
+    case RECOGNISED_NO_IMAGE:
         return 0;
-    case VERDICT_UNKNOWN:
+    case RECOGNISED_UNKNOWN:
         return refuse_for_problem(settings, opening, error, "cannot look at its content");
-    case VERDICT_IMAGE:
+    case RECOGNISED_IMAGE:
         break;
     }
     if (settings->bad_variable) return refuse_for_setting(settings, opening);
@@ -305,7 +305,7 @@ bool opening_reads_instead(const struct opening *opening)
     look.purpose = PURPOSE_LOOK;
     int handle = open_handle(opening, 0);
     bool image = handle >= 0 && sys_fstat(handle, &status) == 0 && !record_locks_on(&status) &&
-                 recognise_opened(settings, &look, handle, &status, &error) == VERDICT_IMAGE &&
+                 recognise_opened(settings, &look, handle, &status, &error) == RECOGNISED_IMAGE &&
                  !settings->bad_variable && mode_lets_read(settings, opening, handle);
     if (handle >= 0) sys_close(handle);
     return image;
@@ -476,13 +476,14 @@ static int judge_ahead(const struct settings *settings, struct opening *look, in
     int result = sys_fstat(handle, &ahead->status);
     if (result < 0) return -result;
     ahead->judged = true;
-    const enum verdict verdict = recognise_opened(settings, look, handle, status, &error);
-    if (verdict == VERDICT_NO_IMAGE) return 0;
+    const enum recognised recognised = recognise_opened(settings, look, handle, status, &error);
+    if (recognised == RECOGNISED_NO_IMAGE) return 0;
     if (!may_open(look, handle)) {
         ahead->judged = false; /* should it be allowed after all, it is judged then */
         return 0;
     }
-    if (verdict == VERDICT_UNKNOWN) return refuse_for_problem(settings, look, error, "cannot look at its content");
+    if (recognised == RECOGNISED_UNKNOWN)
+        return refuse_for_problem(settings, look, error, "cannot look at its content");
     if (settings->bad_variable) return refuse_for_setting(settings, look);
     error = lock_ahead(settings, look, handle, ahead);
     /* An empty file has nothing to lose, and its file system may want to hear of it. */

@@ -140,26 +140,26 @@ static bool is_of_the_kernel(const struct settings *settings, const struct sight
 /* Whatever is on a block device, raw guests and partition tables included, whoever writes to it has to be alone.  To
  * look at one is what blkid, udev's helpers and a desktop do all the time: only IMGLOCK_IMAGES makes that reading an
  * image.  In a drive without a medium, such as a loop device that is about to be given its file, there is nothing. */
-static enum verdict recognise_device(const struct settings *settings, const struct sight *sight)
+static enum recognised recognise_device(const struct settings *settings, const struct sight *sight)
 {
     int named = 0;
     if (settings->images)
         named = recognise_by_real_name(settings, sight->directory, sight->path, sight->descriptor, sight->status);
     if (named == 0 && recognise_writing(sight->flags)) named = 1;
-    return named > 0 && !block_device_is_empty(sight->status->st_rdev) ? VERDICT_IMAGE : VERDICT_NO_IMAGE;
+    return named > 0 && !block_device_is_empty(sight->status->st_rdev) ? RECOGNISED_IMAGE : RECOGNISED_NO_IMAGE;
 }
 
-enum verdict recognise(const struct settings *settings, const struct sight *sight, int *error)
+enum recognised recognise(const struct settings *settings, const struct sight *sight, int *error)
 {
     *error = 0;
     if (S_ISBLK(sight->status->st_mode)) return recognise_device(settings, sight);
-    if (!image_possible(sight->status)) return VERDICT_NO_IMAGE;
+    if (!image_possible(sight->status)) return RECOGNISED_NO_IMAGE;
     bool image = sight->path && image_by_extension(sight->path);
     bool asked = settings->images || (!image && (recognise_writing(sight->flags) || !sight->path));
     int named = 0;
     if (asked) {
         named = recognise_by_real_name(settings, sight->directory, sight->path, sight->descriptor, sight->status);
-        if (named < 0) return VERDICT_NO_IMAGE;
+        if (named < 0) return RECOGNISED_NO_IMAGE;
         image = image || named > 0;
     }
     if (!image && settings->magic) {
@@ -170,8 +170,8 @@ enum verdict recognise(const struct settings *settings, const struct sight *sigh
                 recognise_by_real_name(settings, sight->directory, sight->path, sight->descriptor, sight->status) > 0;
         if (!image && shown < 0) {
             *error = -shown;
-            return VERDICT_UNKNOWN;
+            return RECOGNISED_UNKNOWN;
         }
     }
-    return image && !is_of_the_kernel(settings, sight) ? VERDICT_IMAGE : VERDICT_NO_IMAGE;
+    return image && !is_of_the_kernel(settings, sight) ? RECOGNISED_IMAGE : RECOGNISED_NO_IMAGE;
 }

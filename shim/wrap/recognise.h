@@ -16,10 +16,10 @@
 #include "../image.h"
 #include "../policy.h"
 
-enum verdict {
-    VERDICT_NO_IMAGE,
-    VERDICT_IMAGE,
-    VERDICT_UNKNOWN, /* it could not be looked at: for IMGLOCK_ON_ERROR to decide */
+enum recognised {
+    RECOGNISED_NO_IMAGE,
+    RECOGNISED_IMAGE,
+    RECOGNISED_UNKNOWN, /* it could not be looked at: for IMGLOCK_ON_ERROR to decide */
 };
 
 /* What is to be judged. */
@@ -32,8 +32,8 @@ struct sight {
     const struct stat *status;
 };
 
-/* *error: why, after VERDICT_UNKNOWN.  At most 3 KiB of stack; async-signal-safe. */
-enum verdict recognise(const struct settings *settings, const struct sight *sight, int *error);
+/* *error: why, after RECOGNISED_UNKNOWN.  At most 3 KiB of stack; async-signal-safe. */
+enum recognised recognise(const struct settings *settings, const struct sight *sight, int *error);
 
 /* The same for a name under which there is nothing yet.  leads_on: it is a symbolic link, and what counts is where that
  * leads.  The kernel has read the path before. */
