@@ -190,16 +190,16 @@ static void see_release(struct report_holder *holder, const struct event *event)
 
 /* A line names a holder: it has the image at that time.  One that wrote no line itself gets a span from what is told
  * of it. */
-static void see_blocker(struct report *report, struct report_image *image, const struct event *event,
-                        const struct blocker *blocker)
+static void see_opponent(struct report *report, struct report_image *image, const struct event *event,
+                         const struct opponent *opponent)
 {
-    struct report_process *process = look_for_process(event->boot, blocker->pid, blocker->start);
-    if (!process) process = find_process(report, event->boot, blocker->pid, blocker->start);
-    if (process->uid < 0) process->uid = blocker->uid;
-    if (!process->comm) process->comm = blocker->comm ? blocker->comm : name_of("?", 1);
+    struct report_process *process = look_for_process(event->boot, opponent->pid, opponent->start);
+    if (!process) process = find_process(report, event->boot, opponent->pid, opponent->start);
+    if (process->uid < 0) process->uid = opponent->uid;
+    if (!process->comm) process->comm = opponent->comm ? opponent->comm : name_of("?", 1);
     struct report_holder *holder = find_holder(image, process);
     if (!holder->span) {
-        int64_t from = blocker->since ? blocker->since : event->time;
+        int64_t from = opponent->since ? opponent->since : event->time;
         /* Before the log began nothing else is known of. */
         if (from < boot_began) from = boot_began;
         if (from < holder->ended) from = holder->ended;
@@ -207,24 +207,25 @@ static void see_blocker(struct report *report, struct report_image *image, const
         struct span *span =
             begin_span(holder, process->comm, process->cmdline ? process->cmdline : process->comm, from);
         span->reported = true;
-        add_segment(span, from, blocker->mode, true, false);
+        add_segment(span, from, opponent->mode, true, false);
     }
     struct span *span = holder->span;
     if (span->last_seen < event->time) span->last_seen = event->time;
 }
 
-static void see_blockers(struct report *report, struct report_image *image, const struct event *event)
+static void see_opponents(struct report *report, struct report_image *image, const struct event *event)
 {
-    for (size_t i = 0; i < event->blocker_count; i++) {
-        const struct blocker *blocker = &event->blockers[i];
-        if (blocker->pid != event->pid || blocker->start != event->start) see_blocker(report, image, event, blocker);
+    for (size_t i = 0; i < event->opponent_count; i++) {
+        const struct opponent *opponent = &event->opponents[i];
+        if (opponent->pid != event->pid || opponent->start != event->start)
+            see_opponent(report, image, event, opponent);
     }
 }
 
 static void see_conflict(struct report *report, struct report_holder *holder, const struct event *event)
 {
     end_wait(holder, event, WAIT_REFUSED);
-    see_blockers(report, holder->image, event);
+    see_opponents(report, holder->image, event);
     if (!was_let_through(event->result)) return;
     if (!holder->let_through) holder->since = event->time;
     holder->let_through = true;
@@ -313,14 +314,14 @@ static void see_event_of_image(struct report *report, struct report_image *image
         see_release(holder, event);
         break;
     case EVENT_WAIT:
-        see_blockers(report, image, event);
+        see_opponents(report, image, event);
         begin_wait(holder, event);
         break;
     case EVENT_CONFLICT:
         see_conflict(report, holder, event);
         break;
     case EVENT_GUARD:
-        see_blockers(report, image, event);
+        see_opponents(report, image, event);
         break;
     case EVENT_LOST:
         see_lost(holder, event);

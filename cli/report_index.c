@@ -166,7 +166,7 @@ const struct file *file_of(const struct event *event)
 static uint64_t hash_detail(const void *object)
 {
     const struct detail *detail = object;
-    const struct blocker *first = detail->blocker_count ? detail->blockers : &(struct blocker){0};
+    const struct opponent *first = detail->opponent_count ? detail->opponents : &(struct opponent){0};
     uint64_t hash = hash_of_two((uint64_t)detail->kind << 8 | detail->mode, (uintptr_t)detail->cmdline);
     hash = hash_of_two(hash, (uintptr_t)detail->flags);
     hash = hash_of_two(hash, (uintptr_t)detail->what);
@@ -179,10 +179,10 @@ static bool equal_details(const void *left, const void *right)
     const struct detail *a = left, *b = right;
     if (a->kind != b->kind || a->mode != b->mode || a->regained != b->regained || a->comm != b->comm ||
         a->cmdline != b->cmdline || a->what != b->what || a->flags != b->flags || a->result != b->result ||
-        a->error != b->error || a->blocker_count != b->blocker_count)
+        a->error != b->error || a->opponent_count != b->opponent_count)
         return false;
-    for (size_t i = 0; i < a->blocker_count; i++) {
-        const struct blocker *one = &a->blockers[i], *other = &b->blockers[i];
+    for (size_t i = 0; i < a->opponent_count; i++) {
+        const struct opponent *one = &a->opponents[i], *other = &b->opponents[i];
         if (one->pid != other->pid || one->start != other->start || one->mode != other->mode ||
             one->since != other->since || one->comm != other->comm || one->host != other->host)
             return false;
@@ -202,14 +202,14 @@ const struct detail *detail_of(const struct event *event)
                             .flags = event->flags,
                             .result = event->result,
                             .error = event->error,
-                            .blockers = event->blockers,
-                            .blocker_count = event->blocker_count};
+                            .opponents = event->opponents,
+                            .opponent_count = event->opponent_count};
     struct detail *detail = table_find(&details, &sought);
     if (detail) return detail;
     detail = kept(sizeof *detail);
     *detail = sought;
-    size_t size = sought.blocker_count * sizeof *sought.blockers;
-    if (size) detail->blockers = memcpy(kept(size), sought.blockers, size);
+    size_t size = sought.opponent_count * sizeof *sought.opponents;
+    if (size) detail->opponents = memcpy(kept(size), sought.opponents, size);
     table_put(&details, detail);
     return detail;
 }

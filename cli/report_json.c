@@ -144,15 +144,15 @@ static json_t *wait_object(const struct report *report, const struct waiting *wa
     return object;
 }
 
-static json_t *blocker_object(const struct blocker *blocker)
+static json_t *opponent_object(const struct opponent *opponent)
 {
     json_t *object = json_object();
-    set_number(object, "pid", blocker->pid);
-    set_name(object, "comm", blocker->comm);
-    if (blocker->uid >= 0) set_number(object, "uid", blocker->uid);
-    set_mode(object, "mode", blocker->mode);
-    if (blocker->since) set_time(object, "since", blocker->since);
-    set_name(object, "host", blocker->host);
+    set_number(object, "pid", opponent->pid);
+    set_name(object, "comm", opponent->comm);
+    if (opponent->uid >= 0) set_number(object, "uid", opponent->uid);
+    set_mode(object, "mode", opponent->mode);
+    if (opponent->since) set_time(object, "since", opponent->since);
+    set_name(object, "host", opponent->host);
     return object;
 }
 
@@ -175,8 +175,8 @@ static json_t *incident_object(const struct report *report, const struct inciden
     if (detail->kind == EVENT_LOST) set_truth(object, "regained", detail->regained);
     if (detail->kind != EVENT_CONFLICT && detail->kind != EVENT_GUARD) return object;
     json_t *holders = json_array();
-    for (size_t i = 0; i < detail->blocker_count; i++)
-        json_array_append_new(holders, blocker_object(&detail->blockers[i]));
+    for (size_t i = 0; i < detail->opponent_count; i++)
+        json_array_append_new(holders, opponent_object(&detail->opponents[i]));
     json_object_set_new(object, "holders", holders);
     return object;
 }

@@ -90,22 +90,22 @@ static int64_t time_field(const json_t *line, const char *key)
     return (int64_t)timegm(&parts) * SECOND + fraction;
 }
 
-static void read_blockers(const json_t *line, struct event *event)
+static void read_opponents(const json_t *line, struct event *event)
 {
     const json_t *array = json_object_get(line, "holders");
     size_t count = json_array_size(array);
     if (!count || event->kind == EVENT_EXIT) return;
-    event->blockers = zeroed(count * sizeof *event->blockers);
+    event->opponents = zeroed(count * sizeof *event->opponents);
     for (size_t i = 0; i < count; i++) {
         const json_t *holder = json_array_get(array, i);
-        struct blocker blocker = {.pid = pid_field(holder, "pid"),
-                                  .start = (uint64_t)number_field(holder, "start", 0),
-                                  .uid = number_field(holder, "uid", -1),
-                                  .mode = mode_field(holder, "mode"),
-                                  .since = time_field(holder, "since"),
-                                  .comm = name_field(holder, "comm"),
-                                  .host = name_field(holder, "host")};
-        if (blocker.pid) event->blockers[event->blocker_count++] = blocker;
+        struct opponent opponent = {.pid = pid_field(holder, "pid"),
+                                    .start = (uint64_t)number_field(holder, "start", 0),
+                                    .uid = number_field(holder, "uid", -1),
+                                    .mode = mode_field(holder, "mode"),
+                                    .since = time_field(holder, "since"),
+                                    .comm = name_field(holder, "comm"),
+                                    .host = name_field(holder, "host")};
+        if (opponent.pid) event->opponents[event->opponent_count++] = opponent;
     }
 }
 
@@ -170,7 +170,7 @@ static const char *read_object(const json_t *line, struct event *event)
     if (!event->error) event->error = name_field(line, "errno");
     if (!event->comm) event->comm = name_of("?", 1);
     if (!event->cmdline || !event->cmdline->length) event->cmdline = event->comm;
-    read_blockers(line, event);
+    read_opponents(line, event);
     return NULL;
 }
 

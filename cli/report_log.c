@@ -110,7 +110,7 @@ static void read_line(struct log *log, struct log_file *file, off_t where, size_
     const char *reason = event_read(log->line, length, &event);
     if (!reason) {
         add_place(log, &event, where, unnamed);
-        free(event.blockers);
+        free(event.opponents);
     } else if (file->skipped++ < SKIPS_TOLD) {
         complain("%s:%zu: line skipped: %s", file->path, file->lines, reason);
     }
@@ -280,7 +280,7 @@ const struct event *log_event(struct log *log, size_t number)
     off_t where = (off_t)(place->where >> STRETCH_BITS);
     struct log_file *file = file_of(log, where);
     if (number % 1024 == 0) show_progress(true, (double)number / (double)log->count);
-    free(log->last.blockers);
+    free(log->last.opponents);
     log->last = (struct event){0};
     if (file->position != where) fseeko(file->stream, file->start + where - file->first, SEEK_SET);
     ssize_t length = getline(&log->line, &log->line_size, file->stream);
@@ -304,7 +304,7 @@ void log_close(struct log *log)
     show_progress(true, 1);
     free(log->places);
     free(log->line);
-    free(log->last.blockers);
+    free(log->last.opponents);
     log->places = NULL;
     log->line = NULL;
     log->last = (struct event){0};

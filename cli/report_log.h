@@ -26,7 +26,7 @@ enum event_kind {
 };
 
 /* Who is in the way, as a line names it. */
-struct blocker {
+struct opponent {
     pid_t pid;
     uint64_t start; /* 0: not told */
     int64_t uid;    /* -1: not told, as everywhere here */
@@ -49,11 +49,11 @@ struct event {
     bool unlocked, regained, family;
     /* NULL where the line has none. */
     const struct report_name *boot_id, *comm, *cmdline, *image, *lock, *device, *flags, *result, *error, *what;
-    struct blocker *blockers; /* lasts until the next event */
-    size_t blocker_count;
+    struct opponent *opponents; /* lasts until the next event */
+    size_t opponent_count;
 };
 
-/* NULL: *event is what the line says, in which its blockers are to be freed.  Else why it is no line of an audit log.
+/* NULL: *event is what the line says, in which its opponents are to be freed.  Else why it is no line of an audit log.
  */
 const char *event_read(const char *line, size_t length, struct event *event);
 

@@ -90,8 +90,8 @@ struct detail {
     enum lock_mode mode;
     bool regained;
     const struct report_name *comm, *cmdline, *what, *flags, *result, *error;
-    struct blocker *blockers;
-    size_t blocker_count;
+    struct opponent *opponents;
+    size_t opponent_count;
 };
 
 struct incident {

@@ -247,18 +247,18 @@ static void print_overlaps(const struct page *page, const struct report_image *i
 
 /* ---- conflicts and what else happened ----------------------------------------------------------------------- */
 
-static void print_blockers(const struct page *page, const struct detail *detail)
+static void print_opponents(const struct page *page, const struct detail *detail)
 {
     char since[TIME_SIZE];
-    if (!detail->blocker_count) {
+    if (!detail->opponent_count) {
         fputs("; who was in the way is not known", page->stream);
         return;
     }
-    const struct blocker *blocker = &detail->blockers[0];
-    fprintf(page->stream, "; %s by %s (pid %d, %s)", blocker->mode == LOCK_EXCLUSIVE ? "locked exclusively" : "shared",
-            blocker->comm ? blocker->comm->shown : "?", (int)blocker->pid, user_name(blocker->uid));
-    if (blocker->since) fprintf(page->stream, " since %s", moment(page, blocker->since, since));
-    if (detail->blocker_count > 1) fprintf(page->stream, " and %zu more", detail->blocker_count - 1);
+    const struct opponent *opponent = &detail->opponents[0];
+    fprintf(page->stream, "; %s by %s (pid %d, %s)", opponent->mode == LOCK_EXCLUSIVE ? "locked exclusively" : "shared",
+            opponent->comm ? opponent->comm->shown : "?", (int)opponent->pid, user_name(opponent->uid));
+    if (opponent->since) fprintf(page->stream, " since %s", moment(page, opponent->since, since));
+    if (detail->opponent_count > 1) fprintf(page->stream, " and %zu more", detail->opponent_count - 1);
 }
 
 static void print_incident(const struct page *page, const struct incident *incident, size_t count)
@@ -272,11 +272,11 @@ static void print_incident(const struct page *page, const struct incident *incid
         fprintf(page->stream, " for %s", detail->mode == LOCK_EXCLUSIVE ? "writing" : "reading");
         if (detail->flags) fprintf(page->stream, ", %s", detail->flags->shown);
         if (!was_let_through(detail->result) && detail->error) fprintf(page->stream, ": %s", detail->error->shown);
-        print_blockers(page, detail);
+        print_opponents(page, detail);
         break;
     case EVENT_GUARD:
         fprintf(page->stream, " by name: %s", detail->what ? detail->what->shown : "?");
-        print_blockers(page, detail);
+        print_opponents(page, detail);
         break;
     case EVENT_LOST:
         fprintf(page->stream, ", a lock for %s: %s", detail->mode == LOCK_EXCLUSIVE ? "writing" : "reading",
@@ -302,8 +302,8 @@ static enum incident_class class_of(const struct detail *detail)
 
 static bool are_alike(const struct detail *a, const struct detail *b)
 {
-    const struct report_name *one = a->blocker_count ? a->blockers[0].comm : NULL;
-    const struct report_name *other = b->blocker_count ? b->blockers[0].comm : NULL;
+    const struct report_name *one = a->opponent_count ? a->opponents[0].comm : NULL;
+    const struct report_name *other = b->opponent_count ? b->opponents[0].comm : NULL;
     return a->kind == b->kind && a->cmdline == b->cmdline && a->mode == b->mode && a->what == b->what && one == other;
 }
 

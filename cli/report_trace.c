@@ -177,9 +177,9 @@ static void add_incidents(struct trace *trace, const struct incident *incidents,
         json_t *arguments =
             json_pack("{s:i, s:s}", "pid", (int)incidents[i].process->pid, "command", detail->cmdline->shown);
         if (detail->what) json_object_set_new(arguments, "what", json_string(detail->what->shown));
-        if (detail->blocker_count && detail->blockers[0].comm) {
-            json_object_set_new(arguments, "holder", json_string(detail->blockers[0].comm->shown));
-            json_object_set_new(arguments, "holder_pid", json_integer(detail->blockers[0].pid));
+        if (detail->opponent_count && detail->opponents[0].comm) {
+            json_object_set_new(arguments, "holder", json_string(detail->opponents[0].comm->shown));
+            json_object_set_new(arguments, "holder_pid", json_integer(detail->opponents[0].pid));
         }
         json_object_set_new(instant, "s", json_string("p"));
         json_object_set_new(instant, "cat", json_string("conflict"));
