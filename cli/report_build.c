@@ -90,16 +90,16 @@ static struct span *continue_span(struct report_holder *holder, const struct eve
 static void begin_wait(struct report_holder *holder, const struct event *event)
 {
     struct report_image *image = holder->image;
-    struct waiting *wait = kept(sizeof *wait);
-    *wait = (struct waiting){.process = holder->process,
-                             .comm = event->comm,
-                             .cmdline = event->cmdline,
-                             .thread = event->tid,
-                             .from = event->time,
-                             .to = event->time,
-                             .mode = event->mode,
-                             .end = WAIT_UNKNOWN,
-                             .next = holder->waits};
+    struct report_wait *wait = kept(sizeof *wait);
+    *wait = (struct report_wait){.process = holder->process,
+                                 .comm = event->comm,
+                                 .cmdline = event->cmdline,
+                                 .thread = event->tid,
+                                 .from = event->time,
+                                 .to = event->time,
+                                 .mode = event->mode,
+                                 .end = WAIT_UNKNOWN,
+                                 .next = holder->waits};
     image->waits = grown(image->waits, image->wait_count, &image->wait_room, sizeof *image->waits);
     image->waits[image->wait_count++] = wait;
     holder->waits = wait;
@@ -108,7 +108,7 @@ static void begin_wait(struct report_holder *holder, const struct event *event)
 /* The thread's wait is over. */
 static void end_wait(struct report_holder *holder, const struct event *event, enum wait_end end)
 {
-    struct waiting **link = &holder->waits;
+    struct report_wait **link = &holder->waits;
     while (*link && (*link)->thread != event->tid) link = &(*link)->next;
     if (!*link) return;
     (*link)->to = event->time;

@@ -10,7 +10,7 @@ struct report_holder {
     struct report_image *image;
     struct report_process *process;
     struct span *span; /* the image is open */
-    struct waiting *waits;
+    struct report_wait *waits;
     struct report_holder *next; /* of the process */
     int64_t since;
     int64_t ended; /* the last span */

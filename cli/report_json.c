@@ -130,7 +130,7 @@ static json_t *overlap_object(const struct report_image *image, const struct ove
     return object;
 }
 
-static json_t *wait_object(const struct report *report, const struct waiting *wait)
+static json_t *wait_object(const struct report *report, const struct report_wait *wait)
 {
     static const char *const ends[] = {
         [WAIT_GRANTED] = "granted", [WAIT_REFUSED] = "refused", [WAIT_UNKNOWN] = "not in the log"};

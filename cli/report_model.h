@@ -60,14 +60,14 @@ struct span {
 
 enum wait_end { WAIT_GRANTED, WAIT_REFUSED, WAIT_UNKNOWN };
 
-struct waiting {
+struct report_wait {
     struct report_process *process;
     const struct report_name *comm, *cmdline;
     pid_t thread;
     int64_t from, to;
     enum lock_mode mode;
     enum wait_end end;
-    struct waiting *next; /* of one holder, while they last */
+    struct report_wait *next; /* of one holder, while they last */
 };
 
 /* Two processes had one image open at the same time, and one of them for writing.  Each that came while somebody else
@@ -113,7 +113,7 @@ struct report_image {
     const struct report_name *path, *lock;
     struct span **spans; /* by their beginning */
     size_t span_count, span_room;
-    struct waiting **waits;
+    struct report_wait **waits;
     size_t wait_count, wait_room;
     struct incident *incidents;
     size_t incident_count, incident_room;

@@ -141,7 +141,7 @@ static void add_waits(struct filling *filling)
 {
     const struct report_image *image = filling->group->image;
     for (size_t i = 0; i < image->wait_count; i++) {
-        const struct waiting *wait = image->waits[i];
+        const struct report_wait *wait = image->waits[i];
         add_piece(filling, wait->process, wait->comm,
                   (struct piece){.kind = PIECE_WAIT, .from = wait->from, .to = wait->to, .cmdline = wait->cmdline});
     }

@@ -344,7 +344,7 @@ static void print_all_incidents(const struct page *page, const struct incident *
 
 static void print_waits(const struct page *page, const struct report_image *image)
 {
-    const struct waiting *longest = NULL;
+    const struct report_wait *longest = NULL;
     char lasting[TIME_SIZE], from[TIME_SIZE];
     static const char *const ends[] = {[WAIT_GRANTED] = "then it had the lock",
                                        [WAIT_REFUSED] = "then it gave up",

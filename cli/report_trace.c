@@ -20,7 +20,7 @@ struct bar {
     int64_t from, to; /* microseconds since the report's beginning */
     const char *name;
     const struct span *span; /* or a wait */
-    const struct waiting *wait;
+    const struct report_wait *wait;
     bool locked;
     const struct report_process *process;
     const struct report_name *comm;
@@ -102,7 +102,7 @@ static size_t gather_bars(struct trace *trace, const struct report_image *image,
         }
     }
     for (size_t i = 0; i < image->wait_count; i++) {
-        const struct waiting *wait = image->waits[i];
+        const struct report_wait *wait = image->waits[i];
         bars[count++] = (struct bar){.from = microseconds(trace, wait->from),
                                      .to = microseconds(trace, wait->to),
                                      .name = wait->mode == LOCK_EXCLUSIVE ? "wait for exclusive" : "wait for shared",
