@@ -200,7 +200,7 @@ static bool has_ended(const struct party *party)
  * -errno, and then the party is nobody but for its name. */
 static int reach_party(const struct transfer *transfer, pid_t pid, int hint, struct party *party)
 {
-    struct process process = {.pid = pid};
+    struct process_facts process = {.pid = pid};
     *party = nobody;
     party->pid = pid;
     snprintf(party->name, sizeof party->name, "process %d", pid);
@@ -238,7 +238,7 @@ static int read_trace_scope(void)
 /* pidfd_getfd(2) asks what ptrace(2) asks for. */
 static void explain_permission(const struct party *party, char *why, size_t size)
 {
-    struct process process;
+    struct process_facts process;
     int scope = read_trace_scope();
     if (geteuid() == 0)
         snprintf(why, size, "%s does not let its descriptors be reached: this needs CAP_SYS_PTRACE", party->name);
@@ -514,7 +514,7 @@ static void name_transferring(const struct transfer *transfer, char *who, size_t
 {
     struct process_scan scan = {0};
     struct file_identity identity;
-    struct process process;
+    struct process_facts process;
     size_t count = 0;
     snprintf(who, size, "another imglock");
     if (!identify_file(transfer->locks[0].descriptor, "", &identity)) return;

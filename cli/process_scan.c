@@ -408,11 +408,11 @@ void scan_free(struct process_scan *scan)
 
 /* ---- what is known of a process ------------------------------------------------------------------------------ */
 
-bool process_look_up(pid_t pid, struct process *process)
+bool process_look_up(pid_t pid, struct process_facts *process)
 {
     char name[48], bytes[4096];
     pid_t parent;
-    *process = (struct process){.pid = pid, .inner_pid = pid};
+    *process = (struct process_facts){.pid = pid, .inner_pid = pid};
     if (!process_read_stat(pid, &process->start, &parent, process->command)) return false;
     snprintf(name, sizeof name, "/proc/%d/status", pid);
     if (read_text(AT_FDCWD, name, bytes, sizeof bytes) <= 0) return false;

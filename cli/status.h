@@ -90,7 +90,7 @@ bool scan_has_seen(const struct process_scan *scan, pid_t pid);
 void scan_free(struct process_scan *scan);
 
 /* What /proc tells every user of a process. */
-struct process {
+struct process_facts {
     pid_t pid;
     pid_t inner_pid;    /* in its own pid namespace */
     uint64_t pid_space; /* inode of that namespace; 0: unknown */
@@ -100,7 +100,7 @@ struct process {
 };
 
 /* False when the process is gone. */
-bool process_look_up(pid_t pid, struct process *process);
+bool process_look_up(pid_t pid, struct process_facts *process);
 
 /* ---- usage_list.c ------------------------------------------------------------------------------------------- */
 

@@ -368,7 +368,7 @@ static struct usage *add_usage(struct joining *joining, const struct looked_lock
     return usage;
 }
 
-static void tell_process(const struct joining *joining, struct usage *usage, const struct process *process)
+static void tell_process(const struct joining *joining, struct usage *usage, const struct process_facts *process)
 {
     usage->pid = process->pid;
     usage->uid = process->uid;
@@ -443,7 +443,7 @@ static void join_finding(struct joining *joining, const struct looked_lock *lock
                          const struct finding *finding)
 {
     const struct holder *holder = &slot->holder;
-    struct process process;
+    struct process_facts process;
     if (is_in_list(joining, finding) || !process_look_up(finding->pid, &process)) return;
     bool this_boot = holder->recorded && holder->process.boot == joining->self->boot;
     bool recorded = this_boot && holder->process.start == process.start && holder->process.pid == process.inner_pid &&
@@ -498,7 +498,7 @@ static void join_record(struct joining *joining, const struct looked_lock *lock,
     enum usage_kind kind = noted ? kind_without_lock(lock, holder, true) : holder->beside ? KIND_HELPER : KIND_HOLDER;
     bool local = holder->recorded && holder->process.boot == self->boot &&
                  holder->process.pid_space == self->pid_space && strcmp(holder->process.host, self->host) == 0;
-    struct process process;
+    struct process_facts process;
     struct usage *usage;
     if (local && process_look_up(holder->process.pid, &process) && process.start == holder->process.start &&
         !scan_has_seen(joining->scan, holder->process.pid)) {
@@ -526,7 +526,7 @@ static bool is_slot_of_another(const struct joining *joining, const struct looke
                                const struct finding *finding)
 {
     const struct holder *holder = &slot->holder;
-    struct process process;
+    struct process_facts process;
     return holder->recorded &&
            (holder->process.boot != joining->self->boot || !process_look_up(finding->pid, &process) ||
             process.start != holder->process.start || process.inner_pid != holder->process.pid);
@@ -579,7 +579,7 @@ static void join_unrecorded(struct joining *joining, const struct looked_lock *l
     const struct finding *findings = scan_findings(joining->scan, lock->file, &count);
     bool found = false;
     for (size_t i = 0; i < count; i++) {
-        struct process process;
+        struct process_facts process;
         if (knows_slot(lock, findings[i].slot) || mode_of(&findings[i]) == LOCK_NONE) continue;
         found = true;
         if (is_user(joining, findings[i].pid) || !process_look_up(findings[i].pid, &process)) continue;
@@ -597,7 +597,7 @@ static void join_unrecorded(struct joining *joining, const struct looked_lock *l
         return;
     }
     struct usage *usage = add_usage(joining, lock, KIND_UNRECORDED, lock->mode);
-    struct process process;
+    struct process_facts process;
     if (lock->process_lock_pid && process_look_up(lock->process_lock_pid, &process))
         tell_process(joining, usage, &process);
 }
@@ -637,7 +637,7 @@ static void join_waiting(struct joining *joining, const struct looked_lock *lock
     size_t count;
     const struct finding *findings = scan_findings(joining->scan, lock->file, &count);
     for (size_t i = 0; i < count; i++) {
-        struct process process;
+        struct process_facts process;
         if (!findings[i].waits || is_user(joining, findings[i].pid)) continue;
         if (i > 0 && findings[i - 1].waits && findings[i - 1].pid == findings[i].pid) continue;
         if (!process_look_up(findings[i].pid, &process)) continue;
@@ -758,7 +758,7 @@ static void join_opens(struct joining *joining, const struct looked_image *image
             usage.writes = finding->writes;
             usage.seen = true;
         } else {
-            struct process process;
+            struct process_facts process;
             next = i + add_findings(finding, count - i, &usage);
             if (is_told(joining, image, finding->pid) || !process_look_up(finding->pid, &process)) continue;
             tell_process(joining, &usage, &process);
