@@ -126,8 +126,8 @@ static void say_mode(const struct subject *subject)
 
 static void say_users(const struct subject *subject)
 {
-    struct asked asked = {.path = string_keep(subject->path)};
-    struct question question = {.settings = &subject->settings, .asked = &asked, .count = 1};
+    struct named_path named = {.path = string_keep(subject->path)};
+    struct question question = {.settings = &subject->settings, .named = &named, .count = 1};
     struct usage_list list;
     usages_collect(&question, &list);
     for (size_t i = 0; i < list.count; i++) {
@@ -149,7 +149,7 @@ static void say_users(const struct subject *subject)
                                       : "by nobody");
     }
     usages_free(&list);
-    free(asked.path);
+    free(named.path);
 }
 
 /* ---- what would happen -------------------------------------------------------------------------------------- */

@@ -397,11 +397,11 @@ static void look_at_processes(const struct transfer *transfer, const struct owne
 static void find_holder(const struct transfer *transfer, const struct party *apart, struct found *found)
 {
     struct holder holder;
-    int asked = transfer->locks[0].descriptor;
+    int through = transfer->locks[0].descriptor;
     const struct owned own = owned_by(is_there(apart) ? apart->shares[0].descriptor : -1);
-    short held = held_by_others(is_there(apart) ? apart->shares[0].descriptor : asked, LOCK_BYTE, LOCK_BYTES);
+    short held = held_by_others(is_there(apart) ? apart->shares[0].descriptor : through, LOCK_BYTE, LOCK_BYTES);
     *found = (struct found){.party = nobody, .shared = held == F_RDLCK};
-    for (int slot = 0; holders_next(asked, slot, &holder); slot = holder.slot + 1)
+    for (int slot = 0; holders_next(through, slot, &holder); slot = holder.slot + 1)
         if (holder.recorded && !has_slot(&own, holder.slot)) look_at_record(transfer, &holder, found);
     bool recorded = found->holding == HOLDING_FOUND;
     if (!recorded && held != F_UNLCK) look_at_processes(transfer, &own, found);
@@ -418,7 +418,7 @@ static void find_holder(const struct transfer *transfer, const struct party *apa
     }
     if (found->holding == HOLDING_FOUND) return;
     if (held == F_UNLCK) {
-        found->holding = descendants_hold(asked) ? HOLDING_BESIDE : HOLDING_NOBODY;
+        found->holding = descendants_hold(through) ? HOLDING_BESIDE : HOLDING_NOBODY;
     } else {
         found->holding = HOLDING_UNREACHABLE;
         if (found->status) return;

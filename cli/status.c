@@ -23,7 +23,7 @@ static bool ask(struct question *question, const char *name)
     char path[PATH_MAX];
     bool exists;
     struct stat status;
-    struct asked *asked = &question->asked[question->count];
+    struct named_path *named = &question->named[question->count];
     int error = name_real_path(name, path, &exists, &status);
     if (!error && exists && !S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
         complain("%s: it is no regular file, block device or directory", name);
@@ -33,8 +33,8 @@ static bool ask(struct question *question, const char *name)
         complain("%s: %s", word_shown(name), strerror(error));
         return false;
     }
-    *asked =
-        (struct asked){.path = string_keep(path), .directory = exists && S_ISDIR(status.st_mode), .missing = !exists};
+    *named = (struct named_path){
+        .path = string_keep(path), .directory = exists && S_ISDIR(status.st_mode), .missing = !exists};
     question->count++;
     return true;
 }
@@ -44,12 +44,12 @@ static bool all_exist(const struct question *question, const struct usage_list *
 {
     bool all = true;
     for (size_t i = 0; i < question->count; i++) {
-        const struct asked *asked = &question->asked[i];
-        bool used = !asked->missing;
+        const struct named_path *named = &question->named[i];
+        bool used = !named->missing;
         for (size_t j = 0; j < list->count && !used; j++)
-            used = list->usages[j].image && strcmp(list->usages[j].image, asked->path) == 0;
+            used = list->usages[j].image && strcmp(list->usages[j].image, named->path) == 0;
         if (used) continue;
-        complain("%s: %s", asked->path, strerror(ENOENT));
+        complain("%s: %s", named->path, strerror(ENOENT));
         all = false;
     }
     return all;
@@ -88,17 +88,17 @@ static bool ask_the_kernel(const struct question *question, struct usage_list *l
 {
     bool told = true;
     for (size_t i = 0; i < question->count; i++) {
-        const struct asked *asked = &question->asked[i];
+        const struct named_path *named = &question->named[i];
         struct mark_meaning meaning = {.bytes = 0};
-        if (asked->directory || asked->missing || is_in_use(list, asked->path, true)) continue;
-        if (image_locks_ask(asked->path, &meaning)) {
-            usages_add_unknown(list, asked->path, &meaning);
+        if (named->directory || named->missing || is_in_use(list, named->path, true)) continue;
+        if (image_locks_ask(named->path, &meaning)) {
+            usages_add_unknown(list, named->path, &meaning);
             continue;
         }
-        if (is_in_use(list, asked->path, false)) continue;
-        switch (open_count_ask(asked->path)) {
+        if (is_in_use(list, named->path, false)) continue;
+        switch (open_count_ask(named->path)) {
         case OPEN_BY_SOMEBODY:
-            usages_add_unknown(list, asked->path, &meaning);
+            usages_add_unknown(list, named->path, &meaning);
             break;
         case OPEN_BY_NOBODY:
             break;
@@ -108,7 +108,7 @@ static bool ask_the_kernel(const struct question *question, struct usage_list *l
         }
     }
     for (size_t i = 0; i < question->count; i++)
-        if (question->asked[i].directory && list->unseen) told = false;
+        if (question->named[i].directory && list->unseen) told = false;
     return told && (question->count || !list->unseen);
 }
 
@@ -221,7 +221,7 @@ static int status_main(int argc, char **argv)
     options.marks = options.words && watch;
     if (options.format != TABLE_PLAIN) options.wrap = options.colour = false;
     if (!settings_read(&settings)) return STATUS_FAILED;
-    struct question question = {.settings = &settings, .asked = memory_get((size_t)argc, sizeof(struct asked))};
+    struct question question = {.settings = &settings, .named = memory_get((size_t)argc, sizeof(struct named_path))};
     for (int i = optind; i < argc; i++)
         if (!ask(&question, argv[i])) return STATUS_FAILED;
     if (!watch) return print_once(&question, &options);

@@ -170,7 +170,7 @@ struct usage_list {
 };
 
 /* What is asked for: nothing means every lock of the directory. */
-struct asked {
+struct named_path {
     char *path;     /* a real path */
     bool directory; /* images below it */
     bool missing;   /* there is no such file */
@@ -178,7 +178,7 @@ struct asked {
 
 struct question {
     const struct settings *settings;
-    struct asked *asked;
+    struct named_path *named;
     size_t count;
     struct lock_cache *cache; /* NULL: lock files are closed after they were looked at */
 };

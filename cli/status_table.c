@@ -541,9 +541,9 @@ void table_print_change(const struct table_options *options, const struct usage 
     print_raw_line(options, usage);
 }
 
-char *table_text(const struct table_options *asked, const struct usage_list *list)
+char *table_text(const struct table_options *given, const struct usage_list *list)
 {
-    struct table_options filled = *asked;
+    struct table_options filled = *given;
     char *text = NULL;
     add_columns(&filled, list);
     struct libscols_table *table = scols_new_table();
@@ -552,9 +552,9 @@ char *table_text(const struct table_options *asked, const struct usage_list *lis
     return text;
 }
 
-int table_print(const struct table_options *asked, const struct usage_list *list)
+int table_print(const struct table_options *given, const struct usage_list *list)
 {
-    struct table_options filled = *asked;
+    struct table_options filled = *given;
     const struct table_options *options = &filled;
     add_columns(&filled, list);
     if (options->format == TABLE_RAW) {

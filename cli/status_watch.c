@@ -123,8 +123,8 @@ static bool concerns(const struct watch *watch, const struct inotify_event *even
     if (!event->len || !lock_file_parse(event->name, &name)) return false;
     bool any = watch->question->count == 0;
     for (size_t i = 0; i < watch->question->count; i++) {
-        if (watch->question->asked[i].directory) any = true;
-        const char *path = watch->question->asked[i].path;
+        if (watch->question->named[i].directory) any = true;
+        const char *path = watch->question->named[i].path;
         lock_name_of_image(path, stat(path, &status) < 0 ? NULL : &status, &wanted);
         if (strcmp(wanted.hex, name.hex) == 0) any = true;
     }

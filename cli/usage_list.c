@@ -254,7 +254,7 @@ static bool is_asked_for(const struct question *question, const char *path)
 {
     if (!question->count) return true;
     for (size_t i = 0; i < question->count; i++)
-        if (question->asked[i].directory && path && is_below(path, question->asked[i].path)) return true;
+        if (question->named[i].directory && path && is_below(path, question->named[i].path)) return true;
     return false;
 }
 
@@ -330,14 +330,14 @@ static void look_at_directory(const struct question *question, struct usage_list
 static void look_at_everything(const struct question *question, struct usage_list *list, struct process_scan *scan)
 {
     bool any_directory = question->count == 0;
-    for (size_t i = 0; i < question->count; i++) any_directory |= question->asked[i].directory;
+    for (size_t i = 0; i < question->count; i++) any_directory |= question->named[i].directory;
     if (any_directory) look_at_directory(question, list, scan);
     for (size_t i = 0; i < question->count; i++) {
-        const struct asked *asked = &question->asked[i];
+        const struct named_path *named = &question->named[i];
         struct lock_name name;
-        if (asked->directory) continue;
-        name_lock(asked->path, &name);
-        if (!is_listed(list, &name)) look_at_image(question, asked->path, list, scan);
+        if (named->directory) continue;
+        name_lock(named->path, &name);
+        if (!is_listed(list, &name)) look_at_image(question, named->path, list, scan);
     }
 }
 
