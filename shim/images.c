@@ -19,8 +19,8 @@
 enum { FIRST_IMAGES = 16, CHUNKS = 24, BUCKETS = 256 };
 _Static_assert((uint64_t)FIRST_IMAGES << CHUNKS == UINT64_C(1) << TABLE_IMAGE_BITS,
                "an entry has room for every image");
-static struct image first_images[FIRST_IMAGES];
-static struct image *chunks[CHUNKS];
+static struct tracked_image first_images[FIRST_IMAGES];
+static struct tracked_image *chunks[CHUNKS];
 static uint32_t images_used = 1; /* number 0 means none */
 static uint32_t free_images;
 static uint32_t buckets[BUCKETS];
@@ -36,7 +36,7 @@ static uint32_t chunk_size(unsigned chunk)
     return (uint32_t)FIRST_IMAGES << chunk;
 }
 
-struct image *images_at(uint32_t number)
+struct tracked_image *images_at(uint32_t number)
 {
     if (number < FIRST_IMAGES) return &first_images[number];
     unsigned chunk = chunk_of(number);
@@ -111,20 +111,20 @@ static uint32_t add_image(const struct lock_name *name)
         if (number >= FIRST_IMAGES) {
             unsigned chunk = chunk_of(number);
             if (chunk >= CHUNKS) return 0;
-            if (!chunks[chunk]) chunks[chunk] = sys_mmap(chunk_size(chunk) * sizeof(struct image));
+            if (!chunks[chunk]) chunks[chunk] = sys_mmap(chunk_size(chunk) * sizeof(struct tracked_image));
             if (!chunks[chunk]) return 0;
         }
         images_used++;
     }
-    struct image *image = images_at(number);
-    *image = (struct image){.name = *name, .lock = {.descriptor = -1, .slot = -1}, .next = *bucket_of(name)};
+    struct tracked_image *image = images_at(number);
+    *image = (struct tracked_image){.name = *name, .lock = {.descriptor = -1, .slot = -1}, .next = *bucket_of(name)};
     *bucket_of(name) = number;
     return number;
 }
 
 static void remove_image(uint32_t number)
 {
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     uint32_t *link = bucket_of(&image->name);
     while (*link != number) link = &images_at(*link)->next;
     *link = image->next;
@@ -134,7 +134,7 @@ static void remove_image(uint32_t number)
 
 /* ---- counting ------------------------------------------------------------------------------------------- */
 
-static void set_private_close_on_exec(struct image *image)
+static void set_private_close_on_exec(struct tracked_image *image)
 {
     bool through_exec = image->inheritable;
     if (image->lock.descriptor < 0 || image->through_exec == through_exec) return;
@@ -147,14 +147,14 @@ void images_count_inheritable(uint32_t number, int change)
 {
     SECTION_ASSERT();
     for (; number; number = images_at(number)->companion) {
-        struct image *image = images_at(number);
+        struct tracked_image *image = images_at(number);
         image->inheritable += (uint32_t)change;
         set_private_close_on_exec(image);
     }
 }
 
 /* May another process have the lock's description as well? */
-static bool is_shared(const struct image *image)
+static bool is_shared(const struct tracked_image *image)
 {
     return image->inherited || children_may_have(image->opened);
 }
@@ -167,7 +167,7 @@ bool images_is_shared(uint32_t number)
 
 /* A description that came from another process is kept when this one takes a lock of its own: by it the other knows us
  * for a relative, as long as we have the image. */
-static bool keep_inherited(struct image *image)
+static bool keep_inherited(struct tracked_image *image)
 {
     if (!image->inherited || image->kept || image->lock.descriptor <= 0) return false;
     image->kept = image->lock.descriptor;
@@ -175,7 +175,7 @@ static bool keep_inherited(struct image *image)
     return true;
 }
 
-static void close_kept(struct image *image)
+static void close_kept(struct tracked_image *image)
 {
     if (!image->kept) return;
     table_set(image->kept, 0);
@@ -184,20 +184,20 @@ static void close_kept(struct image *image)
 }
 
 /* The private descriptor is about to be closed: a child may keep it under this number. */
-static void forget_private(const struct image *image)
+static void forget_private(const struct tracked_image *image)
 {
     table_set(image->lock.descriptor, 0);
     if (is_shared(image)) children_keep(&image->name, image->lock.descriptor);
 }
 
-static void close_lock(struct image *image)
+static void close_lock(struct tracked_image *image)
 {
     if (image->lock.descriptor < 0) return;
     forget_private(image);
     lock_release(&image->lock);
 }
 
-static struct audit_image audited(const struct image *image)
+static struct audit_image audited(const struct tracked_image *image)
 {
     return (struct audit_image){.name = &image->name,
                                 .lock_descriptor = image->lock.descriptor,
@@ -207,7 +207,7 @@ static struct audit_image audited(const struct image *image)
 
 static void release_image(uint32_t number)
 {
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     if (settings_get()->audit && image->since) {
         struct audit_image about = audited(image);
         audit_release(settings_get(), &about, image->lock.mode, image->since);
@@ -230,7 +230,7 @@ void images_count(uint32_t number, enum lock_mode mode)
 }
 
 /* Lowers a lock that nobody needs exclusively any more. */
-static void lower_if_possible(struct image *image)
+static void lower_if_possible(struct tracked_image *image)
 {
     if (image->writers || image->lock.mode != LOCK_EXCLUSIVE || is_shared(image)) return;
     if (!lock_is_held(&image->lock)) return; /* passed on */
@@ -245,7 +245,7 @@ void images_uncount(uint32_t number, enum lock_mode mode, bool inheritable)
 {
     SECTION_ASSERT();
     while (number) {
-        struct image *image = images_at(number);
+        struct tracked_image *image = images_at(number);
         uint32_t companion = image->companion;
         if (inheritable) image->inheritable--;
         if (mode == LOCK_EXCLUSIVE)
@@ -280,7 +280,7 @@ static enum lock_result take_knowing(int descriptor, const struct lock_request *
  * takes it again, at another number. */
 static void renew_private(uint32_t number)
 {
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     const struct settings *settings = settings_get();
     struct lock_request request = {.name = &image->name,
                                    .directory = settings->directory,
@@ -322,7 +322,7 @@ static enum lock_result no_memory(struct lock_problem *problem, const char *what
 static enum lock_result take_own(uint32_t number, const struct lock_request *request, int *opened,
                                  struct lock_problem *problem)
 {
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     struct lock_request own = *request;
     struct lock fresh;
     own.through_exec = image->inheritable;
@@ -346,7 +346,7 @@ static enum lock_result take_own(uint32_t number, const struct lock_request *req
 static enum lock_result use_held(uint32_t number, const struct lock_request *request, int *opened,
                                  struct lock_problem *problem)
 {
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     if (!lock_is_open(&image->lock)) {
         renew_private(number);
         if (image->lock.descriptor < 0) {
@@ -388,7 +388,7 @@ enum lock_result images_take(const struct lock_request *request, bool watch, uin
     }
     *number = add_image(request->name);
     if (!*number) return no_memory(problem, "no memory for another image");
-    struct image *image = images_at(*number);
+    struct tracked_image *image = images_at(*number);
     image->through_exec = request->through_exec;
     image->opened = children_now();
     enum lock_result result = take_knowing(-1, request, &image->lock, opened, problem);
@@ -423,7 +423,7 @@ void images_adopt(const struct lock_name *name, int descriptor)
     if (images_find(name) || !table_slot((unsigned)descriptor)) return;
     uint32_t number = add_image(name);
     if (!number) return;
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     image->inherited = true;
     image->through_exec = true;
     lock_adopt(&image->lock, descriptor, settings_get()->reason);
@@ -434,7 +434,7 @@ void images_release_unused(void)
 {
     SECTION_ASSERT();
     for (uint32_t number = 1; number < images_used; number++) {
-        const struct image *image = images_at(number);
+        const struct tracked_image *image = images_at(number);
         if (image->lock.descriptor >= 0 && image->readers + image->writers == 0) release_image(number);
     }
 }
@@ -442,7 +442,7 @@ void images_release_unused(void)
 void images_move_private(uint32_t number, int from, int copy)
 {
     SECTION_ASSERT();
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     images_set_private(copy, number);
     if (from == image->kept) {
         table_set(from, 0);
@@ -487,7 +487,7 @@ static bool chain_has(uint32_t number, uint32_t wanted)
 static void chain(uint32_t first, uint32_t second)
 {
     while (images_at(first)->companion) first = images_at(first)->companion;
-    const struct image *end = images_at(first);
+    const struct tracked_image *end = images_at(first);
     for (uint32_t number = second; number; number = images_at(number)->companion) {
         images_at(number)->readers += end->readers;
         images_at(number)->writers += end->writers;

@@ -16,7 +16,7 @@
 #include "children.h"
 #include "lock.h"
 
-struct image {
+struct tracked_image {
     struct lock_name name;
     struct lock lock;
     uint32_t next;          /* in its bucket, or in the free list */
@@ -37,7 +37,7 @@ struct image {
 };
 
 /* An image by its number; 0 is none. */
-struct image *images_at(uint32_t number);
+struct tracked_image *images_at(uint32_t number);
 
 /* The image of that name, or 0. */
 uint32_t images_find(const struct lock_name *name);

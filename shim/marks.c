@@ -55,7 +55,7 @@ static int next_of_file(int64_t first, dev_t device, ino_t inode, uint64_t *entr
     for (int64_t at = first; (at = table_next((unsigned)at, INT_MAX)) >= 0; at++) {
         *entry = table_entry((int)at);
         if (!table_is_hold(*entry)) continue;
-        const struct image *image = images_at(table_image(*entry));
+        const struct tracked_image *image = images_at(table_image(*entry));
         if (image->device == device && image->inode == inode && is_open_on((int)at, device, inode)) return (int)at;
     }
     return -1;
@@ -113,7 +113,7 @@ static bool announce(const struct marks_request *request, enum lock_mode mode, b
 
 /* Is a stranger in the way, or may be?  Not if all that is in the way is relatives', or of those between whom the lock
  * has decided. */
-static bool may_be_stranger(const struct image *image, enum lock_mode mode, const struct marks_request *request)
+static bool may_be_stranger(const struct tracked_image *image, enum lock_mode mode, const struct marks_request *request)
 {
     struct marker ignored;
     struct markers_question question = markers_question_of(request->descriptor, mode, request->access);
@@ -123,7 +123,7 @@ static bool may_be_stranger(const struct image *image, enum lock_mode mode, cons
 }
 
 /* Asks again without what the process itself has; its new descriptor stands in for all meanwhile. */
-static bool ask_alone(struct image *image, enum lock_mode mode, const struct marks_request *request, bool set,
+static bool ask_alone(struct tracked_image *image, enum lock_mode mode, const struct marks_request *request, bool set,
                       struct bytes_found *found)
 {
     const bool stands_in = set && image->writers && mode != LOCK_EXCLUSIVE;
@@ -142,7 +142,7 @@ enum marks_answer marks_put(uint32_t number, enum lock_mode mode, const struct m
                             struct bytes_found *found)
 {
     SECTION_ASSERT();
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     const dev_t device = request->device;
     const ino_t inode = request->inode;
     if (mode < LOCK_SHARED || !mark_is_possible(request->descriptor, device)) return MARKS_FREE;
@@ -180,14 +180,14 @@ enum marks_answer marks_put(uint32_t number, enum lock_mode mode, const struct m
 void marks_accept(uint32_t number, enum lock_mode mode)
 {
     SECTION_ASSERT();
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     if (image->asked < mode) image->asked = mode;
 }
 
 void marks_renew(uint32_t number)
 {
     SECTION_ASSERT();
-    struct image *image = images_at(number);
+    struct tracked_image *image = images_at(number);
     if (!image->readers && !image->writers) return;
     if (!image->writers && image->asked > LOCK_SHARED) image->asked = LOCK_SHARED;
     if (__builtin_expect(!image->unmarked, 1)) return;
@@ -203,7 +203,7 @@ static void clear_all(void)
     for (int64_t at = -1; (at = table_next((unsigned)(at + 1), INT_MAX)) >= 0;) {
         const uint64_t entry = table_entry((int)at);
         if (!table_is_hold(entry)) continue;
-        const struct image *image = images_at(table_image(entry));
+        const struct tracked_image *image = images_at(table_image(entry));
         if (!is_entered(image->device, image->inode) && is_open_on((int)at, image->device, image->inode))
             mark_clear((int)at);
     }

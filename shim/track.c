@@ -255,7 +255,7 @@ static bool bind(struct track_hold *hold, int descriptor, bool close_on_exec)
     enum table_kind kind = hold->mode == LOCK_EXCLUSIVE ? TABLE_EXCLUSIVE : TABLE_SHARED;
     if (!table_set(descriptor, table_make(kind, close_on_exec, hold->image) | bound++ << TABLE_NUMBER_BIT))
         return false;
-    struct image *image = images_at(hold->image);
+    struct tracked_image *image = images_at(hold->image);
     if (hold->inode) {
         image->device = hold->device;
         image->inode = hold->inode;
@@ -324,7 +324,7 @@ static enum lock_result take_once(const struct track_request *request, bool watc
     uint32_t held = by_path;
     if (result == LOCK_TAKEN && by_inode && !(held = images_join(by_path, by_inode, problem))) result = LOCK_FAILED;
     if (result == LOCK_TAKEN || (result == LOCK_BUSY && watch && by_path)) {
-        struct image *image = images_at(by_path);
+        struct tracked_image *image = images_at(by_path);
         images_count(held, request->lock.mode);
         hold->image = held;
         hold->mode = request->lock.mode;
@@ -443,7 +443,7 @@ int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec)
     return result;
 }
 
-static bool is_open_on(int descriptor, const struct image *image)
+static bool is_open_on(int descriptor, const struct tracked_image *image)
 {
     struct stat status;
     int result = sys_fstat(descriptor, &status);
@@ -739,7 +739,7 @@ int track_privates(int descriptor, int privates[TRACK_PRIVATES])
 static bool tell_own(uint32_t number, struct track_own *own)
 {
     if (!number || images_at(number)->lock.descriptor < 0) return false;
-    const struct image *image = images_at(number);
+    const struct tracked_image *image = images_at(number);
     *own =
         (struct track_own){image->name, image->lock.descriptor, image->lock.mode, image->lock.start, image->lock.block};
     return true;
