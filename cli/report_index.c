@@ -15,14 +15,14 @@ static bool equal_images(const void *left, const void *right)
 
 struct report_image *find_image(struct report *report, const struct report_name *path)
 {
-    static struct table images = {.hash = hash_image, .equal = equal_images};
+    static struct set images = {.hash = hash_image, .equal = equal_images};
     const struct report_image sought = {.path = path};
-    struct report_image *image = table_find(&images, &sought);
+    struct report_image *image = set_find(&images, &sought);
     if (image) return image;
     image = kept(sizeof *image);
     image->path = path;
     image->same = image;
-    table_put(&images, image);
+    set_put(&images, image);
     report->images = grown(report->images, report->image_count, &report->image_room, sizeof *report->images);
     report->images[report->image_count++] = image;
     return image;
@@ -52,34 +52,34 @@ static bool equal_processes(const void *left, const void *right)
 }
 
 /* The latest process of each pid, those before it behind it; and all. */
-static struct table latest = {.hash = hash_pid, .equal = equal_pids};
-static struct table processes = {.hash = hash_process, .equal = equal_processes};
+static struct set latest = {.hash = hash_pid, .equal = equal_pids};
+static struct set processes = {.hash = hash_process, .equal = equal_processes};
 
 /* All that had this pid in this boot, the latest first. */
 static struct report_process *processes_of_pid(unsigned boot, pid_t pid)
 {
     const struct report_process sought = {.boot = boot, .pid = pid};
-    return table_find(&latest, &sought);
+    return set_find(&latest, &sought);
 }
 
 struct report_process *look_for_process(unsigned boot, pid_t pid, uint64_t start)
 {
     const struct report_process sought = {.boot = boot, .pid = pid, .start = start};
-    return start ? table_find(&processes, &sought) : processes_of_pid(boot, pid);
+    return start ? set_find(&processes, &sought) : processes_of_pid(boot, pid);
 }
 
 struct report_process *find_process(struct report *report, unsigned boot, pid_t pid, uint64_t start)
 {
     const struct report_process sought = {.boot = boot, .pid = pid, .start = start, .uid = -1};
-    struct report_process *process = table_find(&processes, &sought);
+    struct report_process *process = set_find(&processes, &sought);
     if (process) return process;
     process = kept(sizeof *process);
     *process = sought;
-    table_put(&processes, process);
+    set_put(&processes, process);
     struct report_process *newer = processes_of_pid(boot, pid);
     if (!newer || newer->start <= start) {
         process->older = newer;
-        table_put(&latest, process);
+        set_put(&latest, process);
     } else {
         while (newer->older && newer->older->start > start) newer = newer->older;
         process->older = newer->older;
@@ -105,14 +105,14 @@ static bool equal_holders(const void *left, const void *right)
 }
 
 /* Those of processes with many images. */
-static struct table holders = {.hash = hash_holder, .equal = equal_holders};
+static struct set holders = {.hash = hash_holder, .equal = equal_holders};
 
 /* NULL: the process had nothing to do with the image. */
 static struct report_holder *look_for_holder(const struct report_image *image, const struct report_process *process)
 {
     const struct report_holder sought = {.image = (struct report_image *)image,
                                          .process = (struct report_process *)process};
-    if (process->holder_count > HOLDERS_IN_LIST) return table_find(&holders, &sought);
+    if (process->holder_count > HOLDERS_IN_LIST) return set_find(&holders, &sought);
     for (struct report_holder *holder = process->holders; holder; holder = holder->next)
         if (holder->image == image) return holder;
     return NULL;
@@ -127,9 +127,9 @@ struct report_holder *find_holder(struct report_image *image, struct report_proc
     process->holders = holder;
     image->holder_count++;
     if (++process->holder_count == HOLDERS_IN_LIST + 1)
-        for (struct report_holder *other = holder; other; other = other->next) table_put(&holders, other);
+        for (struct report_holder *other = holder; other; other = other->next) set_put(&holders, other);
     else if (process->holder_count > HOLDERS_IN_LIST)
-        table_put(&holders, holder);
+        set_put(&holders, holder);
     return holder;
 }
 
@@ -152,14 +152,14 @@ static bool equal_files(const void *left, const void *right)
 
 const struct file *file_of(const struct event *event)
 {
-    static struct table files = {.hash = hash_file, .equal = equal_files};
+    static struct set files = {.hash = hash_file, .equal = equal_files};
     const struct file sought = {.device = event->device, .inode = event->inode};
     if (!event->inode) return NULL;
-    struct file *file = table_find(&files, &sought);
+    struct file *file = set_find(&files, &sought);
     if (file) return file;
     file = kept(sizeof *file);
     *file = sought;
-    table_put(&files, file);
+    set_put(&files, file);
     return file;
 }
 
@@ -192,7 +192,7 @@ static bool equal_details(const void *left, const void *right)
 
 const struct detail *detail_of(const struct event *event)
 {
-    static struct table details = {.hash = hash_detail, .equal = equal_details};
+    static struct set details = {.hash = hash_detail, .equal = equal_details};
     struct detail sought = {.kind = event->kind,
                             .mode = event->mode,
                             .regained = event->regained,
@@ -204,13 +204,13 @@ const struct detail *detail_of(const struct event *event)
                             .error = event->error,
                             .opponents = event->opponents,
                             .opponent_count = event->opponent_count};
-    struct detail *detail = table_find(&details, &sought);
+    struct detail *detail = set_find(&details, &sought);
     if (detail) return detail;
     detail = kept(sizeof *detail);
     *detail = sought;
     size_t size = sought.opponent_count * sizeof *sought.opponents;
     if (size) detail->opponents = memcpy(kept(size), sought.opponents, size);
-    table_put(&details, detail);
+    set_put(&details, detail);
     return detail;
 }
 
@@ -228,15 +228,15 @@ static bool equal_unwatched(const void *left, const void *right)
 
 struct unwatched *find_unwatched(const struct event *event, bool *new)
 {
-    static struct table programs = {.hash = hash_unwatched, .equal = equal_unwatched};
+    static struct set programs = {.hash = hash_unwatched, .equal = equal_unwatched};
     const struct unwatched sought = {
         .program = event->what, .why = event->error, .cmdline = event->cmdline, .pid = event->pid, .time = event->time};
-    struct unwatched *program = table_find(&programs, &sought);
+    struct unwatched *program = set_find(&programs, &sought);
     *new = !program;
     if (program) return program;
     program = kept(sizeof *program);
     *program = sought;
-    table_put(&programs, program);
+    set_put(&programs, program);
     return program;
 }
 

@@ -77,12 +77,12 @@ static bool equal_stretches(const void *left, const void *right)
 /* The stretch of a line that names its boot. */
 static struct stretch *named_stretch(struct log *log, const struct report_name *boot_id)
 {
-    static struct table named = {.hash = hash_stretch, .equal = equal_stretches};
+    static struct set named = {.hash = hash_stretch, .equal = equal_stretches};
     const struct stretch sought = {.boot_id = boot_id};
-    struct stretch *stretch = table_find(&named, &sought);
+    struct stretch *stretch = set_find(&named, &sought);
     if (stretch) return stretch;
     stretch = add_stretch(log, boot_id);
-    table_put(&named, stretch);
+    set_put(&named, stretch);
     return stretch;
 }
 

@@ -62,7 +62,7 @@ uint64_t hash_of_two(uint64_t one, uint64_t other)
 }
 
 /* The slot of an object that equals this one, or the empty one for it. */
-static void **slot_of(const struct table *table, const void *sought)
+static void **slot_of(const struct set *table, const void *sought)
 {
     for (size_t at = table->hash(sought);; at++) {
         void **slot = &table->slots[at & (table->room - 1)];
@@ -70,15 +70,15 @@ static void **slot_of(const struct table *table, const void *sought)
     }
 }
 
-void *table_find(const struct table *table, const void *sought)
+void *set_find(const struct set *table, const void *sought)
 {
     return table->room ? *slot_of(table, sought) : NULL;
 }
 
-void table_put(struct table *table, void *object)
+void set_put(struct set *table, void *object)
 {
     if (4 * (table->count + 1) > 3 * table->room) {
-        struct table larger = *table;
+        struct set larger = *table;
         larger.room = table->room ? 2 * table->room : 16;
         larger.slots = zeroed(larger.room * sizeof *larger.slots);
         for (size_t i = 0; i < table->room; i++)
@@ -126,15 +126,15 @@ static const char *shown_form(const char *bytes, size_t length)
 
 const struct report_name *name_of(const char *bytes, size_t length)
 {
-    static struct table names = {.hash = hash_name, .equal = equal_names};
+    static struct set names = {.hash = hash_name, .equal = equal_names};
     if (length > UINT32_MAX / 2) length = UINT32_MAX / 2;
     const struct report_name sought = {.bytes = bytes, .length = (uint32_t)length, .hash = hash_bytes(bytes, length)};
-    struct report_name *name = table_find(&names, &sought);
+    struct report_name *name = set_find(&names, &sought);
     if (name) return name;
     name = kept(sizeof *name);
     *name = sought;
     name->bytes = memcpy(piece(length + 1, 1), bytes, length);
     name->shown = shown_form(name->bytes, length);
-    table_put(&names, name);
+    set_put(&names, name);
     return name;
 }

@@ -32,7 +32,7 @@ void *zeroed(size_t size);
 void *or_end(void *memory);
 
 /* A set of objects that are found by what is in them. */
-struct table {
+struct set {
     uint64_t (*hash)(const void *object);
     bool (*equal)(const void *object, const void *sought);
     void **slots;
@@ -40,10 +40,10 @@ struct table {
 };
 
 /* The object that equals this one, or NULL. */
-void *table_find(const struct table *table, const void *sought);
+void *set_find(const struct set *table, const void *sought);
 
 /* Adds an object, in the place of one that equals it. */
-void table_put(struct table *table, void *object);
+void set_put(struct set *table, void *object);
 
 /* A hash of two numbers or pointers. */
 uint64_t hash_of_two(uint64_t one, uint64_t other);

@@ -178,7 +178,7 @@ static bool equal_pairs(const void *left, const void *right)
     return a->image == b->image && a->one == b->one && a->other == b->other && a->what == b->what;
 }
 
-static struct table pairs = {.hash = hash_pair, .equal = equal_pairs};
+static struct set pairs = {.hash = hash_pair, .equal = equal_pairs};
 
 static struct pair pair_of(const struct overlap *overlap, enum overlap_kind kind)
 {
@@ -193,10 +193,10 @@ static struct pair pair_of(const struct overlap *overlap, enum overlap_kind kind
 static bool is_repeated(const struct overlap *overlap)
 {
     const struct pair sought = pair_of(overlap, overlap->kind);
-    if (table_find(&pairs, &sought)) return true;
+    if (set_find(&pairs, &sought)) return true;
     struct pair *pair = kept(sizeof *pair);
     *pair = sought;
-    table_put(&pairs, pair);
+    set_put(&pairs, pair);
     return false;
 }
 
@@ -204,7 +204,7 @@ static bool is_repeated(const struct overlap *overlap)
 static bool is_part_of_worse(const struct overlap *overlap)
 {
     const struct pair writers = pair_of(overlap, OVERLAP_WRITERS);
-    return overlap->kind == OVERLAP_MIXTURE && table_find(&pairs, &writers);
+    return overlap->kind == OVERLAP_MIXTURE && set_find(&pairs, &writers);
 }
 
 static void count_overlap(struct report *report, const struct overlap *overlap)
@@ -378,20 +378,20 @@ static struct report_image *representative(struct report_image *image)
 /* One file that was open under two names at the same time: a lock by path does not see that. */
 static void join_names(const struct report *report)
 {
-    struct table aliases = {.hash = hash_alias, .equal = equal_aliases};
+    struct set aliases = {.hash = hash_alias, .equal = equal_aliases};
     for (size_t i = 0; i < report->image_count; i++)
         for (size_t j = 0; j < report->images[i]->span_count; j++) {
             const struct span *span = report->images[i]->spans[j];
             const struct alias sought = {span->file, span->process->boot, report->images[i]};
             if (!span->file) continue;
-            struct alias *alias = table_find(&aliases, &sought);
+            struct alias *alias = set_find(&aliases, &sought);
             if (alias) {
                 representative(report->images[i])->same = representative(alias->image);
                 continue;
             }
             alias = kept(sizeof *alias);
             *alias = sought;
-            table_put(&aliases, alias);
+            set_put(&aliases, alias);
         }
     free(aliases.slots);
 }

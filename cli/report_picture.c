@@ -19,7 +19,7 @@ double picture_x(const struct picture *picture, int64_t time)
 struct filling {
     struct picture *picture;
     struct group *group;
-    struct table rows;
+    struct set rows;
     uint32_t *seen; /* for each process, the group in which it was counted last, one more than its index */
     const struct report_process *culprits[CULPRITS];
     size_t culprit_count;
@@ -50,12 +50,12 @@ static struct row *find_row(struct filling *filling, const struct report_process
 {
     struct group *group = filling->group;
     const struct row sought = {.process = has_own_row(filling, process) ? process : NULL, .comm = comm};
-    struct row *row = table_find(&filling->rows, &sought);
+    struct row *row = set_find(&filling->rows, &sought);
     if (!row) {
         row = kept(sizeof *row);
         *row = sought;
         row->order = group->count;
-        table_put(&filling->rows, row);
+        set_put(&filling->rows, row);
         group->rows = grown(group->rows, group->count, &group->room, sizeof *group->rows);
         group->rows[group->count++] = row;
     }
@@ -336,7 +336,7 @@ void picture_fill(struct picture *picture)
         struct group *group = &picture->groups[i];
         group->order = i;
         filling.group = group;
-        filling.rows = (struct table){.hash = hash_row, .equal = equal_rows};
+        filling.rows = (struct set){.hash = hash_row, .equal = equal_rows};
         find_culprits(&filling);
         add_spans(&filling);
         add_waits(&filling);
