@@ -1,4 +1,4 @@
-/* process.c: calls that make a process which may get our locks.  They are counted, since a lock that another
+/* spawn.c: calls that make a process which may get our locks.  They are counted, since a lock that another
  * process may have is never changed.  fork(3) itself is counted by the handler that track.c registers. */
 #include <errno.h>
 #include <fcntl.h>
