@@ -21,6 +21,12 @@ with() {
     [ "$1" = bare ] || WITH=(env LD_PRELOAD="$SHIM")
 }
 
+# not_here wrapped|bare WHY: without the library it is this machine's doing.
+not_here() {
+    [ "$1" = wrapped ] || skip "$2"
+    fail "$2"
+}
+
 # stays_out IMAGE WHO COMMAND...: wrapped, refused beside WHO in one line, and the image is as it was.
 stays_out() {
     local image=$1 who=$2 before
@@ -57,7 +63,7 @@ on_it() {
         HOLDER=$!
         HOLDERS+=("$HOLDER")
         eventually is_mounted mnt "$HOLDER"
-        mountpoint -q mnt || skip "nothing can be mounted here"
+        mountpoint -q mnt || not_here $how "nothing can be mounted here: $(cat ntfs.$how)"
         MOUNTED=$PWD/mnt
         end=$((SECONDS + ${MOUNTED_SECONDS:-0}))
         # Nothing of it moves while others try: what it has not written yet, it writes now.
@@ -223,7 +229,7 @@ END
         HOLDER=$!
         HOLDERS+=("$HOLDER")
         eventually is_up "$HOLDER"
-        grep -q 'the disk is open' machine || skip "user-mode Linux does not run here: $(cat machine)"
+        grep -q 'the disk is open' machine || not_here $how "user-mode Linux does not run here: $(cat machine)"
         who="in use by linux.uml (pid $HOLDER, user $(id -un)): it has locked the file for itself"
         [ $how = bare ] || who="locked exclusively by linux.uml (pid $HOLDER, user $(id -un)"
         stays_out disk.img "$who" dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
