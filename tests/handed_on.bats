@@ -98,7 +98,7 @@ release() {
 
 # status_is ROW: PID, MODE, KIND and COMMAND of the only one who has it.
 status_is() {
-    run "$IMGLOCK" status -rn -o PID,MODE,KIND,COMMAND disk.img
+    run --separate-stderr "$IMGLOCK" status -rn -o PID,MODE,KIND,COMMAND disk.img
     assert_success
     assert_output "$1"
 }
@@ -148,7 +148,7 @@ status_is() {
     LOOP=${ANSWER#ready }
     wait "$HOLDER"
     keeps_out "loop device $LOOP has it open for writing, outside imglock"
-    run "$IMGLOCK" status -rn -o COMMAND,MODE,KIND,HAS disk.img
+    run --separate-stderr "$IMGLOCK" status -rn -o COMMAND,MODE,KIND,HAS disk.img
     assert_output "${LOOP#/dev/} exclusive marked loop\\x20device,\\x20for\\x20writing,\\x20with\\x20imglock's\\x20marks"
     losetup -d "$LOOP"
     admits
@@ -157,7 +157,7 @@ status_is() {
 @test "a mapping that a program keeps when it has closed the image: locked until it is unmapped, and named" {
     background env LD_PRELOAD="$SHIM" "$HELPERS/status_map" disk.img
     keeps_out "status_map (pid $HOLDER, user $(id -un)) has it mapped"
-    run "$IMGLOCK" status -rn -o PID,MODE,KIND,HAS disk.img
+    run --separate-stderr "$IMGLOCK" status -rn -o PID,MODE,KIND,HAS disk.img
     assert_output "$HOLDER exclusive marked mapped\\x20for\\x20reading,\\x20with\\x20imglock's\\x20marks"
     release
     admits
