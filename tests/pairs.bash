@@ -238,6 +238,7 @@ pair() {
     local status=0 after got
     RUNS=$2
     with "$2"
+    WITH=(timeout -k 1 300 "${WITH[@]}")
     comer "$1" >said 2>&1 </dev/null 3>&- || status=$?
     got=$(outcome "$1" "$status")
     after=$(fingerprint "$IMAGE")
