@@ -185,10 +185,12 @@ endif
 test: packages-test
 	@$(MAKE) --no-print-directory check
 
-# Minutes instead of seconds: other programs' test suites, and the torture run for two minutes.
+# Minutes instead of seconds: other programs' test suites, every pair of pairs.table, the torture run for two minutes and a
+# mount for one.
 test-long: packages-long
 	@$(MAKE) --no-print-directory --silent -j2 all helpers
-	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} tests/run.sh tests/long/*.bats tests/torture.bats
+	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} MOUNTED_SECONDS=$${MOUNTED_SECONDS:-60} tests/run.sh tests/long/*.bats \
+	    tests/torture.bats tests/own_locks.bats
 
 # On every release of Debian that imglock is to run on, in folders that debootstrap fills; as root.
 .PHONY: releases

@@ -232,12 +232,22 @@ static void cell_sharers(struct text *cell, const struct usage *usage, const str
     text_append_number(cell, usage->sharers);
 }
 
+static void append_open(struct text *text, const struct usage *usage)
+{
+    text_append(text, usage->loop >= 0 ? "loop device, for " : usage->mapped ? "mapped for " : "open for ");
+    text_append(text, usage->writes ? "writing" : "reading");
+}
+
 /* The words are those of a refusal, shim/message.c. */
 void usage_append_has(struct text *text, const struct usage *usage)
 {
     const struct mark_meaning *meaning = &usage->meaning;
     switch (usage->kind) {
     case KIND_MARKED:
+        if (usage->loop >= 0 || usage->mapped) {
+            append_open(text, usage);
+            text_append(text, ", with ");
+        }
         text_append(text, "imglock's marks");
         if (!usage->as) return;
         text_append(text, ", locked ");
@@ -249,13 +259,13 @@ void usage_append_has(struct text *text, const struct usage *usage)
         if (meaning->unshares) text_append(text, meaning->writes ? ", shares nothing" : ", shares no writing");
         return;
     case KIND_LOCKED:
-        text_append(text, meaning->exclusive ? "it has locked the file for itself" : "it has locked the file");
+        text_append(text, meaning->keeper      ? "virtlockd's lock, for a machine of libvirt"
+                          : meaning->exclusive ? "it has locked the file for itself"
+                                               : "it has locked the file");
         if (!meaning->bytes) text_append(text, " by flock");
         return;
     case KIND_OPEN:
-        if (!usage->seen) return;
-        text_append(text, usage->loop >= 0 ? "loop device, for " : usage->mapped ? "mapped for " : "open for ");
-        text_append(text, usage->writes ? "writing" : "reading");
+        if (usage->seen) append_open(text, usage);
         return;
     default:
         return;

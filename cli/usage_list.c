@@ -702,6 +702,7 @@ static void tell_meaning(struct usage *usage)
 
 static void add_meaning(struct mark_meaning *all, const struct mark_meaning *one)
 {
+    if (one->bytes) all->keeper = (all->keeper || !all->bytes) && one->keeper;
     all->bytes |= one->bytes;
     all->qemu |= one->qemu;
     all->writes |= one->writes;
@@ -864,8 +865,23 @@ void usages_collect(const struct question *question, struct usage_list *list)
         usages_free(list);
 }
 
+/* Marks that no descriptor shows are a loop device's that a wrapped program has made, or a mapping's that it has kept.
+ * False: there is none. */
+static bool give_marks(struct usage_list *list, const char *image, const struct mark_meaning *meaning)
+{
+    for (size_t i = 0; mark_is_imglocks(meaning) && i < list->count; i++) {
+        struct usage *usage = &list->usages[i];
+        if ((usage->loop < 0 && !usage->mapped) || !usage->image || strcmp(usage->image, image) != 0) continue;
+        usage->meaning = *meaning;
+        tell_meaning(usage);
+        return true;
+    }
+    return false;
+}
+
 void usages_add_unknown(struct usage_list *list, const char *image, const struct mark_meaning *meaning)
 {
+    if (give_marks(list, image, meaning)) return;
     for (size_t i = 0; i < list->image_count; i++) {
         if (strcmp(list->images[i].path, image) != 0) continue;
         struct usage usage = open_of(&list->images[i]);

@@ -33,7 +33,7 @@ static bool counts_itself(int descriptor)
 }
 
 /* The device that was found to count last, in place of a call at each image. */
-static bool is_counted(int descriptor, dev_t device)
+bool count_is_possible(int descriptor, dev_t device)
 {
     static _Atomic uint64_t known;
     if (device && known == device) return true;
@@ -84,7 +84,7 @@ static int ask_for_lease(int descriptor, short type, pid_t thread)
 
 enum count_answer count_ask_unsignalled(int descriptor, short type, dev_t device, pid_t thread)
 {
-    if (!is_counted(descriptor, device)) return COUNT_UNKNOWN;
+    if (!count_is_possible(descriptor, device)) return COUNT_UNKNOWN;
     const int result = ask_for_lease(descriptor, type, thread);
     return result == 0 ? COUNT_NOBODY : result == -EAGAIN ? COUNT_SOMEBODY : COUNT_UNKNOWN;
 }

@@ -23,6 +23,10 @@ enum count_answer {
     COUNT_SOMEBODY, /* somebody has; or, asked through a descriptor for writing, may only be reading */
 };
 
+/* Is the file of this descriptor, which may be one with O_PATH, on a file system that counts opens?  Those are the ones
+ * that keep files, on this machine. */
+bool count_is_possible(int descriptor, dev_t device);
+
 /* Asks through a descriptor of a regular file, which nobody else uses meanwhile.  Its owner and its signal, F_SETOWN
  * and F_SETSIG, are none afterwards.  type: of the lease, F_WRLCK through one that is open for writing, else F_RDLCK.
  * device: of the file. */

@@ -36,11 +36,12 @@ static bool parse_hex(const char **cursor, unsigned *number)
 /* "WRITE -1 fe:00:131 0 1": what a row says behind the kind of lock. */
 static bool parse_range(const char *at, struct fdinfo_lock *lock)
 {
-    uint64_t start, end = INT64_MAX;
+    uint64_t start, end = INT64_MAX, pid;
     lock->exclusive = is_word(at, "WRITE");
     if (!lock->exclusive && !is_word(at, "READ")) return false;
-    const char *file = next_word(next_word(at)); /* behind the pid */
-    const char *inode = file;
+    const char *owner = next_word(at);
+    const char *inode = next_word(owner);
+    lock->pid = text_parse_number(&owner, &pid) ? (pid_t)pid : -1;
     if (!parse_hex(&inode, &lock->major) || !parse_hex(&inode, &lock->minor) ||
         !text_parse_number(&inode, &lock->inode))
         return false;

@@ -14,6 +14,7 @@ struct fdinfo_lock {
     enum { FDINFO_DESCRIPTION, FDINFO_PROCESS, FDINFO_OTHER } owner; /* F_OFD_SETLK, F_SETLK, flock or a lease */
     bool exclusive;
     bool waits;            /* "->" in /proc/locks: it has not got the lock yet */
+    pid_t pid;             /* by F_SETLK: whose it is; else -1 */
     unsigned major, minor; /* of the file system's device, which is not always that of stat(2) */
     uint64_t inode;
     off_t start, end; /* inclusive; INT64_MAX: to the end */

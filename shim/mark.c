@@ -117,11 +117,17 @@ bool mark_is_row(const struct fdinfo_lock *lock)
     return lock->start == UNSHARED_BYTE && length == MARK_UNSHARED;
 }
 
+bool mark_is_keepers(const struct fdinfo_lock *lock)
+{
+    return lock->owner == FDINFO_PROCESS && lock->start == 0 && lock->end == 0;
+}
+
 void mark_note(struct mark_meaning *meaning, const struct fdinfo_lock *lock)
 {
     enum { QEMU_BYTES = 10 };
     const bool used = lock->start >= USED_BYTE && lock->end < USED_BYTE + QEMU_BYTES;
     const bool unshared = lock->start >= UNSHARED_BYTE - 1 && lock->end < UNSHARED_BYTE - 1 + QEMU_BYTES;
+    meaning->keeper = (meaning->keeper || !meaning->bytes) && mark_is_keepers(lock);
     meaning->posix |= lock->owner == FDINFO_PROCESS;
     meaning->bytes |= !mark_is_row(lock)         ? MARK_SAYS_OTHER
                       : lock->start == USED_BYTE ? (lock->end == USED_BYTE ? MARK_SAYS_READS : MARK_SAYS_WRITES)

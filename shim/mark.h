@@ -53,6 +53,10 @@ bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct 
 /* Is this row of fdinfo one that mark_set leaves, or may be? */
 bool mark_is_row(const struct fdinfo_lock *lock);
 
+/* Is this the lock by which libvirt's virtlockd keeps an image for a machine (src/locking/lock_driver_lockd.c)?  It is
+ * on byte 0, by F_SETLK, and virtlockd does not write to the image. */
+bool mark_is_keepers(const struct fdinfo_lock *lock);
+
 /* What the locks of one description, or of several, say.  All false: there are none. */
 struct mark_meaning {
     enum {
@@ -66,6 +70,7 @@ struct mark_meaning {
     bool writes, unshares; /* it writes; others must not write, or not at all */
     bool exclusive;        /* one is a write lock */
     bool posix;            /* one is by F_SETLK */
+    bool keeper;           /* all are virtlockd's */
 };
 
 /* Adds what a row says. */

@@ -449,6 +449,8 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
         note_ancestors(look);
         fdinfo_own(name, question->descriptor);
         fdinfo_each_lock(AT_FDCWD, name, note_own, look);
+        /* FUSE shows them where the kernel keeps its locks. */
+        look->rows |= look->major || look->minor;
         const int before = look->rows ? count_all(look) : 0;
         if (everybody)
             proc_each_process(look->deadline, add_process, look);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 #include "blocker.h"
@@ -348,6 +349,36 @@ static void append_marker(struct text *line, const struct marker *marker, const 
     if (!marker->shares) text_append(line, marker->writes ? ", shares nothing" : ", shares no writing");
 }
 
+struct kept {
+    struct stat image;
+    pid_t keeper; /* 0: none */
+};
+
+static bool note_keeper(const struct fdinfo_lock *lock, void *argument)
+{
+    struct kept *kept = argument;
+    if (mark_is_keepers(lock) && lock->inode == kept->image.st_ino &&
+        makedev(lock->major, lock->minor) == kept->image.st_dev)
+        kept->keeper = lock->pid;
+    return !kept->keeper;
+}
+
+/* Behind who is in the way: of a machine of libvirt, virtlockd as well. */
+static void append_keeper(struct text *line, const char *path)
+{
+    char command[17];
+    uint64_t start;
+    pid_t parent;
+    struct kept kept = {.keeper = 0};
+    if (sys_fstatat(AT_FDCWD, path, &kept.image, 0) < 0) return;
+    fdinfo_each_lock(AT_FDCWD, "/proc/locks", note_keeper, &kept);
+    if (kept.keeper <= 0 || !process_read_stat(kept.keeper, &start, &parent, command)) return;
+    text_append(line, "; kept by ");
+    text_append_untrusted(line, command, strlen(command));
+    append_pid(line, kept.keeper);
+    text_append(line, "), too");
+}
+
 /* Who blocks what was tried, where that is another than the one who is named already. */
 static void append_blocker(struct text *line, int lock_descriptor, unsigned operations, pid_t named)
 {
@@ -432,6 +463,7 @@ void message_conflict(const struct settings *settings, const char *path, const c
         named = append_holders(&line, lock_descriptor, wanted, &alone);
         append_blocker(&line, lock_descriptor, operations, named);
     }
+    append_keeper(&line, path);
     if (advice) append_advice(&line, settings, advice, !marker && alone ? named : 0);
     end_line(settings, &line);
 }
@@ -500,8 +532,10 @@ static void append_outsider(struct text *line, const struct outsider *outsider)
         break;
     }
     if (line->length == before) return;
-    text_append(line, outsider->kind == OUTSIDER_MAPPING ? " has it mapped, outside imglock"
-                                                         : " has it open for writing, outside imglock");
+    text_append(line, outsider->kind == OUTSIDER_MAPPING ? " has it mapped"
+                      : outsider->reads                  ? " has it open for reading"
+                                                         : " has it open for writing");
+    if (!outsider->library) text_append(line, ", outside imglock");
 }
 
 void message_outsider(const struct settings *settings, const char *path, const char *action,
@@ -512,6 +546,7 @@ void message_outsider(const struct settings *settings, const char *path, const c
     text_append(&line, action);
     text_append(&line, ": ");
     append_outsider(&line, outsider);
+    append_keeper(&line, path);
     end_line(settings, &line);
 }
 

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "fdinfo.h"
+#include "mark.h"
 #include "proc.h"
 #include "process.h"
 #include "sys.h"
@@ -181,12 +181,11 @@ struct locks {
     int all, keepers;
 };
 
-/* virtlockd locks byte 0 by F_SETLK, src/locking/lock_driver_lockd.c; QEMU's bytes are descriptions'. */
 static bool note_keeper(const struct fdinfo_lock *lock, void *argument)
 {
     struct locks *locks = argument;
     locks->all++;
-    locks->keepers += lock->owner == FDINFO_PROCESS && lock->start == 0 && lock->end == 0;
+    locks->keepers += mark_is_keepers(lock);
     return true;
 }
 
@@ -310,10 +309,12 @@ static bool look_at_mappings(uint64_t number, void *argument)
     const int process = proc_open(number, "");
     if (process < 0) return true;
     if (each_line(search, process, "maps", note_mapping, &maps) && maps.image) {
-        if (is_kin(search, (pid_t)number) || proc_has_library(process) > 0)
+        const bool library = proc_has_library(process) > 0;
+        if (is_kin(search, (pid_t)number) || (library && !search->question->marked))
             search->inside = true;
         else
             note_process(search, OUTSIDER_MAPPING, (pid_t)number);
+        search->outsider->library = library;
     }
     sys_close(process);
     return !search->found;
@@ -356,14 +357,19 @@ static bool is_loop_by_device(const struct outsiders_question *question, unsigne
 }
 
 /* A loop device that only reads has its file open for reading. */
+static bool loop_only_reads(unsigned loop)
+{
+    char read_only[8];
+    return read_about_loop(loop, "/ro", read_only, sizeof read_only) && *read_only == '1';
+}
+
 static bool is_loop_of_image(struct search *search, unsigned loop)
 {
     const struct outsiders_question *question = search->question;
-    char read_only[8];
     dev_t device;
     ino_t inode;
     if (!read_about_loop(loop, "/loop/backing_file", search->line, LINE_SIZE)) return false;
-    if (read_about_loop(loop, "/ro", read_only, sizeof read_only) && *read_only == '1') return false;
+    if (!question->readers && loop_only_reads(loop)) return false;
     if (identify(AT_FDCWD, search->line, &device, &inode) < 0) return is_loop_by_device(question, loop);
     return device == question->device && inode == question->inode;
 }
@@ -384,7 +390,8 @@ static void look_at_loops(struct search *search)
                 !is_loop_of_image(search, (unsigned)number))
                 continue;
             search->found = true;
-            *search->outsider = (struct outsider){.kind = OUTSIDER_LOOP, .loop = (unsigned)number};
+            *search->outsider = (struct outsider){
+                .kind = OUTSIDER_LOOP, .loop = (unsigned)number, .reads = loop_only_reads((unsigned)number)};
         }
     }
     sys_close(blocks);

@@ -24,6 +24,8 @@ struct outsiders_question {
     int lock_descriptor; /* open on its lock file; -1: none */
     int skipped;         /* this process's descriptor of the image that is in question itself; -1: none */
     bool ancestors;      /* IMGLOCK_FAMILY=on */
+    bool marked;         /* somebody has marks: a mapping of a program with the library counts, too */
+    bool readers;        /* and a loop device that only reads */
 };
 
 enum outsider_kind {
@@ -38,6 +40,8 @@ struct outsider {
     pid_t pid;      /* of a process, in /proc's numbers */
     uint64_t start; /* and its start time: clock ticks since boot */
     unsigned loop;  /* the number of a loop device */
+    bool reads;     /* which only reads */
+    bool library;   /* of a mapping: the program has the library */
 };
 
 enum outsiders_found {

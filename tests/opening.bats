@@ -153,10 +153,10 @@ opens_of() {
     assert_equal "$(opens_of new open w+creat+trunc new)" 'O_WRONLY|O_CREAT|O_TRUNC'
     assert_equal "$(opens_of fifo open rw+creat+trunc+nonblock fifo)" 'O_RDWR|O_CREAT|O_TRUNC|O_NONBLOCK'
     assert_equal "$(opens_of /dev/null open w+trunc /dev/null)" 'O_WRONLY|O_TRUNC'
-    # An image is truncated when it is known to be the locked one.
+    # An image is truncated when it is known to be the locked one, an empty one too.
     new_image
     assert_equal "$(opens_of disk.qcow2 open w+trunc disk.qcow2)" $'O_WRONLY\nftruncate'
-    assert_equal "$(opens_of disk.qcow2 open w+trunc disk.qcow2)" 'O_WRONLY|O_TRUNC'
+    assert_equal "$(opens_of disk.qcow2 open w+trunc disk.qcow2)" $'O_WRONLY\nftruncate'
     assert_equal "$(opens_of new.qcow2 open w+creat+trunc new.qcow2)" 'O_WRONLY|O_CREAT|O_TRUNC'
 }
 

@@ -415,7 +415,9 @@ static bool finds_outsider(const struct claim *claim, struct attempt *attempt)
                                                 .path = claim->path,
                                                 .lock_descriptor = attempt->about.lock_descriptor,
                                                 .skipped = claim->mark,
-                                                .ancestors = claim->settings->family};
+                                                .ancestors = claim->settings->family,
+                                                .marked = true,
+                                                .readers = attempt->decision.mode == LOCK_EXCLUSIVE};
     return attempt->marked && !attempt->marker.pid && outsiders_find(&question, &attempt->outsider) == OUTSIDERS_FOUND;
 }
 

@@ -7,6 +7,7 @@
 #include "../blocker.h"
 #include "../markers.h"
 #include "../message.h"
+#include "../outsiders.h"
 #include "../realpath.h"
 #include "../sys.h"
 #include "../track.h"
@@ -29,15 +30,34 @@ static const char *action_of(enum operation operation)
 /* Beside descriptors.  UNLOCKED: nobody ever locked the name, and what lies there may be held under another. */
 enum { GO_ON = -1, REFUSED = -2, IN_DOUBT = -3, UNLOCKED = -4 };
 
+/* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
+static bool finds_outsider(const struct settings *settings, const char *path, struct outsider *outsider)
+{
+    struct stat status;
+    if (sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) < 0) return false;
+    const struct outsiders_question question = {.device = status.st_dev,
+                                                .inode = status.st_ino,
+                                                .path = path,
+                                                .lock_descriptor = -1,
+                                                .skipped = -1,
+                                                .ancestors = settings->family,
+                                                .marked = true,
+                                                .readers = true};
+    return outsiders_find(&question, outsider) == OUTSIDERS_FOUND;
+}
+
 /* Tells of a conflict.  GO_ON or REFUSED. */
 static int refuse(const struct settings *settings, enum operation operation, unsigned operations,
                   const struct audit_image *about, int blocked, const struct marker *marker)
 {
     bool allowed = settings->on_conflict == CONFLICT_WARN;
     const struct message_advice advice = {0};
+    struct outsider outsider;
     if (blocked)
         message_blocked(settings, about->path, action_of(operation), about->lock_descriptor,
                         (enum operation)(blocked - 1));
+    else if (marker && !marker->pid && finds_outsider(settings, about->path, &outsider))
+        message_outsider(settings, about->path, action_of(operation), &outsider);
     else
         message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
                          operations, marker, allowed ? NULL : &advice);

@@ -429,6 +429,13 @@ void opening_abandon(void *argument)
     track_drop(&ahead->hold);
 }
 
+/* Is there anything to lose by O_TRUNC?  An empty file may be written to any moment, and has time stamps.  One that is
+ * none, on tracefs, wants to hear of it. */
+static bool may_lose(const struct stat *status, int handle)
+{
+    return S_ISREG(status->st_mode) && (status->st_size > 0 || count_is_possible(handle, status->st_dev));
+}
+
 /* A descriptor like the program's, for a call that truncates inside libc: what others have announced is asked before.
  * Not where the program has record locks, which its close would drop; such a program locks for itself.  Waits for a
  * lease to be broken, as libc's open would.  0, or the errno that libc's open would have. */
@@ -436,7 +443,9 @@ static int begin_probe(const struct opening *look, int handle, struct ahead *ahe
 {
     char link[32];
     const int flags = (look->flags & O_ACCMODE) | O_NOCTTY | O_CLOEXEC;
-    if (look->invoke || !(look->flags & O_TRUNC) || !ahead->status.st_size || record_locks_on(&ahead->status)) return 0;
+    if (look->invoke || !(look->flags & O_TRUNC) || !may_lose(&ahead->status, handle) ||
+        record_locks_on(&ahead->status))
+        return 0;
     realpath_descriptor_link(handle, link);
     int probe = sys_openat(AT_FDCWD, link, flags, 0);
     /* A chroot without /proc: by name, once more. */
@@ -486,8 +495,7 @@ static int judge_ahead(const struct settings *settings, struct opening *look, in
         return refuse_for_problem(settings, look, error, "cannot look at its content");
     if (settings->bad_variable) return refuse_for_setting(settings, look);
     error = lock_ahead(settings, look, handle, ahead);
-    /* An empty file has nothing to lose, and its file system may want to hear of it. */
-    ahead->truncates = ahead->hold.mode && look->flags & O_TRUNC && S_ISREG(status->st_mode) && status->st_size > 0;
+    ahead->truncates = ahead->hold.mode && look->flags & O_TRUNC && may_lose(status, handle);
     return error;
 }
 

@@ -1,0 +1,164 @@
+#!/usr/bin/env bats
+# handed_on.bats: an image's descriptor that a wrapped program sends over a socket, and ends: to a program without the
+# library, to one with it, to nobody yet, and to a helper that makes a loop device of it, as udisks does.
+# shellcheck disable=SC2016,SC2154 # scripts in quotes; what bats sets
+
+bats_require_minimum_version 1.5.0
+load common
+
+setup() {
+    common_setup
+    LOOP=
+    head -c 64K /dev/urandom >disk.img
+    needs python3
+}
+
+teardown() {
+    common_teardown
+    [ -z "$LOOP" ] || losetup -d "$LOOP" 2>/dev/null || true
+}
+
+# Receives a descriptor as soon as somebody connects, says so, and does what its arguments say: keep it; never take it from
+# the socket; or make a loop device of it.
+RECEIVER='
+import array, fcntl, os, signal, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind("socket.new")
+server.listen()
+os.rename("socket.new", "socket")
+peer = server.accept()[0]
+if sys.argv[1] == "leave":
+    peer.recv(1, socket.MSG_PEEK)
+else:
+    image = socket.recv_fds(peer, 1, 1)[1][0]
+if sys.argv[1] == "loop":
+    control = os.open("/dev/loop-control", os.O_RDWR)
+    number = fcntl.ioctl(control, 0x4c82)
+    fcntl.ioctl(os.open("/dev/loop%d" % number, os.O_RDWR), 0x4c00, image)
+    print("ready /dev/loop%d" % number, flush=True)
+    raise SystemExit
+print("ready", flush=True)
+os.close(1)
+signal.pause()'
+
+# sends FLAGS wrapped|bare keep|leave|loop: a wrapped program opens disk.img, sends it to a receiver, and has ended when this
+# returns.  HOLDER is the receiver, ANSWER what it said.
+sends() {
+    local preload=
+    [ "$2" = bare ] || preload=$SHIM
+    rm -f socket
+    LD_PRELOAD=$preload python3 -c "$RECEIVER" "$3" >answer 2>answer.err 3>&- &
+    HOLDER=$!
+    HOLDERS+=("$HOLDER")
+    eventually test -S socket
+    wrapped python3 -c '
+import os, socket, sys
+peer = socket.socket(socket.AF_UNIX)
+peer.connect("socket")
+socket.send_fds(peer, [b"x"], [os.open("disk.img", eval(sys.argv[1], vars(os)))])' "$1" 3>&-
+    eventually grep -q ready answer
+    ANSWER=$(cat answer)
+}
+
+# refused WHO COMMAND...: fails, says who has it, and has changed nothing.
+refused() {
+    local who=$1 before
+    shift
+    before=$(fingerprint disk.img)
+    run wrapped "$@"
+    assert_failure
+    assert_output --partial "imglock: $PWD/disk.img: cannot "
+    assert_output --partial "$who"
+    assert_equal "$(grep -c imglock: <<<"$output")" 1
+    assert_equal "$(fingerprint disk.img)" "$before"
+}
+
+# keeps_out WHO: writers, readers, those that truncate, rename and delete, and an unwrapped QEMU.
+keeps_out() {
+    refused "$1" dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    refused "$1" dd if=disk.img of=/dev/null status=none
+    refused "$1" sh -c 'echo >disk.img'
+    refused "$1" mv disk.img other.img
+    refused "$1" rm -f disk.img
+    run qemu-io -f raw -c 'write -q 0 512' disk.img
+    assert_failure
+    assert_output --partial 'Failed to get "write" lock'
+}
+
+admits() {
+    run wrapped dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    assert_success
+    assert_output ''
+}
+
+release() {
+    kill "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+}
+
+# status_is ROW: PID, MODE, KIND and COMMAND of the only one who has it.
+status_is() {
+    run --separate-stderr "$IMGLOCK" status -rn -o PID,MODE,KIND,COMMAND disk.img
+    assert_success
+    assert_output "$1"
+}
+
+@test "a program without the library gets an image over a socket: it is locked until that program ends, and named" {
+    local flags
+    for flags in O_RDWR O_WRONLY; do
+        sends $flags bare keep
+        keeps_out "locked exclusively by python3 (pid $HOLDER, user $(id -un))"
+        status_is "$HOLDER exclusive marked python3"
+        release
+        admits
+    done
+}
+
+@test "a program with the library gets an image over a socket: the same" {
+    sends O_RDWR wrapped keep
+    keeps_out "locked exclusively by python3 (pid $HOLDER, user $(id -un))"
+    status_is "$HOLDER exclusive marked python3"
+    release
+    admits
+}
+
+@test "an image that was sent for reading lets readers in, and no writer" {
+    sends O_RDONLY bare keep
+    refused "locked shared by python3 (pid $HOLDER, user $(id -un))" \
+        dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    status_is "$HOLDER shared marked python3"
+    run wrapped cmp disk.img disk.img
+    assert_success
+    release
+    admits
+}
+
+@test "an image that nobody has taken from the socket yet is locked until the socket is gone" {
+    sends O_RDWR bare leave
+    keeps_out 'in use by a program that cannot be seen from here'
+    status_is "- exclusive marked -"
+    release
+    admits
+}
+
+@test "a helper gets an image over a socket and makes a loop device of it: locked, and named, until that is detached" {
+    needs_root
+    losetup --find >/dev/null 2>&1 || skip "no loop devices here"
+    sends O_RDWR bare loop
+    LOOP=${ANSWER#ready }
+    wait "$HOLDER"
+    keeps_out "loop device $LOOP has it open for writing, outside imglock"
+    run --separate-stderr "$IMGLOCK" status -rn -o COMMAND,MODE,KIND,HAS disk.img
+    assert_output "${LOOP#/dev/} exclusive marked loop\\x20device,\\x20for\\x20writing,\\x20with\\x20imglock's\\x20marks"
+    losetup -d "$LOOP"
+    admits
+}
+
+@test "a mapping that a program keeps when it has closed the image: locked until it is unmapped, and named" {
+    background env LD_PRELOAD="$SHIM" "$HELPERS/status_map" disk.img
+    keeps_out "status_map (pid $HOLDER, user $(id -un)) has it mapped"
+    run --separate-stderr "$IMGLOCK" status -rn -o PID,MODE,KIND,HAS disk.img
+    assert_output "$HOLDER exclusive marked mapped\\x20for\\x20reading,\\x20with\\x20imglock's\\x20marks"
+    release
+    admits
+}
