@@ -184,7 +184,8 @@ static bool equal_details(const void *left, const void *right)
     for (size_t i = 0; i < a->blocker_count; i++) {
         const struct blocker *one = &a->blockers[i], *other = &b->blockers[i];
         if (one->pid != other->pid || one->start != other->start || one->mode != other->mode ||
-            one->since != other->since || one->comm != other->comm || one->host != other->host)
+            one->since != other->since || one->comm != other->comm || one->host != other->host ||
+            one->has != other->has)
             return false;
     }
     return true;

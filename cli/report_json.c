@@ -153,6 +153,7 @@ static json_t *blocker_object(const struct blocker *blocker)
     set_mode(object, "mode", blocker->mode);
     if (blocker->since) set_time(object, "since", blocker->since);
     set_name(object, "host", blocker->host);
+    set_name(object, "has", blocker->has);
     return object;
 }
 

@@ -103,7 +103,8 @@ static void read_blockers(const json_t *line, struct event *event)
                                   .mode = mode_field(holder, "mode"),
                                   .since = time_field(holder, "since"),
                                   .comm = name_field(holder, "comm"),
-                                  .host = name_field(holder, "host")};
+                                  .host = name_field(holder, "host"),
+                                  .has = name_field(holder, "has")};
         if (blocker.pid) event->blockers[event->blocker_count++] = blocker;
     }
 }

@@ -255,8 +255,12 @@ static void print_blockers(const struct page *page, const struct detail *detail)
         return;
     }
     const struct blocker *blocker = &detail->blockers[0];
-    fprintf(page->stream, "; %s by %s (pid %d, %s)", blocker->mode == LOCK_EXCLUSIVE ? "locked exclusively" : "shared",
+    fprintf(page->stream, "; %s by %s (pid %d, %s)",
+            blocker->has                      ? "in use"
+            : blocker->mode == LOCK_EXCLUSIVE ? "locked exclusively"
+                                              : "shared",
             blocker->comm ? blocker->comm->shown : "?", (int)blocker->pid, user_name(blocker->uid));
+    if (blocker->has) fprintf(page->stream, ": %s", blocker->has->shown);
     if (blocker->since) fprintf(page->stream, " since %s", moment(page, blocker->since, since));
     if (detail->blocker_count > 1) fprintf(page->stream, " and %zu more", detail->blocker_count - 1);
 }

@@ -420,7 +420,7 @@ static void finish(struct search *search)
 bool outsiders_is_own(const struct outsiders_question *question)
 {
     struct search *search = start(question);
-    if (!search) return true;
+    if (!search) return false;
     add_kin(search);
     const bool own = search->by_us;
     finish(search);
@@ -430,7 +430,7 @@ bool outsiders_is_own(const struct outsiders_question *question)
 enum outsiders_found outsiders_find(const struct outsiders_question *question, struct outsider *outsider)
 {
     struct search *search = start(question);
-    if (!search) return OUTSIDERS_INSIDE;
+    if (!search) return OUTSIDERS_NOBODY; /* none who could be looked at */
     search->outsider = outsider;
     look_at_loops(search);
     if (!search->found) add_kin(search);
@@ -446,6 +446,12 @@ enum outsiders_found outsiders_find(const struct outsiders_question *question, s
 bool outsiders_same(const struct outsider *one, const struct outsider *other)
 {
     return one->kind == other->kind && one->pid == other->pid && one->start == other->start && one->loop == other->loop;
+}
+
+void outsider_append_has(struct text *text, const struct outsider *outsider)
+{
+    text_append(text, outsider->kind == OUTSIDER_MAPPING ? "has it mapped, outside imglock"
+                                                         : "has it open for writing, outside imglock");
 }
 
 /* ---- mounts --------------------------------------------------------------------------------------------- */
