@@ -47,6 +47,23 @@ assert_every_lock_free() {
     assert_output --regexp '[1-9][0-9]* violations'
 }
 
+@test "torture: beside a writer with QEMU's locks and a static one that knows of none" {
+    IMGLOCK_LOG=quiet run timeout $((${TORTURE_SECONDS:-8} + 300)) "$HELPERS/torture_outside" \
+        "${TORTURE_SECONDS:-8}" "${TORTURE_SEED:-1}" "$SHIM" "$HELPERS/torture_static" "$BATS_TEST_TMPDIR"
+    echo "$output"
+    assert_success
+    assert_output --partial " 0 violations"
+    assert_every_lock_free
+}
+
+@test "torture: without the library they meet those outside" {
+    printf '' | gcc -shared -fPIC -x c -o empty.so -
+    IMGLOCK_LOG=quiet run timeout 300 "$HELPERS/torture_outside" \
+        5 "${TORTURE_SEED:-1}" "$BATS_TEST_TMPDIR/empty.so" "$HELPERS/torture_static" "$BATS_TEST_TMPDIR"
+    assert_failure
+    assert_output --regexp '[1-9][0-9]* violations'
+}
+
 # fails_in_places SHARES WHO [COMMAND...]: each place of the library that an operation comes through has failed, while the
 # command has the image.  So many run side by side, each with an image of its own: mostly they wait.
 fails_in_places() {
