@@ -412,18 +412,17 @@ race() {
     WORST=$(sort -n blocking not-blocking | tail -n 1)
 }
 
-# holds_up_nobody SECONDS: no open takes ten milliseconds more than where nobody asks, but for what the machine explains.
-holds_up_nobody() {
-    local bare
-    race 1 ''
-    bare=$WORST
-    race "$1" "$SHIM"
-    LATE="an open took $WORST ms, and $bare ms without the library"
-    [ "$WORST" -le $((bare + 10 + $(late))) ]
-}
-
 @test "no signal reaches a program, and no opener is held up" {
-    in_three_tries holds_up_nobody "${OUTSIDERS_RACE_SECONDS:-2}"
+    local try bare
+    # Ten milliseconds more than where nobody asks, but for what the machine explains.  A machine that is busy is late now and
+    # then; a signal, or an open that fails, is too much once.
+    for try in 1 2 3; do
+        race 1 ''
+        bare=$WORST
+        race "${OUTSIDERS_RACE_SECONDS:-2}" "$SHIM"
+        if [ "$WORST" -le $((bare + 10 + $(late))) ]; then return 0; fi
+    done
+    fail "an open took $WORST ms, and $bare ms without the library, in try $try"
 }
 
 @test "who does not wait is not kept out by a question" {

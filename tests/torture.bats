@@ -98,7 +98,7 @@ fails_in_places() {
 
 @test "every system call fails, wherever it is made: somebody has QEMU's locks on the image" {
     # By a description for reading, which the count does not find.
-    fails_in_places 6 MARKED python3 -c '
+    fails_in_places 12 MARKED python3 -c '
 import fcntl, os, struct, time
 image = os.open("disk.img", os.O_RDONLY)
 for start, length in ((100, 4), (201, 3)):

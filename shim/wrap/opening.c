@@ -242,9 +242,9 @@ struct identity {
 };
 
 /* Judges an open file, and locks it where it is an image.  0 or an errno.  ESTALE: open it once more and judge again,
- * unless last. */
+ * unless last.  also: an earlier hold of the same open, or NULL. */
 static inline __attribute__((always_inline)) int judge(struct opening *opening, int descriptor, bool last,
-                                                       struct identity *identity)
+                                                       struct identity *identity, struct track_hold *also)
 {
     const struct settings *settings = settings_get();
     struct stat status;
@@ -262,7 +262,7 @@ static inline __attribute__((always_inline)) int judge(struct opening *opening, 
         break;
     }
     if (settings->bad_variable) return refuse_for_setting(settings, opening);
-    return judge_image(settings, opening, descriptor, &status, last, NULL);
+    return judge_image(settings, opening, descriptor, &status, last, also);
 }
 
 int opening_judge(struct opening *opening, int descriptor)
@@ -270,7 +270,7 @@ int opening_judge(struct opening *opening, int descriptor)
     if (settings_get()->off) return 0;
     struct identity identity;
     track_opened(descriptor);
-    int error = judge(opening, descriptor, true, &identity);
+    int error = judge(opening, descriptor, true, &identity, NULL);
     if (error) errno = error;
     return error ? -1 : 0;
 }
@@ -381,7 +381,7 @@ int opening_opened(struct opening *opening, int descriptor)
     struct identity before = {0};
     for (bool last = false;;) {
         struct identity identity = {0};
-        int error = judge(opening, descriptor, last, &identity);
+        int error = judge(opening, descriptor, last, &identity, NULL);
         if (!error) return descriptor;
         if (error == ESTALE && !last && identity.device == before.device && identity.inode == before.inode) {
             last = true;
@@ -595,7 +595,7 @@ static int end_as_judged(struct opening *opening, struct ahead *ahead, int descr
 
 int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
 {
-    struct stat status;
+    struct stat status = {0};
     end_probe(ahead);
     if (descriptor < 0) {
         track_drop(&ahead->hold);
@@ -610,10 +610,13 @@ int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
         error = ahead->hold.mode ? end_as_judged(opening, ahead, descriptor) : 0;
     } else if (result == 0 && ahead->is_new && !ahead->hold.mode && status.st_size == 0) {
         error = 0; /* by a name that is no image's */
+    } else if (result < 0 && opening->invoke) {
+        error = refuse_for_problem(settings_get(), opening, -result, "cannot look at it");
     } else {
         /* A new image, whose inode is known only now; or another file than the one that was judged.  The new hold
          * comes before the old one goes. */
-        error = judge(opening, descriptor, true, &(struct identity){0});
+        struct track_hold *also = ahead->hold.mode && !ahead->is_new ? &ahead->hold : NULL;
+        error = judge(opening, descriptor, true, &(struct identity){0}, also);
         if (!error && ahead->truncates && status.st_size > 0) {
             error = truncate_opened(opening, descriptor);
             if (error) take_back(descriptor);

@@ -53,8 +53,8 @@ static __attribute__((noinline)) unsigned long place_of(long number, long b, uns
         const unsigned long back = (unsigned long)frame[1];
         if (back < start || back >= end) break;
         hash = (hash ^ (back - start)) * 0x9e3779b97f4a7c15;
-        /* The first two are of this file. */
-        if (depth == 1 || depth == 2) at[depth - 1] = back - start - 1;
+        /* The first two are in this file. */
+        if (depth == 2 || depth == 3) at[depth - 2] = back - start - 1;
         frame = (unsigned long *const *)frame[0];
     }
     return hash;
@@ -76,6 +76,7 @@ static __attribute__((noinline)) long fail_by_place(long number, long a, long b,
             .quiet = number == SYS_WIDE_FSTAT && a == 2,
             .reopens = number == SYS_openat &&
                        (*(const char *)b != '/' || strncmp((const char *)b, link, sizeof link - 1) == 0),
+            .looks_up = number == SYS_readlinkat && strncmp((const char *)b, "/proc/", 6) != 0,
             .unlocks = number == SYS_WIDE_FCNTL && b == F_OFD_SETLK && ((const struct flock *)c)->l_type == F_UNLCK};
         plan->count++;
     }

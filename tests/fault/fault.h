@@ -13,7 +13,8 @@ struct fault_place {
     unsigned long at[2]; /* offsets in the library of the innermost calls, for addr2line */
     bool quiet;          /* looks where messages go */
     bool reopens;        /* opens what the program has open, or is about to: it may get that error itself */
-    bool unlocks;        /* gives back locks, which takes no memory here */
+    bool looks_up; /* asks whether there is a name; whatever is wrong with it, the program's own call meets, too */
+    bool unlocks;  /* gives back locks, which takes no memory here */
 };
 
 struct fault_plan {
