@@ -129,13 +129,14 @@ $(BUILD)/tests/parsed: $(patsubst %,$(BUILD)/shim/%.o,settings arguments text)
 $(BUILD)/tests/who: $(BUILD)/shim/who.o $(BUILD)/shim/text.o
 
 # The library with a hook in every system call of its own, for the tests that make each of them fail.
+FAULT_FLAGS = -DIMGLOCK_FAULTS -fno-omit-frame-pointer -fno-optimize-sibling-calls
 fault_objects := $(shim_sources:%=$(BUILD)/fault/%.o) $(BUILD)/fault/fault.o
 $(BUILD)/fault/%.o: shim/%.c $(BUILD)/formats_index.h
 	@mkdir -p $(@D)
-	$(call quiet,CC)$(CC) $(BASE_FLAGS) $(SHIM_FLAGS) -DIMGLOCK_FAULTS -MMD -MP -c -o $@ $<
+	$(call quiet,CC)$(CC) $(BASE_FLAGS) $(SHIM_FLAGS) $(FAULT_FLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/fault/fault.o: tests/fault/fault.c
 	@mkdir -p $(@D)
-	$(call quiet,CC)$(CC) $(BASE_FLAGS) $(SHIM_FLAGS) -DIMGLOCK_FAULTS -MMD -MP -c -o $@ $<
+	$(call quiet,CC)$(CC) $(BASE_FLAGS) $(SHIM_FLAGS) $(FAULT_FLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/tests/libimglock-fault.so: $(fault_objects)
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(SHIM_LINK) -o $@ $^ $(CRYPTO)
@@ -189,8 +190,9 @@ test: packages-test
 # mount for one.
 test-long: packages-long
 	@$(MAKE) --no-print-directory --silent -j2 all helpers
-	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} MOUNTED_SECONDS=$${MOUNTED_SECONDS:-60} tests/run.sh tests/long/*.bats \
-	    tests/torture.bats tests/own_locks.bats
+	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} MOUNTED_SECONDS=$${MOUNTED_SECONDS:-60} \
+	    OUTSIDERS_RACE_SECONDS=$${OUTSIDERS_RACE_SECONDS:-10} FAULTS_ALL=1 \
+	    tests/run.sh tests/long/*.bats tests/torture.bats tests/own_locks.bats tests/outsiders.bats
 
 # On every release of Debian that imglock is to run on, in folders that debootstrap fills; as root.
 .PHONY: releases

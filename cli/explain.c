@@ -11,6 +11,8 @@
 #include "block_device.h"
 #include "blocker.h"
 #include "cli.h"
+#include "count.h"
+#include "device.h"
 #include "image.h"
 #include "links.h"
 #include "lock_file_look.h"
@@ -18,6 +20,7 @@
 #include "memory.h"
 #include "name.h"
 #include "open_count.h"
+#include "outsiders.h"
 #include "setting.h"
 #include "status.h"
 #include "target.h"
@@ -154,59 +157,134 @@ static void say_users(const struct subject *subject)
 
 /* ---- what would happen -------------------------------------------------------------------------------------- */
 
+/* An open that would be made. */
+struct trial {
+    const struct subject *subject;
+    int flags;
+    struct policy_decision decision;
+    int lock_descriptor; /* of its lock file; -1: there is none */
+    int image;           /* open for reading; -1: it is not there, or may not be read */
+};
+
 /* Who has announced on the image what does not go with such an open, and is none of those between whom the lock file
- * decides?  False: nobody. */
-static bool find_marker(const struct subject *subject, int flags, enum lock_mode mode, int lock_descriptor,
-                        struct marker *marker)
+ * decides?  NULL: nobody.  *outside: he is outside imglock. */
+static const char *find_marker(const struct trial *trial, bool *outside)
 {
-    int descriptor = open(subject->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (descriptor < 0) return false;
-    struct markers_question question = markers_question_of(descriptor, mode, flags & O_ACCMODE);
-    question.lock_descriptor = lock_descriptor;
+    const struct subject *subject = trial->subject;
+    const int access = trial->flags & O_ACCMODE;
+    struct marker marker;
+    struct markers_question question = markers_question_of(trial->image, trial->decision.mode, access);
+    question.lock_descriptor = trial->lock_descriptor;
     question.ancestors = subject->settings.family;
-    bool found = mark_is_possible(descriptor, subject->status.st_dev) &&
-                 mark_is_in_the_way(descriptor, mode, flags & O_ACCMODE, NULL) &&
-                 markers_look(&question, true, marker) == MARKERS_STRANGERS;
-    close(descriptor);
-    return found;
+    if (trial->image < 0 || !mark_is_possible(trial->image, subject->status.st_dev) ||
+        !mark_is_in_the_way(trial->image, trial->decision.mode, access, NULL) ||
+        markers_look(&question, true, &marker) != MARKERS_STRANGERS)
+        return NULL;
+    *outside = marker.outside;
+    return marker.imglock ? "it is locked by another name or elsewhere" : "somebody outside imglock has locked it";
+}
+
+/* Has somebody outside imglock a file open for writing?  NULL: nobody, or it cannot be told. */
+static const char *find_outsider(const struct trial *trial)
+{
+    const struct stat *status = &trial->subject->status;
+    const struct outsiders_question question = {.device = status->st_dev,
+                                                .inode = status->st_ino,
+                                                .path = trial->subject->path,
+                                                .lock_descriptor = trial->lock_descriptor,
+                                                .skipped = trial->image,
+                                                .ancestors = trial->subject->settings.family};
+    struct outsider outsider;
+    if (trial->image < 0 || !S_ISREG(status->st_mode) || trial->decision.shares ||
+        count_ask(trial->image, F_RDLCK, status->st_dev) != COUNT_SOMEBODY ||
+        outsiders_find(&question, &outsider) != OUTSIDERS_FOUND)
+        return NULL;
+    return "somebody outside imglock has it open for writing";
+}
+
+static bool is_nobodys_own(const struct lock_name *name)
+{
+    (void)name;
+    return false;
+}
+
+/* Has somebody the storage of a block device?  NULL: nobody. */
+static const char *find_use(const struct trial *trial, bool *outside)
+{
+    struct device_taken taken;
+    const struct device_question question = {.settings = &trial->subject->settings,
+                                             .device = trial->subject->status.st_rdev,
+                                             .descriptor = trial->image,
+                                             .mode = trial->decision.mode,
+                                             .writes = trial->flags != O_RDONLY &&
+                                                       trial->subject->settings.outsiders != OUTSIDERS_IGNORE,
+                                             .is_own = is_nobodys_own};
+    if (!is_device(trial->subject)) return NULL;
+    switch (device_ask(&question, &taken)) {
+    case DEVICE_TAKEN:
+        *outside = taken.lock_descriptor < 0;
+        if (*outside) return strncmp(taken.use, "mounted", 7) == 0 ? "it is mounted" : "it is in use by the kernel";
+        close(taken.lock_descriptor);
+        return "the lock of its whole disk, or of a partition, is held";
+    case DEVICE_UNKNOWN:
+        return taken.problem.what;
+    default:
+        return NULL;
+    }
+}
+
+/* Why such an open does not get its lock; NULL: it does.  *outside: because of somebody outside imglock. */
+static const char *find_reason(const struct trial *trial, bool *outside)
+{
+    const char *why;
+    *outside = false;
+    if (trial->lock_descriptor >= 0 && lock_in_the_way(trial->lock_descriptor, trial->decision.mode) > 0)
+        return "the lock is held";
+    if (trial->lock_descriptor >= 0 && trial->flags != O_RDONLY &&
+        blocker_find(trial->lock_descriptor, 1u << OPERATION_WRITE))
+        return "writing is blocked";
+    if ((why = find_use(trial, outside)) || (why = find_marker(trial, outside))) return why;
+    *outside = trial->subject->settings.outsiders != OUTSIDERS_IGNORE;
+    return *outside ? find_outsider(trial) : NULL;
+}
+
+static void say_reason(const struct trial *trial, const char *name, const char *why, bool outside)
+{
+    const struct settings *settings = &trial->subject->settings;
+    const char *wanted = trial->decision.mode == LOCK_EXCLUSIVE ? "an exclusive" : "a shared";
+    if (!why || (outside && settings->outsiders == OUTSIDERS_IGNORE)) return say(name, "takes %s lock", wanted);
+    if (outside && settings->outsiders == OUTSIDERS_WARN)
+        return say(name, "takes %s lock, with a line (IMGLOCK_OUTSIDERS=warn): %s", wanted, why);
+    if (settings->on_conflict == CONFLICT_WARN)
+        return say(name, "goes through without a lock, with a line (IMGLOCK_ON_CONFLICT=warn)");
+    if (policy_may_degrade(settings, trial->flags)) return say(name, "becomes an open for reading: %s", why);
+    if (settings->wait_ns == 0) return say(name, "refused at once: %s", why);
+    if (settings->wait_ns == WAIT_FOREVER) return say(name, "waits until it gets %s lock: %s", wanted, why);
+    say(name, "waits up to %g s for %s lock: %s", (double)settings->wait_ns / 1e9, wanted, why);
 }
 
 static void say_outcome(const struct subject *subject, const char *name, int flags)
 {
-    char point[256];
     struct lock_name lock;
     struct lock_problem problem = {0};
-    struct policy_decision decision = policy_decide(&subject->settings, subject->path, flags, subject->exists);
+    bool outside;
+    struct trial trial = {.subject = subject, .flags = flags, .image = -1};
+    trial.decision = policy_decide(&subject->settings, subject->path, flags, subject->exists);
     const bool unasked = is_device(subject) && policy_names_image(&subject->settings, subject->path) <= 0;
-    if (!decision.locked || (unasked && flags == O_RDONLY)) return say(name, "goes through without a lock");
-    if (decision.refusal) return say(name, "refused: %s", decision.refusal);
-    if (decision.mode < LOCK_SHARED)
-        return say(name, "goes through without a lock, on record as %s", policy_mode_name(decision.mode));
+    if (!trial.decision.locked || (unasked && flags == O_RDONLY)) return say(name, "goes through without a lock");
+    if (trial.decision.refusal) return say(name, "refused: %s", trial.decision.refusal);
+    if (trial.decision.mode < LOCK_SHARED)
+        return say(name, "goes through without a lock, on record as %s", policy_mode_name(trial.decision.mode));
     lock_name_of_image(subject->path, subject->exists ? &subject->status : NULL, &lock);
-    int descriptor = lock_file_look(subject->settings.directory, &lock, &problem);
-    if (descriptor < 0 && descriptor != -ENOENT)
+    trial.lock_descriptor = lock_file_look(subject->settings.directory, &lock, &problem);
+    if (trial.lock_descriptor < 0 && trial.lock_descriptor != -ENOENT)
         return say(name, "%s: %s%s%s", subject->settings.allow_on_error ? "goes through without a lock" : "refused",
                    problem.what, problem.error ? ": " : "", problem.error ? strerror(problem.error) : "");
-    bool held = descriptor >= 0 && lock_in_the_way(descriptor, decision.mode) > 0;
-    int blocked = descriptor >= 0 && flags != O_RDONLY ? blocker_find(descriptor, 1u << OPERATION_WRITE) : 0;
-    struct marker marker;
-    bool marked = !held && subject->exists && find_marker(subject, flags, decision.mode, descriptor, &marker);
-    if (descriptor >= 0) close(descriptor);
-    const char *wanted = decision.mode == LOCK_EXCLUSIVE ? "an exclusive" : "a shared";
-    const bool mounted = is_device(subject) && flags != O_RDONLY &&
-                         block_device_mount_point(subject->status.st_rdev, point, sizeof point);
-    if (!held && !blocked && !marked && !mounted) return say(name, "takes %s lock", wanted);
-    if (subject->settings.on_conflict == CONFLICT_WARN)
-        return say(name, "goes through without a lock, with a line (IMGLOCK_ON_CONFLICT=warn)");
-    const char *why = held             ? "the lock is held"
-                      : blocked        ? "writing is blocked"
-                      : mounted        ? "it is mounted"
-                      : marker.imglock ? "it is locked by another name or elsewhere"
-                                       : "somebody outside imglock has locked it";
-    if (policy_may_degrade(&subject->settings, flags)) return say(name, "becomes an open for reading: %s", why);
-    if (subject->settings.wait_ns == 0) return say(name, "refused at once: %s", why);
-    if (subject->settings.wait_ns == WAIT_FOREVER) return say(name, "waits until it gets %s lock: %s", wanted, why);
-    say(name, "waits up to %g s for %s lock: %s", (double)subject->settings.wait_ns / 1e9, wanted, why);
+    if (subject->exists) trial.image = open(subject->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    const char *why = find_reason(&trial, &outside);
+    say_reason(&trial, name, why, outside);
+    if (trial.lock_descriptor >= 0) close(trial.lock_descriptor);
+    if (trial.image >= 0) close(trial.image);
 }
 
 static void say_command(char **command)

@@ -6,17 +6,20 @@
  * The command inherits the locks' descriptors, so the locks last until it and this process are both gone: killing this
  * process alone frees nothing that the command still works on. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
+#include "device.h"
 #include "lock.h"
 #include "memory.h"
 #include "message.h"
@@ -28,6 +31,7 @@
 struct wanted {
     struct lock_name name;
     const char *image; /* its real path */
+    dev_t device;      /* of a block device; 0: it is none */
     struct lock lock;
     bool left_out; /* IMGLOCK_ON_CONFLICT=warn, IMGLOCK_ON_ERROR=allow */
 };
@@ -67,6 +71,7 @@ static bool want_image(struct hold *hold, const char *image)
     struct wanted *wanted = &hold->wanted[hold->count++];
     *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
     lock_name_of_image(kept, exists ? &status : NULL, &wanted->name);
+    if (exists && S_ISBLK(status.st_mode)) wanted->device = status.st_rdev;
     if (hold->settings.key_inode && exists && !S_ISBLK(status.st_mode)) {
         wanted = &hold->wanted[hold->count++];
         *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
@@ -114,10 +119,48 @@ static void give_back(struct hold *hold)
     for (size_t i = 0; i < hold->count; i++) lock_release(&hold->wanted[i].lock);
 }
 
-/* Tries all once.  LOCK_TAKEN: all are held.  LOCK_BUSY: *blocked is in the way, and none is held; *opened is its lock
- * file.  LOCK_FAILED: *blocked and *problem tell. */
-static enum lock_result try_all(struct hold *hold, struct awaited *awaited, struct wanted **blocked, int *opened,
-                                struct lock_problem *problem)
+static const struct hold *asking;
+
+static bool is_own_lock(const struct lock_name *name)
+{
+    for (size_t i = 0; i < asking->count; i++)
+        if (asking->wanted[i].lock.descriptor >= 0 && strcmp(asking->wanted[i].name.hex, name->hex) == 0) return true;
+    return false;
+}
+
+/* A block device whose lock has been taken: has nobody its storage by another one, or by a mount?  As try_all. */
+static enum lock_result look_at_device(const struct hold *hold, const struct wanted *wanted, struct device_taken *taken)
+{
+    const int descriptor = open(wanted->image, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    const bool minds_use = hold->mode == LOCK_EXCLUSIVE && hold->settings.outsiders != OUTSIDERS_IGNORE;
+    const struct device_question question = {.settings = &hold->settings,
+                                             .device = wanted->device,
+                                             .descriptor = descriptor,
+                                             .mode = hold->mode,
+                                             .writes = minds_use,
+                                             .is_own = is_own_lock};
+    asking = hold;
+    const enum device_answer answer = device_ask(&question, taken);
+    if (descriptor >= 0) close(descriptor);
+    if (answer == DEVICE_UNKNOWN) return LOCK_FAILED;
+    if (answer == DEVICE_FREE) return LOCK_TAKEN;
+    if (taken->lock_descriptor >= 0 || hold->settings.outsiders != OUTSIDERS_WARN) return LOCK_BUSY;
+    message_conflict(&hold->settings, wanted->image, "held all the same", -1, hold->mode, 0,
+                     &(struct marker){.use = taken->use}, NULL);
+    return LOCK_TAKEN;
+}
+
+/* What keeps us from holding all. */
+struct obstacle {
+    struct wanted *blocked;
+    int opened;                /* its lock file */
+    bool elsewhere;            /* the lock was to be had, but not beside who has the same storage: */
+    struct device_taken taken; /* by the lock of another device, or as use says */
+    struct lock_problem problem;
+};
+
+/* Tries all once.  LOCK_TAKEN: all are held.  Else none is, and *obstacle tells why. */
+static enum lock_result try_all(struct hold *hold, struct awaited *awaited, struct obstacle *obstacle)
 {
     for (size_t i = 0; i < hold->count; i++) {
         struct wanted *wanted = &hold->wanted[i];
@@ -134,12 +177,17 @@ static enum lock_result try_all(struct hold *hold, struct awaited *awaited, stru
         int fresh = -1;
         bool first = wanted == awaited->lock;
         int *at = first ? &awaited->opened : &fresh;
-        enum lock_result result = lock_take(&request, &wanted->lock, at, problem);
+        enum lock_result result = lock_take(&request, &wanted->lock, at, &obstacle->problem);
         if (first && result != LOCK_BUSY) stop_waiting(awaited);
+        if (result == LOCK_TAKEN && wanted->device && hold->mode != LOCK_NONE) {
+            result = look_at_device(hold, wanted, &obstacle->taken);
+            obstacle->elsewhere = result == LOCK_BUSY;
+            if (result == LOCK_FAILED) obstacle->problem = obstacle->taken.problem;
+        }
         if (result == LOCK_TAKEN) continue;
         give_back(hold);
-        *blocked = wanted;
-        *opened = *at;
+        obstacle->blocked = wanted;
+        obstacle->opened = *at;
         return result;
     }
     return LOCK_TAKEN;
@@ -152,20 +200,66 @@ static const char *action_of(enum lock_mode mode)
                                   : "cannot block operations";
 }
 
-static void tell_conflict(const struct hold *hold, const struct wanted *blocked, int opened,
-                          const struct lock_problem *problem, int64_t waited_ns)
+/* Who is told of: the open lock file whose records name them, or what they use the storage for. */
+static int descriptor_to_ask(const struct awaited *awaited, const struct obstacle *obstacle)
+{
+    return obstacle->elsewhere ? obstacle->taken.lock_descriptor : awaited->opened;
+}
+
+static const struct marker *use_of(const struct obstacle *obstacle, struct marker *use)
+{
+    *use = (struct marker){.use = obstacle->taken.use};
+    return obstacle->elsewhere && obstacle->taken.lock_descriptor < 0 ? use : NULL;
+}
+
+static void tell_conflict(const struct hold *hold, const struct awaited *awaited, const struct obstacle *obstacle,
+                          int64_t waited_ns)
 {
     const bool refused = hold->settings.on_conflict == CONFLICT_DENY;
     const struct message_advice advice = {.waited_ns = hold->deadline ? waited_ns : 0, .may_wait = !hold->deadline};
+    const char *image = obstacle->blocked->image;
+    struct marker use;
     char action[48];
-    if (!problem->blocked) {
-        message_conflict(&hold->settings, blocked->image, action_of(hold->mode), opened, hold->mode, 0, NULL,
-                         refused ? &advice : NULL);
+    if (!obstacle->problem.blocked) {
+        message_conflict(&hold->settings, image, action_of(hold->mode), descriptor_to_ask(awaited, obstacle),
+                         hold->mode, 0, use_of(obstacle, &use), refused ? &advice : NULL);
         return;
     }
-    enum operation operation = (enum operation)(problem->blocked - 1);
+    enum operation operation = (enum operation)(obstacle->problem.blocked - 1);
     snprintf(action, sizeof action, "cannot block %s", settings_operation_name(operation));
-    message_blocked(&hold->settings, blocked->image, action, opened, operation);
+    message_blocked(&hold->settings, image, action, awaited->opened, operation);
+}
+
+/* Until it is worth while to try again.  False: the time is over. */
+static bool wait_for(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle)
+{
+    enum { LOOK_NS = 50 * 1000 * 1000 };
+    bool interrupted;
+    if (!obstacle->elsewhere) return lock_wait(&awaited->waiter, awaited->opened, hold->mode, &interrupted);
+    /* Nothing tells of the end of a mount; and the lock that is waited for is free. */
+    const int64_t left = hold->deadline - sys_monotonic();
+    if (left > 0) nanosleep(&(struct timespec){.tv_nsec = left < LOOK_NS ? left : LOOK_NS}, NULL);
+    return left > 0;
+}
+
+static void start_waiting(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle)
+{
+    if (obstacle->elsewhere || obstacle->blocked != awaited->lock) stop_waiting(awaited);
+    if (obstacle->elsewhere || obstacle->blocked == awaited->lock) return;
+    awaited->lock = obstacle->blocked;
+    awaited->opened = obstacle->opened;
+    lock_wait_start(&awaited->waiter, hold->settings.directory, &obstacle->blocked->name, hold->deadline,
+                    awaited->inotify);
+}
+
+/* The lock cannot be evaluated.  Goes on without it, or not. */
+static bool goes_on(struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle)
+{
+    message_problem(&hold->settings, obstacle->blocked->image, action_of(hold->mode), &obstacle->blocked->name,
+                    &obstacle->problem);
+    stop_waiting(awaited);
+    obstacle->blocked->left_out = hold->settings.allow_on_error;
+    return hold->settings.allow_on_error;
 }
 
 enum { ALL_TAKEN = -1 };
@@ -177,36 +271,29 @@ static int take_all(struct hold *hold, int conflict_status)
     const int64_t start = sys_monotonic();
     int said = 0;
     for (;;) {
-        struct wanted *blocked = NULL;
-        int opened = -1;
-        struct lock_problem problem = {.owner = (uid_t)-1};
-        enum lock_result result = try_all(hold, &awaited, &blocked, &opened, &problem);
+        struct obstacle obstacle = {.opened = -1, .taken.lock_descriptor = -1, .problem.owner = (uid_t)-1};
+        struct marker use;
+        enum lock_result result = try_all(hold, &awaited, &obstacle);
         if (result == LOCK_TAKEN) return ALL_TAKEN;
         if (result == LOCK_FAILED) {
-            message_problem(&hold->settings, blocked->image, action_of(hold->mode), &blocked->name, &problem);
-            stop_waiting(&awaited);
-            if (!hold->settings.allow_on_error) return STATUS_FAILED;
-            blocked->left_out = true;
+            if (!goes_on(hold, &awaited, &obstacle)) return STATUS_FAILED;
             continue;
         }
-        if (blocked != awaited.lock) {
-            stop_waiting(&awaited);
-            awaited.lock = blocked;
-            awaited.opened = opened;
-            lock_wait_start(&awaited.waiter, hold->settings.directory, &blocked->name, hold->deadline, awaited.inotify);
-        }
+        start_waiting(hold, &awaited, &obstacle);
         /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
-        if (!problem.blocked && hold->deadline != 0 &&
+        if (!obstacle.problem.blocked && hold->deadline != 0 &&
             sys_monotonic() - start > message_waits_until(&hold->settings, said)) {
-            message_waiting(&hold->settings, blocked->image, awaited.opened, hold->mode, NULL);
+            message_waiting(&hold->settings, obstacle.blocked->image, descriptor_to_ask(&awaited, &obstacle),
+                            hold->mode, use_of(&obstacle, &use));
             said++;
         }
-        bool interrupted;
-        if (hold->deadline != 0 && lock_wait(&awaited.waiter, awaited.opened, hold->mode, &interrupted)) continue;
-        tell_conflict(hold, blocked, awaited.opened, &problem, sys_monotonic() - start);
+        const bool again = hold->deadline != 0 && wait_for(hold, &awaited, &obstacle);
+        if (!again) tell_conflict(hold, &awaited, &obstacle, sys_monotonic() - start);
+        if (obstacle.taken.lock_descriptor >= 0) close(obstacle.taken.lock_descriptor);
+        if (again) continue;
         stop_waiting(&awaited);
         if (hold->settings.on_conflict == CONFLICT_DENY) return conflict_status;
-        blocked->left_out = true;
+        obstacle.blocked->left_out = true;
     }
 }
 

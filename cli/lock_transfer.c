@@ -847,8 +847,11 @@ static void move_marks(const struct transfer *transfer)
 {
     const struct party *source = &transfer->source, *target = &transfer->target;
     if (!transfer->image.st_ino) return;
-    if (is_there(source)) mark_transfer(source->process, source->pid, &transfer->image, false);
-    if (is_there(target)) mark_transfer(target->process, target->pid, &transfer->image, true);
+    /* With its marks left a source keeps others out by what it has not any more; the lock has gone all the same. */
+    if (is_there(source) && !mark_transfer(source->process, source->pid, &transfer->image, false))
+        complain("%s: cannot take the source's marks off the image: %s", transfer->path, strerror(errno));
+    if (is_there(target) && !mark_transfer(target->process, target->pid, &transfer->image, true))
+        complain("%s: cannot mark the image for the destination: %s", transfer->path, strerror(errno));
 }
 
 /* What forbids it before anything is done.  0, or the exit status. */

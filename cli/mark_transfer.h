@@ -11,7 +11,8 @@
 #include <sys/types.h>
 
 /* Sets, or takes off, the marks of a process that has, or has no more, the exclusive lock.  process: its pidfd. Nothing
- * is done to a process that has locks of its own on the image, as QEMU has: they may lie on the same bytes. */
-void mark_transfer(int process, pid_t pid, const struct stat *image, bool set);
+ * is done to a process that has locks of its own on the image, as QEMU has: they may lie on the same bytes.  False:
+ * some of its descriptors could not be reached, errno says why. */
+bool mark_transfer(int process, pid_t pid, const struct stat *image, bool set);
 
 #endif

@@ -184,7 +184,8 @@ static bool equal_details(const void *left, const void *right)
     for (size_t i = 0; i < a->opponent_count; i++) {
         const struct opponent *one = &a->opponents[i], *other = &b->opponents[i];
         if (one->pid != other->pid || one->start != other->start || one->mode != other->mode ||
-            one->since != other->since || one->comm != other->comm || one->host != other->host)
+            one->since != other->since || one->comm != other->comm || one->host != other->host ||
+            one->has != other->has)
             return false;
     }
     return true;

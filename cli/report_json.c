@@ -153,6 +153,7 @@ static json_t *opponent_object(const struct opponent *opponent)
     set_mode(object, "mode", opponent->mode);
     if (opponent->since) set_time(object, "since", opponent->since);
     set_name(object, "host", opponent->host);
+    set_name(object, "has", opponent->has);
     return object;
 }
 

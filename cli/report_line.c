@@ -104,7 +104,8 @@ static void read_opponents(const json_t *line, struct event *event)
                                     .mode = mode_field(holder, "mode"),
                                     .since = time_field(holder, "since"),
                                     .comm = name_field(holder, "comm"),
-                                    .host = name_field(holder, "host")};
+                                    .host = name_field(holder, "host"),
+                                    .has = name_field(holder, "has")};
         if (opponent.pid) event->opponents[event->opponent_count++] = opponent;
     }
 }

@@ -34,6 +34,7 @@ struct opponent {
     int64_t since; /* ns since 1970; 0: not told */
     const struct report_name *comm;
     const struct report_name *host;
+    const struct report_name *has; /* of one that is not on record: what it has of the image, in words; or NULL */
 };
 
 struct event {

@@ -255,8 +255,12 @@ static void print_opponents(const struct page *page, const struct detail *detail
         return;
     }
     const struct opponent *opponent = &detail->opponents[0];
-    fprintf(page->stream, "; %s by %s (pid %d, %s)", opponent->mode == LOCK_EXCLUSIVE ? "locked exclusively" : "shared",
+    fprintf(page->stream, "; %s by %s (pid %d, %s)",
+            opponent->has                      ? "in use"
+            : opponent->mode == LOCK_EXCLUSIVE ? "locked exclusively"
+                                              : "shared",
             opponent->comm ? opponent->comm->shown : "?", (int)opponent->pid, user_name(opponent->uid));
+    if (opponent->has) fprintf(page->stream, ": %s", opponent->has->shown);
     if (opponent->since) fprintf(page->stream, " since %s", moment(page, opponent->since, since));
     if (detail->opponent_count > 1) fprintf(page->stream, " and %zu more", detail->opponent_count - 1);
 }

@@ -115,6 +115,7 @@ enum usage_kind {
     KIND_MARKED,     /* has imglock's marks on the image, and its lock by another name or in another directory */
     KIND_QEMU,       /* has QEMU's own lock on the image */
     KIND_LOCKED,     /* has locked the image by another lock of the kernel's */
+    KIND_MOUNTED,    /* nobody: a block device that is mounted, or a part of it */
     KIND_OPEN        /* has the image open and does not hold its lock */
 };
 
@@ -152,7 +153,7 @@ struct usage {
     int loop;    /* its number: a loop device; or -1 */
     bool flock;  /* locked by flock(2) */
     struct mark_meaning meaning;
-    const char *as; /* where the lock of one that is KIND_MARKED is, in words; or NULL */
+    const char *as; /* where the lock of one that is KIND_MARKED is, in words, and the mount point; or NULL */
 };
 
 struct usage_list {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "outsiders.h"
 #include "status.h"
 #include "text.h"
 
@@ -26,7 +27,7 @@ const char *usage_kind_name(enum usage_kind kind)
         [KIND_HOLDER] = "holder",         [KIND_HELPER] = "helper",   [KIND_INHERITED] = "inherited",
         [KIND_UNRECORDED] = "unrecorded", [KIND_FOREIGN] = "foreign", [KIND_BLOCKER] = "blocker",
         [KIND_WAITING] = "waiting",       [KIND_MARKED] = "marked",   [KIND_QEMU] = "qemu",
-        [KIND_LOCKED] = "locked",         [KIND_OPEN] = "open"};
+        [KIND_LOCKED] = "locked",         [KIND_MOUNTED] = "mounted", [KIND_OPEN] = "open"};
     return names[kind];
 }
 
@@ -238,6 +239,16 @@ static void append_open(struct text *text, const struct usage *usage)
     text_append(text, usage->writes ? "writing" : "reading");
 }
 
+/* ", mounted on /mnt", where a loop device is. */
+static void append_mount(struct text *text, unsigned loop)
+{
+    const size_t before = text->length;
+    text_append(text, ", mounted on ");
+    if (outsiders_append_mount(text, loop)) return;
+    text->length = before;
+    text->bytes[before] = '\0';
+}
+
 /* The words are those of a refusal, shim/message.c. */
 void usage_append_has(struct text *text, const struct usage *usage)
 {
@@ -265,7 +276,13 @@ void usage_append_has(struct text *text, const struct usage *usage)
         if (!meaning->bytes) text_append(text, " by flock");
         return;
     case KIND_OPEN:
-        if (usage->seen) append_open(text, usage);
+        if (!usage->seen) return;
+        append_open(text, usage);
+        if (usage->loop >= 0) append_mount(text, (unsigned)usage->loop);
+        return;
+    case KIND_MOUNTED:
+        text_append(text, "mounted on ");
+        append_string(text, usage->as);
         return;
     default:
         return;
@@ -322,9 +339,10 @@ static const struct {
     [COLUMN_MODE] = {"MODE", 9, 0, false,
                      "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock of any kind",
                      cell_mode},
-    [COLUMN_KIND] = {"KIND", 6, 0, false,
-                     "holder, helper, inherited, unrecorded, foreign, blocker, waiting, marked, qemu, locked or open",
-                     cell_kind},
+    [COLUMN_KIND] =
+        {"KIND", 6, 0, false,
+         "holder, helper, inherited, unrecorded, foreign, blocker, waiting, marked, qemu, locked, mounted or open",
+         cell_kind},
     [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID", cell_pid},
     [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process", cell_user_name},
     [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command", cell_command},

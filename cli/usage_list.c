@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block_device.h"
 #include "blocker.h"
 #include "bytes.h"
 #include "complain.h"
@@ -773,6 +774,23 @@ static void join_opens(struct joining *joining, const struct looked_image *image
     }
 }
 
+/* A mount has a block device for itself: its own, its disk's or a partition's. */
+static void join_mount(struct joining *joining, const struct looked_image *image)
+{
+    char point[PATH_MAX];
+    struct stat status;
+    if (stat(image->path, &status) < 0 || !S_ISBLK(status.st_mode) ||
+        !block_device_mount_point(status.st_rdev, point, sizeof point))
+        return;
+    struct usage usage = open_of(image);
+    usage.kind = KIND_MOUNTED;
+    usage.mode = LOCK_EXCLUSIVE;
+    usage.as = keep_word(joining->list, string_keep(point));
+    strcpy(usage.command, "kernel");
+    memcpy(usage.host, joining->self->host, sizeof usage.host);
+    add_open(joining->list, &usage);
+}
+
 /* ---- the list ----------------------------------------------------------------------------------------------- */
 
 static int compare(long long a, long long b)
@@ -845,7 +863,10 @@ static bool collect(const struct question *question, struct usage_list *list, bo
     struct joining joining = {
         .question = question, .list = list, .scan = &scan, .self = process_self(), .last_attempt = last_attempt};
     for (size_t i = 0; i < list->lock_count; i++) join_lock(&joining, &list->locks[i]);
-    for (size_t i = 0; i < list->image_count; i++) join_opens(&joining, &list->images[i]);
+    for (size_t i = 0; i < list->image_count; i++) {
+        join_opens(&joining, &list->images[i]);
+        join_mount(&joining, &list->images[i]);
+    }
     drop_sharers(list);
     join_keys(list);
     if (list->count) qsort(list->usages, list->count, sizeof *list->usages, usages_order);

@@ -182,11 +182,49 @@ static void append_image(struct line *line, const struct audit_image *image)
     append_number(line, "ino", (long long)image->inode);
 }
 
+/* "pid", "start", "comm", "uid" of a process by its number in /proc, which is not on record. */
+static void append_other(struct line *line, pid_t pid)
+{
+    struct process_identity process = *process_self();
+    uid_t user = (uid_t)-1;
+    pid_t parent;
+    char command[17];
+    process.pid = pid;
+    append_number(line, "pid", pid);
+    if (!process_read_stat(pid, &process.start, &parent, command)) return;
+    append_number(line, "start", (long long)process.start);
+    append_word(line, "comm", command);
+    if (process_look_at(&process, &user, command)) append_number(line, "uid", user);
+}
+
+/* Who is in the way and not on record. */
+static void append_unrecorded(struct line *line, const struct audit_image *image)
+{
+    char bytes[256];
+    const struct marker *marker = image->marker;
+    const struct outsider *outsider = image->outsider;
+    struct text has = text_in(bytes, sizeof bytes);
+    if (line->text.bytes[line->text.length - 1] != '[') text_append(&line->text, ",");
+    text_append(&line->text, "{");
+    if (marker) {
+        if (marker->pid) append_other(line, marker->pid);
+        if (marker->pid) append_word(line, "mode", marker->writes || marker->exclusive ? "exclusive" : "shared");
+        marker_append_has(&has, marker);
+    } else {
+        if (outsider->pid) append_other(line, outsider->pid);
+        append_word(line, "mode", "exclusive");
+        if (outsider->kind == OUTSIDER_LOOP) append_number(line, "loop", outsider->loop);
+        outsider_append_has(&has, outsider);
+    }
+    append_word(line, "has", bytes);
+    text_append(&line->text, "}");
+}
+
 /* Who is in the way, as far as the records say. */
-static void append_holders(struct line *line, int lock_descriptor)
+static void append_holders(struct line *line, const struct audit_image *image)
 {
     struct holder holder;
-    struct holders_walk walk = holders_begin(lock_descriptor);
+    struct holders_walk walk = holders_begin(image->lock_descriptor);
     int named = 0;
     append_key(line, "holders");
     text_append(&line->text, "[");
@@ -203,6 +241,7 @@ static void append_holders(struct line *line, int lock_descriptor)
         append_word(line, "host", holder.process.host);
         text_append(&line->text, "}");
     }
+    if (image->marker || image->outsider) append_unrecorded(line, image);
     text_append(&line->text, "]");
 }
 
@@ -320,7 +359,7 @@ void audit_wait(const struct settings *settings, const struct audit_image *image
     struct line line;
     if (!start_line(&line, settings, "wait", image)) return;
     append_word(&line, "mode", policy_mode_name(mode));
-    append_holders(&line, image->lock_descriptor);
+    append_holders(&line, image);
     end_line(&line);
 }
 
@@ -332,7 +371,7 @@ void audit_conflict(const struct settings *settings, const struct audit_image *i
     append_word(&line, "mode", policy_mode_name(wanted));
     append_flags(&line, flags);
     append_result(&line, error);
-    append_holders(&line, image->lock_descriptor);
+    append_holders(&line, image);
     end_line(&line);
 }
 
@@ -342,7 +381,7 @@ void audit_guard(const struct settings *settings, const struct audit_image *imag
     if (!start_line(&line, settings, "guard", image)) return;
     append_word(&line, "operation", operation);
     append_result(&line, error);
-    append_holders(&line, image->lock_descriptor);
+    append_holders(&line, image);
     end_line(&line);
 }
 

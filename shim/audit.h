@@ -12,6 +12,8 @@
 #define IMGLOCK_AUDIT_H
 
 #include "lock.h"
+#include "markers.h"
+#include "outsiders.h"
 #include "policy.h"
 
 struct audit_image {
@@ -20,6 +22,8 @@ struct audit_image {
     int lock_descriptor; /* open on the lock file, whose records name the holders; -1: none */
     dev_t device;        /* both 0: not known yet */
     ino_t inode;
+    const struct marker *marker;     /* who is in the way without a record: by what it has announced on the image, */
+    const struct outsider *outsider; /* or as the kernel counts it; NULL: nobody */
 };
 
 /* CLOCK_MONOTONIC in nanoseconds. */

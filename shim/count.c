@@ -59,10 +59,17 @@ static void take_signal(int descriptor, pid_t thread)
         sys_call(SYS_rt_sigqueueinfo, thread, SIGURG, (long)&signal, 0, 0, 0);
 }
 
+/* What is set once can be set back; but a filter of system calls may have its own mind, and a lease that stays holds up
+ * every other open for as long as /proc/sys/fs/lease-break-time says. */
+static void set(int descriptor, int command, long argument)
+{
+    if (sys_fcntl(descriptor, command, argument) < 0) sys_fcntl(descriptor, command, argument);
+}
+
 static void set_owner(int descriptor, pid_t thread)
 {
     struct f_owner_ex owner = {F_OWNER_TID, thread};
-    sys_fcntl(descriptor, F_SETOWN_EX, (long)&owner);
+    set(descriptor, F_SETOWN_EX, (long)&owner);
 }
 
 static int ask_for_lease(int descriptor, short type, pid_t thread)
@@ -74,10 +81,10 @@ static int ask_for_lease(int descriptor, short type, pid_t thread)
     if (owned) set_owner(descriptor, thread);
     result = sys_fcntl(descriptor, F_SETLEASE, type);
     if (result == 0) {
-        sys_fcntl(descriptor, F_SETLEASE, F_UNLCK);
+        set(descriptor, F_SETLEASE, F_UNLCK);
         take_signal(descriptor, thread);
     }
-    sys_fcntl(descriptor, F_SETSIG, 0);
+    set(descriptor, F_SETSIG, 0);
     if (owned || result == 0) set_owner(descriptor, 0);
     return result;
 }

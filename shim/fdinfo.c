@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "proc.h"
 #include "sys.h"
 #include "text.h"
 
@@ -74,6 +75,45 @@ void fdinfo_own(char name[FDINFO_OWN_SIZE], int descriptor)
     struct text text = text_in(name, FDINFO_OWN_SIZE);
     text_append(&text, "/proc/self/fdinfo/");
     text_append_number(&text, descriptor);
+}
+
+struct sought {
+    int descriptor;
+    struct stat status;
+    int parent; /* its directory in /proc */
+    bool found;
+};
+
+static bool is_same_description(uint64_t number, void *argument)
+{
+    enum { COMPARE_FILES = 0 }; /* KCMP_FILE, <linux/kcmp.h> */
+    struct sought *sought = argument;
+    struct stat status;
+    char name[PROC_NAME_SIZE];
+    proc_name(name, "fd/", number);
+    if (sys_fstatat(sought->parent, name, &status, 0) < 0 || status.st_ino != sought->status.st_ino ||
+        status.st_dev != sought->status.st_dev)
+        return true;
+    const long parent = sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+    const long result = sys_call(SYS_kcmp, sys_getpid(), parent, COMPARE_FILES, sought->descriptor, (long)number, 0);
+    sought->found = result < 0 ? (int)number == sought->descriptor : result == 0;
+    return !sought->found;
+}
+
+bool fdinfo_parent_has(int descriptor)
+{
+    struct sought sought = {.descriptor = descriptor};
+    pid_t number = 0;
+    if (sys_fstat(descriptor, &sought.status) < 0) return false;
+    sought.parent = proc_open_parent(&number);
+    if (sought.parent < 0) return false;
+    const int list = sys_openat(sought.parent, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (list >= 0) {
+        proc_each_number(INT64_MAX, list, is_same_description, &sought);
+        sys_close(list);
+    }
+    sys_close(sought.parent);
+    return sought.found;
 }
 
 int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),

@@ -27,6 +27,10 @@ bool fdinfo_parse_lock(const char *line, struct fdinfo_lock *lock);
 enum { FDINFO_OWN_SIZE = 40 };
 void fdinfo_own(char name[FDINFO_OWN_SIZE], int descriptor);
 
+/* Has this process's parent the very open file description of a descriptor, too, under whatever number?  Where the
+ * kernel does not compare them, kcmp(2), the same number for the same file is taken for that. */
+bool fdinfo_parent_has(int descriptor);
+
 /* Calls visit for each row of the file name, seen from directory.  Visit returns false to end it.  0, or -errno: the
  * file cannot be read. */
 int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),

@@ -2,12 +2,10 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/statfs.h>
 
 #include "extension.h"
@@ -281,7 +279,6 @@ static bool apple_size(const struct probe *probe)
 
 /* ---- the table ------------------------------------------------------------------------------------------ */
 
-enum kind { IMAGE, CONTENT };
 enum where { HEAD, FAR, TAIL, SIZED, NAME };
 
 /* Without pointers, of which there would be 470 for the dynamic linker to relocate in every process. */
@@ -290,13 +287,11 @@ struct format {
     char bytes[40];
     uint32_t offset;
     uint8_t length; /* of bytes */
-    uint8_t kind;
     uint8_t where;
 };
 
 static const struct format formats[] = {
-#define FORMAT(name, extensions, kind, where, offset, bytes, check) \
-    {name, bytes, offset, sizeof(bytes) - 1, kind, where},
+#define FORMAT(name, extensions, where, offset, bytes, check) {name, bytes, offset, sizeof(bytes) - 1, where},
 #include "formats.def"
 #undef FORMAT
 };
@@ -306,7 +301,7 @@ enum { FORMATS = sizeof formats / sizeof *formats };
 #define ROW_IN_LINE(line) row_in_line_##line
 #define ROW(line) ROW_IN_LINE(line)
 enum row {
-#define FORMAT(name, extensions, kind, where, offset, bytes, check) ROW(__LINE__),
+#define FORMAT(name, extensions, where, offset, bytes, check) ROW(__LINE__),
 #include "formats.def"
 #undef FORMAT
 };
@@ -315,8 +310,8 @@ enum row {
 static inline bool check(enum row row, const struct probe *probe)
 {
     switch (row) {
-#define FORMAT(name, extensions, kind, where, offset, bytes, check) \
-    case ROW(__LINE__):                                             \
+#define FORMAT(name, extensions, where, offset, bytes, check) \
+    case ROW(__LINE__):                                       \
         return check(probe);
 #include "formats.def"
 #undef FORMAT
@@ -428,7 +423,6 @@ static const unsigned char *bytes_at(struct probe *probe, off_t offset, size_t l
 static bool row_matches(enum row row, struct probe *probe)
 {
     const struct format *format = &formats[row];
-    if (probe->block_device && format->kind == CONTENT) return false;
     off_t offset = format->offset;
     switch (format->where) {
     case HEAD:
@@ -490,14 +484,6 @@ static bool is_later(const struct timespec *time, const struct timespec *other)
 bool look_has_been_read(const struct stat *status)
 {
     return is_later(&status->st_atim, &status->st_mtim) && is_later(&status->st_atim, &status->st_ctim);
-}
-
-bool look_at_block_device(struct probe *probe)
-{
-    uint64_t size;
-    if (sys_call(SYS_ioctl, probe->descriptor, BLKGETSIZE64, (long)&size, 0, 0, 0) < 0) return false;
-    probe->size = (off_t)size;
-    return true;
 }
 
 const char *look_match(const char *path, struct probe *probe)

@@ -13,9 +13,9 @@
  * system call, no copy.  Case does not matter. */
 const char *image_by_extension(const char *path);
 
-/* The name of the format that the content shows, or NULL; *error then says why it could not be read, or 0.  status is
- * the descriptor's; path its name, for the few extensions that count only together with a size, or NULL; flags what
- * open(2) was given, for F_SETFL.
+/* The name of the format that the content of a regular file shows, or NULL; *error then says why it could not be read,
+ * or 0.  status is the descriptor's; path its name, for the few extensions that count only together with a size, or
+ * NULL; flags what open(2) was given, for F_SETFL.
  *
  * Reads once, at most 2 KiB, unless the first 512 bytes are all zero or the size is exactly that of a floppy
  * format.  The descriptor must be readable.  The access time stays
@@ -35,11 +35,10 @@ enum { SMALLEST_IMAGE = 16 };
  * statfs. */
 bool image_is_on_storage(int descriptor);
 
-/* Is the content worth a look?  Says no to what is too small for any format, and to the made-up files of the
- * kernel, whose reading can have effects. */
+/* Is the content of a regular file worth a look?  Says no to what is too small for any format, and to the made-up files
+ * of the kernel, whose reading can have effects. */
 static inline bool image_may_be_read(int descriptor, const struct stat *status)
 {
-    if (S_ISBLK(status->st_mode)) return true;
     if (status->st_size < SMALLEST_IMAGE) return false;
     /* proc, sysfs and their kin have no device and no blocks.  So have sparse files on tmpfs or btrfs; statfs tells
      * them apart, and is rarely needed. */

@@ -27,12 +27,8 @@ struct probe {
     int descriptor;
     int flags; /* the descriptor's status flags, as they are now */
     off_t size;
-    bool block_device;
     off_t window; /* the offset that head was read from: 0, until FAR and TAIL rows move it */
 };
-
-/* Has a block device's size; false when it cannot be had. */
-bool look_at_block_device(struct probe *probe);
 
 /* The time of day to within some hundred looks: asking the kernel each time would be a call more. */
 extern _Atomic time_t look_time;
@@ -114,18 +110,16 @@ look_at_content(const char *path, int descriptor, const struct stat *status, int
     probe.descriptor = descriptor;
     probe.flags = flags_before;
     probe.size = status->st_size;
-    probe.block_device = S_ISBLK(status->st_mode);
     probe.error = 0;
     *error = 0;
-    if (probe.block_device && !look_at_block_device(&probe)) return NULL;
     /* A refused open must not move a time stamp, and this look comes before the refusal.  O_NOATIME is for
      * the owner and for root; for others the read counts as what it is. */
     if (!(flags & O_NOATIME) && look_moves_access_time(status)) look_set_flags(&probe, flags_before | O_NOATIME);
     look_read(&probe, 0);
     const char *name = look_shows_nothing(&probe) ? NULL : look_match(path, &probe);
     if (probe.flags != flags_before) look_set_flags(&probe, flags_before);
-    /* A drive without a medium, or one that is broken, has no image; a file that cannot be read may be one. */
-    *error = name || probe.block_device ? 0 : probe.error;
+    /* A file that cannot be read may be one. */
+    *error = name ? 0 : probe.error;
     return name;
 }
 

@@ -8,7 +8,6 @@
 
 #include "extension.h"
 
-enum kind { IMAGE, CONTENT };
 enum where { HEAD, FAR, TAIL, SIZED, NAME };
 
 static const struct {
@@ -20,7 +19,7 @@ static const struct {
     size_t length;
     const char *check;
 } formats[] = {
-#define FORMAT(name, extensions, kind, where, offset, bytes, check) \
+#define FORMAT(name, extensions, where, offset, bytes, check) \
     {name, extensions, where, offset, bytes, sizeof(bytes) - 1, #check},
 #include "formats.def"
 #undef FORMAT

@@ -254,10 +254,11 @@ static bool add_process(uint64_t number, void *argument)
         proc_each_number(look->deadline, list, add_descriptor, &of);
         sys_close(list);
     }
+    const bool stranger = of.any && !is_no_stranger(&of);
+    of.marker.outside = stranger && !of.marker.imglock && proc_has_library(of.directory) == 0;
     sys_close(of.directory);
-    if (!of.any) return true;
-    if (is_no_stranger(&of)) {
-        keep_rows(look, of.next);
+    if (!stranger) {
+        if (of.any) keep_rows(look, of.next);
         return true;
     }
     look->known_count = of.next;
@@ -461,6 +462,20 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
     sys_sigmask(SIG_SETMASK, &signals, NULL);
     sys_munmap(look, sizeof *look);
     return answer;
+}
+
+void marker_append_has(struct text *text, const struct marker *marker)
+{
+    if (marker->use) {
+        text_append(text, marker->use);
+    } else if (marker->imglock) {
+        text_append(text, "imglock's marks");
+    } else if (!marker->qemu) {
+        text_append(text, marker->exclusive ? "it has locked the file for itself" : "it has locked the file");
+    } else {
+        text_append(text, marker->writes ? "QEMU's own lock: writes" : "QEMU's own lock: reads");
+        if (!marker->shares) text_append(text, marker->writes ? ", shares nothing" : ", shares no writing");
+    }
 }
 
 struct markers_question markers_question_of(int descriptor, enum lock_mode mode, int access)

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "mark.h"
+#include "text.h"
 
 struct markers_question {
     int descriptor; /* open on the image */
@@ -36,8 +37,12 @@ struct marker {
     bool writes, shares;
     off_t start, end; /* a lock of it that is in the way; INT64_MAX: to the end */
     bool excludes;    /* that is a write lock */
+    bool outside;     /* the process has not got the library: IMGLOCK_OUTSIDERS says what it does */
     const char *use;  /* nobody's mark but the kernel's own use of a block device, in words; NULL: not that */
 };
+
+/* What a stranger has of the image, in words: "QEMU's own lock: writes, shares nothing". */
+void marker_append_has(struct text *text, const struct marker *marker);
 
 enum markers_answer { MARKERS_STRANGERS, MARKERS_NO_STRANGERS };
 

@@ -44,7 +44,10 @@ bool marks_are_given_up(dev_t device, ino_t inode)
 static bool is_open_on(int descriptor, dev_t device, ino_t inode)
 {
     struct stat status;
-    return sys_fstat(descriptor, &status) == 0 && status.st_dev == device && status.st_ino == inode;
+    const int result = sys_fstat(descriptor, &status);
+    /* An error of another kind says nothing of whose number it is. */
+    if (result < 0) return result != -EBADF;
+    return status.st_dev == device && status.st_ino == inode;
 }
 
 /* The lowest descriptor from first on that has a hold on the file, by whatever name; -1: none.  *entry: of the table.

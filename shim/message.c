@@ -319,7 +319,7 @@ static void append_marker(struct text *line, const struct marker *marker, const 
     pid_t parent;
     uid_t user;
     if (marker->use) {
-        text_append(line, marker->use);
+        marker_append_has(line, marker);
         return;
     }
     if (!marker->pid || !process_read_stat(marker->pid, &start, &parent, command)) {
@@ -340,13 +340,8 @@ static void append_marker(struct text *line, const struct marker *marker, const 
     text_append(line, ")");
     append_other_name(line, marker, path);
     if (marker->imglock) return;
-    if (!marker->qemu) {
-        text_append(line, marker->exclusive ? ": it has locked the file for itself" : ": it has locked the file");
-        return;
-    }
-    text_append(line, ": QEMU's own lock: ");
-    text_append(line, marker->writes ? "writes" : "reads");
-    if (!marker->shares) text_append(line, marker->writes ? ", shares nothing" : ", shares no writing");
+    text_append(line, ": ");
+    marker_append_has(line, marker);
 }
 
 struct kept {
@@ -532,10 +527,8 @@ static void append_outsider(struct text *line, const struct outsider *outsider)
         break;
     }
     if (line->length == before) return;
-    text_append(line, outsider->kind == OUTSIDER_MAPPING ? " has it mapped"
-                      : outsider->reads                  ? " has it open for reading"
-                                                         : " has it open for writing");
-    if (!outsider->library) text_append(line, ", outside imglock");
+    text_append(line, " ");
+    outsider_append_has(line, outsider);
 }
 
 void message_outsider(const struct settings *settings, const char *path, const char *action,

@@ -427,7 +427,7 @@ static void finish(struct search *search)
 bool outsiders_is_own(const struct outsiders_question *question)
 {
     struct search *search = start(question);
-    if (!search) return true;
+    if (!search) return false;
     add_kin(search);
     const bool own = search->by_us;
     finish(search);
@@ -437,7 +437,7 @@ bool outsiders_is_own(const struct outsiders_question *question)
 enum outsiders_found outsiders_find(const struct outsiders_question *question, struct outsider *outsider)
 {
     struct search *search = start(question);
-    if (!search) return OUTSIDERS_INSIDE;
+    if (!search) return OUTSIDERS_NOBODY; /* none who could be looked at */
     search->outsider = outsider;
     look_at_loops(search);
     if (!search->found) add_kin(search);
@@ -453,6 +453,14 @@ enum outsiders_found outsiders_find(const struct outsiders_question *question, s
 bool outsiders_same(const struct outsider *one, const struct outsider *other)
 {
     return one->kind == other->kind && one->pid == other->pid && one->start == other->start && one->loop == other->loop;
+}
+
+void outsider_append_has(struct text *text, const struct outsider *outsider)
+{
+    text_append(text, outsider->kind == OUTSIDER_MAPPING ? "has it mapped"
+                      : outsider->reads                  ? "has it open for reading"
+                                                         : "has it open for writing");
+    if (!outsider->library) text_append(text, ", outside imglock");
 }
 
 /* ---- mounts --------------------------------------------------------------------------------------------- */

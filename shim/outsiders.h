@@ -56,6 +56,9 @@ bool outsiders_is_own(const struct outsiders_question *question);
 
 enum outsiders_found outsiders_find(const struct outsiders_question *question, struct outsider *outsider);
 
+/* What it has of the image, in words: "has it mapped, outside imglock". */
+void outsider_append_has(struct text *text, const struct outsider *outsider);
+
 /* Are both the same one? */
 bool outsiders_same(const struct outsider *one, const struct outsider *other);
 

@@ -52,6 +52,11 @@ bool policy_may_degrade(const struct settings *settings, int flags)
            !(flags & (O_TRUNC | O_APPEND | O_EXCL));
 }
 
+bool policy_warns_of_outsiders(const struct settings *settings)
+{
+    return settings->outsiders == OUTSIDERS_WARN || settings->on_conflict == CONFLICT_WARN;
+}
+
 int policy_names_image(const struct settings *settings, const char *real_path)
 {
     int answer = 0;

@@ -22,6 +22,9 @@ bool policy_ignores(const struct settings *settings, const char *real_path);
 /* Would this open, when it cannot have its lock, do as one for reading (IMGLOCK_ON_CONFLICT=read-only)? */
 bool policy_may_degrade(const struct settings *settings, int flags);
 
+/* Does somebody outside imglock, who has the image, keep nobody out, after a line? */
+bool policy_warns_of_outsiders(const struct settings *settings);
+
 /* What IMGLOCK_IMAGES says of this path: 1 an image, -1 none, 0 nothing. */
 int policy_names_image(const struct settings *settings, const char *real_path);
 

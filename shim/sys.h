@@ -30,12 +30,14 @@
 #ifdef IMGLOCK_FAULTS
 /* The library that the tests build makes one call fail: tests/fault/fault.c.  0: let it through, else what it returns.
  */
-long sys_fault(long number, long a);
+long sys_fault(long number, long a, long b, long c);
 #else
-static inline long sys_fault(long number, long a)
+static inline long sys_fault(long number, long a, long b, long c)
 {
     (void)number;
     (void)a;
+    (void)b;
+    (void)c;
     return 0;
 }
 #endif
@@ -48,7 +50,7 @@ long sys_call_seen(long number, void *a, void *b, void *c, void *d, void *e, voi
 
 static inline long sys_call(long number, long a, long b, long c, long d, long e, long f)
 {
-    long fault = sys_fault(number, a);
+    long fault = sys_fault(number, a, b, c);
     if (fault) return fault;
 #ifdef __clang_analyzer__
     return sys_call_seen(number, (void *)a, (void *)b, (void *)c, (void *)d, (void *)e, (void *)f);

@@ -202,13 +202,13 @@ static enum lock_result lock_foreign(const struct track_request *request, struct
     return result;
 }
 
-/* Asks who else has the image open. */
-static void count(const struct track_request *request, struct track_hold *hold)
+/* Asks who else has the image open.  replaced: another file lies at the name now, about which nobody was asked. */
+static void count(const struct track_request *request, struct track_hold *hold, bool replaced)
 {
     SECTION_ASSERT();
-    if (request->lease != F_UNLCK && (request->first || hold->before < LOCK_SHARED))
-        hold->crowded =
-            count_ask_unsignalled(request->mark, request->lease, request->device, section_thread()) == COUNT_SOMEBODY;
+    if (request->lease == F_UNLCK || (!request->first && !replaced && hold->before >= LOCK_SHARED)) return;
+    hold->crowded =
+        count_ask_unsignalled(request->mark, request->lease, request->device, section_thread()) == COUNT_SOMEBODY;
 }
 
 /* The same, and the mark.  What the child has beside its parent is not told apart from what that has. */
@@ -217,7 +217,7 @@ static enum lock_result take_foreign(const struct track_request *request, struct
 {
     bool first;
     const enum lock_result result = lock_foreign(request, hold, opened, problem, &first);
-    if (result == LOCK_TAKEN) count(request, hold);
+    if (result == LOCK_TAKEN) count(request, hold, false);
     if (result != LOCK_TAKEN || request->mark < 0 || hold->mode < LOCK_SHARED ||
         !mark_is_possible(request->mark, request->device))
         return result;
@@ -333,8 +333,10 @@ static enum lock_result take_once(const struct track_request *request, bool watc
         hold->device = request->device;
         hold->inode = request->inode;
         if (request->mark >= 0 && result == LOCK_TAKEN) {
+            const bool replaced = had >= LOCK_SHARED && image->inode &&
+                                  (image->inode != request->inode || image->device != request->device);
             mark(held, request, hold, found);
-            count(request, hold);
+            count(request, hold, replaced);
         }
         hold->attached = request->attach_to >= 0 && bind(hold, request->attach_to, request->close_on_exec);
     } else {
@@ -408,12 +410,12 @@ void track_move_marks(const struct track_request *request, int to, int access)
         mark_move(request->mark, to, request->lock.mode, access);
 }
 
-void track_mark(int descriptor, const struct stat *status)
+void track_mark(int descriptor, const struct stat *status, enum lock_mode mode, int access)
 {
     if (settings_get()->on_conflict == CONFLICT_WARN || marks_are_given_up(status->st_dev, status->st_ino) ||
         !mark_is_possible(descriptor, status->st_dev))
         return;
-    mark_set(descriptor, LOCK_SHARED, O_RDONLY);
+    mark_set(descriptor, mode, access);
 }
 
 void track_give_back(const struct track_request *request, struct track_hold *hold)
@@ -629,9 +631,16 @@ void track_locks_itself(int descriptor)
 {
     sys_signals before;
     struct stat status;
-    if (sys_fstat(descriptor, &status) < 0 || marks_are_given_up(status.st_dev, status.st_ino)) return;
+    struct track_hold hold;
+    const bool known = sys_fstat(descriptor, &status) == 0;
+    if (known && marks_are_given_up(status.st_dev, status.st_ino)) return;
     enter(&before);
-    marks_give_up(status.st_dev, status.st_ino);
+    if (known) {
+        marks_give_up(status.st_dev, status.st_ino);
+    } else if (hold_of(descriptor, &hold)) {
+        const struct tracked_image *image = images_at(hold.image);
+        marks_give_up(image->device, image->inode);
+    }
     leave(&before);
 }
 

@@ -102,10 +102,9 @@ void track_accept(const struct track_request *request, struct track_hold *hold);
  * has marked. */
 void track_move_marks(const struct track_request *request, int to, int access);
 
-/* The descriptor of an image became another description of it, for reading, under the same number; it is marked as
- * that.
- */
-void track_mark(int descriptor, const struct stat *status);
+/* Marks a descriptor of an image, opened with this access, for this mode, and asks nobody: it became another
+ * description under the same number, or goes without the lock. */
+void track_mark(int descriptor, const struct stat *status, enum lock_mode mode, int access);
 
 /* Gives a hold back that was just taken, bound to its descriptor or not, and the marks of that. */
 void track_give_back(const struct track_request *request, struct track_hold *hold);

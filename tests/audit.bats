@@ -74,6 +74,30 @@ small_disk() {
     assert_equal "$(asked 'l[2]["unlocked"]')" True
 }
 
+@test "conflict: who is in the way without a record is told by what he has" {
+    background "$HELPERS/outsider" write disk.img
+    run audited "$HELPERS/input_call" open rw disk.img , close 3
+    assert_output $'open: 3\nclose: 0'
+    assert_equal "$(events)" 'conflict acquire open release'
+    assert_equal "$(asked '[(h["pid"], h["comm"], h["uid"], h["mode"], h["has"]) for h in l[0]["holders"]]')" \
+        "[($HOLDER, 'outsider', $(id -u), 'exclusive', 'has it open for writing, outside imglock')]"
+    run "$IMGLOCK" report "$LOG"
+    assert_output --partial "in use by outsider (pid $HOLDER, $(id -un)): has it open for writing, outside imglock"
+    release
+    : >"$LOG"
+    background python3 -c '
+import fcntl, os, struct, time
+image = os.open("disk.img", os.O_RDONLY)
+for start, length in ((100, 2), (103, 1), (201, 3)):
+    fcntl.fcntl(image, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, start, length, 0))
+print("ready", flush=True)
+time.sleep(1000)'
+    IMGLOCK_OUTSIDERS=deny IMGLOCK_ON_CONFLICT=deny run audited "$HELPERS/input_call" open rw disk.img
+    audited rm -f disk.img
+    assert_equal "$(asked '[(e["event"], h["pid"], h["comm"], h["has"]) for e in l for h in e.get("holders", [])]')" \
+        "[('conflict', $HOLDER, 'python3', \"QEMU's own lock: writes, shares nothing\"), ('guard', $HOLDER, 'python3', \"QEMU's own lock: writes, shares nothing\")]"
+}
+
 @test "conflict, refused, where the audit is told to refuse" {
     hold disk.img write
     IMGLOCK_ON_CONFLICT=deny run audited "$HELPERS/input_call" open rw disk.img

@@ -105,6 +105,20 @@ no_lock_file() {
     assert_line 'open: ETXTBSY'
 }
 
+@test "the node of a device that somebody has is not taken away" {
+    local device=/dev/imglock-test.$$
+    cp -a node "$device"
+    hold "$device" write
+    run wrapped rm -f "$device"
+    local removed=$status said=$output
+    release
+    run wrapped rm -f "$device"
+    rm -f "$device"
+    assert_success
+    assert_equal "$removed" 1
+    assert_equal "$(grep -c "imglock: $device: cannot delete: locked exclusively by holder (pid $HOLDER" <<<"$said")" 1
+}
+
 @test "IMGLOCK_KEY=inode takes no second lock for a device" {
     export IMGLOCK_KEY=inode
     hold "$LOOP" write
@@ -163,6 +177,17 @@ no_lock_file() {
     run "$IMGLOCK" explain node
     assert_line --regexp '^writing +refused at once: it is mounted$'
     goes_through open r node
+    run "$IMGLOCK" status -rn -o MODE,KIND,COMMAND,HAS "$LOOP"
+    assert_output --regexp "^exclusive mounted kernel mounted.*on.*/mnt$"
+    run "$IMGLOCK" hold node -- true
+    assert_failure
+    assert_output --regexp "^imglock: $PWD/node: cannot hold exclusively: mounted on $PWD/mnt\\b"
+    run "$IMGLOCK" hold -s node -- true
+    assert_success
+    IMGLOCK_OUTSIDERS=ignore goes_through open rw node
+    IMGLOCK_OUTSIDERS=warn run calls open rw node
+    assert_line --regexp '^open: [0-9]'
+    assert_line "imglock: $PWD/node: opened all the same: mounted on $PWD/mnt"
     run wrapped cat mnt/lost+found/none
     assert_output --partial 'No such file'
     export IMGLOCK_ON_CONFLICT=warn
@@ -221,7 +246,24 @@ for first in (os.O_RDONLY | os.O_EXCL, os.O_RDWR | os.O_EXCL):
     hold "$LOOP" write
     refused_to_holder p1
     refused_to_holder p2
+    run "$IMGLOCK" explain p1
+    assert_line --regexp '^writing +refused at once: the lock of its whole disk, or of a partition, is held$'
+    run "$IMGLOCK" hold p1 -- true
+    assert_failure
+    assert_output --partial "cannot hold exclusively: locked exclusively by holder (pid $HOLDER"
     release
+    goes_through open rw p2
+    hold p2 write
+    run "$IMGLOCK" hold "$LOOP" -- true
+    assert_failure
+    assert_output --partial "cannot hold exclusively: locked exclusively by holder (pid $HOLDER"
+    run "$IMGLOCK" hold p1 -- true
+    assert_success
+    "$IMGLOCK" hold -w 300 "$LOOP" -- echo held >held 3>&- &
+    local waiter=$!
+    release
+    wait "$waiter"
+    assert_equal "$(cat held)" held
     goes_through open rw p2
     # Of one process, and of its children, they are no strangers.
     run wrapped sh -c "exec 8<>p1 9<>$LOOP; dd if=/dev/zero of=p2 count=1 status=none"

@@ -1135,29 +1135,7 @@ reads() {
     done
 }
 
-@test "block devices: a container counts, a file system or a partition table does not" {
-    quiet qemu-img create -f qcow2 image 8M
-    truncate -s 8M ext4 gpt fat
-    quiet mkfs.ext4 -q -F ext4
-    echo 'label: gpt' | sfdisk -q gpt
-    quiet mkfs.vfat fat
-    quiet xorriso -as mkisofs -o iso tree
-    quiet qemu-img create -f vpc -o subformat=fixed vhd 8M
-    looped image
-    recognised qcow "$LOOP"
-    unlooped
-    looped vhd
-    recognised "vhd fixed" "$LOOP"
-    unlooped
-    local file
-    for file in ext4 gpt fat iso; do
-        looped $file
-        unrecognised "$LOOP"
-        unlooped
-    done
-}
-
-@test "O_DIRECT, also where it wants sectors of 4 KiB" {
+@test "O_DIRECT" {
     quiet qemu-img create -f qcow2 image 8M
     truncate -s 8M vhd
     put vhd -512 'conectix'
@@ -1170,14 +1148,6 @@ reads() {
         run "$HELPERS/identify" -d vhd
         assert_output "by name: -  by content: vhd fixed  vhd"
     done
-    looped image --sector-size 4096
-    run "$HELPERS/identify" -d "$LOOP"
-    assert_output "by name: -  by content: qcow  $LOOP"
-    unlooped
-    looped vhd --sector-size 4096
-    run "$HELPERS/identify" -d "$LOOP"
-    assert_output "by name: -  by content: vhd fixed  $LOOP"
-    unlooped
 }
 
 # ---- under the library -----------------------------------------------------------------------------------------------

@@ -766,6 +766,34 @@ No locks available; holder (pid $SOURCE) holds the lock"
     assert_equal "$(record_mode "$SOURCE")" exclusive
 }
 
+# marks_of PID: how many locks it has on the image itself.
+marks_of() {
+    cat "/proc/$1/fdinfo"/* | grep -c ":$(stat -c %i disk.img) [0-9]* [0-9]*$" || true
+}
+
+@test "a descriptor that cannot be reached: nothing is handed over, or the marks that stay are told of" {
+    local number count said
+    fresh_ends
+    strace -qq -o calls -e trace=pidfd_getfd "$IMGLOCK" handoff disk.img --to "$TARGET"
+    count=$(grep -c pidfd_getfd calls)
+    for ((number = 1; number <= count; number++)); do
+        fresh_ends
+        run strace -qq -o injected -e trace=pidfd_getfd -e "inject=pidfd_getfd:error=EMFILE:when=$number" \
+            "$IMGLOCK" handoff disk.img --to "$TARGET"
+        said=$output
+        if [ "$status" != 0 ]; then
+            assert_output --partial "imglock: $IMAGE: cannot "
+            owner_is "$SOURCE"
+        else
+            [ "$(marks_of "$SOURCE") $(marks_of "$TARGET")" = '0 2' ] ||
+                assert_output --regexp 'cannot (take the source.s marks off the image|mark the image for the destination): Too many open files'
+            owner_is "$TARGET"
+        fi
+    done
+    # The last ones are of the marks.
+    [[ $said == *'cannot mark the image for the destination: Too many open files'* ]]
+}
+
 # ---- what the two ends see -------------------------------------------------------------------------------------------
 
 # begin_end NAME [SETTING...]: a program that opens and closes as it is told; tell NAME WORDS answers what it says.

@@ -304,6 +304,11 @@ read: 0'
     assert_line 'fopen: EMFILE'
     assert_equal "$(fingerprint disk.qcow2)" "$before"
     assert_locks disk.qcow2 none
+    # With two left both work.
+    run calls leave 2 , fopen w disk.qcow2
+    assert_line --regexp '^fopen: [0-9]'
+    refute_output --partial imglock:
+    assert [ ! -s disk.qcow2 ]
 }
 
 @test "flags and values that make no sense are the kernel's to refuse" {

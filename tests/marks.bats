@@ -486,3 +486,66 @@ raise SystemExit(0 if libc.fopen(b"disk.img", b"w") else 1)'
     done
     says quit
 }
+
+@test "a name whose marks cannot be looked at is not taken away, IMGLOCK_ON_ERROR=allow is the way out" {
+    needs_root
+    chmod 777 .
+    chmod 600 disk.img
+    local command
+    for command in 'rm -f disk.img' 'mv disk.img other.img'; do
+        # shellcheck disable=SC2086 # a command line
+        run "${NOBODY[@]}" env LD_PRELOAD="$SHIM" $command
+        assert_failure
+        assert_line --regexp "^imglock: $PWD/disk.img: cannot (delete|rename): cannot look at who else has it: Permission denied"
+        assert [ -e disk.img ]
+    done
+    run "${NOBODY[@]}" env LD_PRELOAD="$SHIM" IMGLOCK_ON_ERROR=allow rm -f disk.img
+    assert_success
+    assert [ ! -e disk.img ]
+}
+
+@test "a shell that has an image open beside a stranger exports LD_PRELOAD: nothing that it runs is ended or waits" {
+    local flags
+    for flags in '<' '<>'; do
+        hold disk.img write
+        IMGLOCK_WAIT=300 run bash -c "exec 3$flags disk.img; export LD_PRELOAD=\$SHIM"'
+            head -c 1000 /dev/zero | cat | sha1sum >/dev/null
+            echo "status ${PIPESTATUS[*]}"
+            cat <&3 >/dev/null
+            echo "status $?"
+            kill '"$HOLDER"'
+            while kill -0 '"$HOLDER"' 2>/dev/null; do :; done
+            LD_PRELOAD= "$HELPERS/lock_query" disk.img | tail -n 1
+            true'
+        wait "$HOLDER" || true
+        assert_success
+        assert_line 'status 0 0 0'
+        assert_line 'status 0'
+        assert_line --partial "disk.img: goes on without a lock, as its parent has it open, too: locked exclusively by holder (pid $HOLDER"
+        # The shell has it, and its children have marked it.
+        assert_line 'read 201-203'
+    done
+}
+
+@test "IMGLOCK_OUTSIDERS says what QEMU's locks of others do; imglock's marks by another name are in the way" {
+    bare_qemu -r -f qcow2 disk.qcow2
+    IMGLOCK_OUTSIDERS=warn run wrapped dd if=/dev/zero of=disk.qcow2 count=1 conv=notrunc status=none
+    assert_success
+    assert_output "imglock: $PWD/disk.qcow2: opened all the same: in use by qemu-io (pid $CLIENT, user $(id -un)): QEMU's own lock: reads, shares no writing"
+    IMGLOCK_OUTSIDERS=ignore run wrapped dd if=/dev/zero of=disk.qcow2 count=1 conv=notrunc status=none
+    assert_success
+    assert_output ''
+    IMGLOCK_OUTSIDERS=ignore run wrapped mv disk.qcow2 other.qcow2
+    assert_success
+    assert_output ''
+    IMGLOCK_OUTSIDERS=warn run wrapped mv other.qcow2 disk.qcow2
+    assert_success
+    assert_output --partial "cannot rename: in use by qemu-io (pid $CLIENT"
+    refused_for disk.qcow2 "in use by qemu-io (pid $CLIENT" dd if=/dev/zero of=disk.qcow2 count=1 conv=notrunc status=none
+    says quit
+    ends 0
+    ln disk.img link.img
+    hold link.img write
+    IMGLOCK_OUTSIDERS=ignore refused_for disk.img "locked exclusively by holder (pid $HOLDER, user root) as $PWD/link.img" \
+        dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+}

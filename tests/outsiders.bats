@@ -161,10 +161,16 @@ GO
     assert_failure
     assert_output --partial \
         ": loop device $LOOP, mounted on $(realpath 'a mount'), has it open for writing, outside imglock"
+    run "$IMGLOCK" status -rn -o KIND,COMMAND,HAS fs.img
+    assert_output --regexp "^open loop[0-9]+ loop\\\\x20device,.*mounted.*on.*a.*mount$"
+    run "$IMGLOCK" explain fs.img
+    assert_line --regexp '^writing +refused at once: somebody outside imglock has it open for writing$'
     umount 'a mount'
     MOUNTED=
     losetup -d "$LOOP"
     nobody_refused fs.img
+    run "$IMGLOCK" explain fs.img
+    assert_line --regexp '^writing +takes an exclusive lock$'
 }
 
 @test "a loop device whose file has lost its name" {
@@ -181,6 +187,11 @@ GO
     LOOPS+=("$output")
     LOOP=$output
     refused_all disk.img "loop device $LOOP has it open for writing, outside imglock"
+    # Its marks are imglock's, which losetup has set.
+    IMGLOCK_OUTSIDERS=warn run wrapped dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
+    assert_success
+    assert_output --partial "opened all the same: loop device $LOOP has it open for writing, outside imglock"
+    IMGLOCK_OUTSIDERS=ignore nobody_refused disk.img
 }
 
 @test "a program of another user, which /proc does not show" {
@@ -385,15 +396,33 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]))'
     assert_success
 }
 
+# race SECONDS LIBRARY: a writer with threads and two who know of nothing open one image all the time.  Sets WORST, the
+# milliseconds that the longest of their opens took.
+race() {
+    local blocking not writer
+    env LD_PRELOAD="$2" "$HELPERS/outsiders_race" writer "$1" disk.img >writer 2>&1 3>&- &
+    writer=$!
+    "$HELPERS/outsiders_race" blocking "$1" disk.img >blocking 2>&1 3>&- &
+    blocking=$!
+    "$HELPERS/outsiders_race" not-blocking "$1" disk.img >not-blocking 2>&1 3>&- &
+    not=$!
+    wait "$blocking" && wait "$not" || fail "an open failed: $(cat blocking not-blocking)"
+    wait "$writer" || fail "the writer ended with status $?: $(cat writer)"
+    assert_equal "$(cat writer)" ''
+    WORST=$(sort -n blocking not-blocking | tail -n 1)
+}
+
 @test "no signal reaches a program, and no opener is held up" {
-    wrapped "$HELPERS/outsiders_race" writer "${OUTSIDERS_RACE_SECONDS:-3}" disk.img >wrapped.out 2>&1 3>&- &
-    HOLDER=$!
-    HOLDERS+=("$HOLDER")
-    run "$HELPERS/outsiders_race" bare "${OUTSIDERS_RACE_SECONDS:-3}" disk.img
-    assert_success
-    assert_output 'late 0'
-    wait "$HOLDER" || fail "it ended with status $?: $(cat wrapped.out)"
-    assert_equal "$(cat wrapped.out)" ''
+    local try bare
+    # Ten milliseconds more than where nobody asks, but for what the machine explains.  A machine that is busy is late now and
+    # then; a signal, or an open that fails, is too much once.
+    for try in 1 2 3; do
+        race 1 ''
+        bare=$WORST
+        race "${OUTSIDERS_RACE_SECONDS:-2}" "$SHIM"
+        if [ "$WORST" -le $((bare + 10 + $(late))) ]; then return 0; fi
+    done
+    fail "an open took $WORST ms, and $bare ms without the library, in try $try"
 }
 
 @test "who does not wait is not kept out by a question" {
@@ -490,6 +519,42 @@ follows_device() {
     assert_output free
 }
 
+@test "an outsider is waited for in words" {
+    outside write disk.img
+    IMGLOCK_LOG=debug IMGLOCK_WAIT=60 LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none \
+        2>said 3>&- &
+    HOLDERS+=("$!")
+    eventually grep -q "^imglock: $PWD/disk.img: waiting; outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock$" said
+    release
+    wait "$!"
+}
+
+@test "another file under the name of an image that the process has is asked about as well" {
+    cp disk.img other.img
+    outside write other.img
+    run wrapped python3 -c '
+import os
+os.open("disk.img", os.O_RDWR)
+os.environ.pop("LD_PRELOAD")
+os.system("mv other.img disk.img")
+os.open("disk.img", os.O_RDWR)'
+    assert_failure
+    assert_line --partial "cannot open for writing: outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+}
+
+@test "IMGLOCK_KEY=inode: refused, and both locks are free then" {
+    export IMGLOCK_KEY=inode
+    outside write disk.img
+    refused_all disk.img "outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+    local file
+    for file in "$IMGLOCK_DIR"/.qemu-*.lock; do
+        assert_equal "$("$HELPERS/probe" "$file")" free
+    done
+    release
+    in_three_tries follows write O_RDWR
+    nobody_refused disk.img
+}
+
 # ---- the setting --------------------------------------------------------------------------------------------
 
 @test "IMGLOCK_OUTSIDERS" {
@@ -506,6 +571,10 @@ follows_device() {
     run "$IMGLOCK" --config audit dd if=disk.img of=/dev/null status=none
     assert_success
     assert_output --partial 'outside imglock'
+    # It is a conflict like any other.
+    IMGLOCK_ON_CONFLICT=warn run wrapped dd if=disk.img of=/dev/null status=none
+    assert_success
+    assert_output --partial 'opened all the same: outsider (pid'
     IMGLOCK_ERRNO=EBUSY refused disk.img 'outside imglock' dd if=disk.img of=/dev/null
     assert_output --partial 'Device or resource busy'
 }

@@ -6,6 +6,8 @@
 #include "../arguments.h"
 #include "../audit.h"
 #include "../children.h"
+#include "../device.h"
+#include "../fdinfo.h"
 #include "../markers.h"
 #include "../memo.h"
 #include "../message.h"
@@ -13,7 +15,6 @@
 #include "../sys.h"
 #include "../text.h"
 #include "cleanup.h"
-#include "device.h"
 #include "outside.h"
 #include "record_locks.h"
 
@@ -70,6 +71,7 @@ struct attempt {
     struct outside_place place;
     struct outsider outsider;
     int outside_error; /* the program's descriptor could not be opened anew */
+    bool given;        /* the program's parent has the very description that came with it */
     bool taken;        /* the lock was to be had, but not beside who has the same block device by another */
     struct device_taken device;
 };
@@ -78,7 +80,7 @@ struct attempt {
 static int descriptor_to_ask(const struct attempt *attempt)
 {
     struct track_own own;
-    if (attempt->device.lock_descriptor >= 0) return attempt->device.lock_descriptor;
+    if (attempt->taken && attempt->device.lock_descriptor >= 0) return attempt->device.lock_descriptor;
     if (attempt->opened >= 0) return track_own_lock(&attempt->name, &own) ? own.descriptor : attempt->opened;
     if (attempt->inode_opened >= 0) return attempt->inode_opened;
     return track_own_lock(&attempt->name, &own) ? own.descriptor : -1;
@@ -159,6 +161,18 @@ static int refuse_by_mode(const struct claim *claim, const char *why)
     return claim->settings->on_conflict == CONFLICT_WARN ? 0 : claim->settings->refusal_errno;
 }
 
+static const char opened_all_the_same[] = "opened all the same";
+
+/* Somebody outside imglock has the image, and that is only told of. */
+static void audit_let_through(const struct claim *claim, const struct attempt *attempt, const struct marker *marker,
+                              const struct outsider *outsider)
+{
+    struct audit_image about = attempt->about;
+    about.marker = marker;
+    about.outsider = outsider;
+    audit_conflict(claim->settings, &about, claim->flags, attempt->decision.mode, 0);
+}
+
 /* ---- marks ----------------------------------------------------------------------------------------------- */
 
 /* Whoever locks for an instant, to look or because it is refused itself, is waited for; longer where children may have
@@ -181,7 +195,55 @@ static bool is_marked_by_stranger(const struct claim *claim, struct attempt *att
     return markers_look(&question, true, &attempt->marker) == MARKERS_STRANGERS;
 }
 
+/* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
+static bool finds_outsider(const struct claim *claim, struct attempt *attempt)
+{
+    const struct outsiders_question question = {.device = attempt->request.device,
+                                                .inode = attempt->request.inode,
+                                                .path = claim->path,
+                                                .lock_descriptor = attempt->about.lock_descriptor,
+                                                .skipped = claim->mark,
+                                                .ancestors = claim->settings->family,
+                                                .marked = true,
+                                                .readers = attempt->decision.mode == LOCK_EXCLUSIVE};
+    return !attempt->marker.pid && !attempt->marker.use &&
+           outsiders_find(&question, &attempt->outsider) == OUTSIDERS_FOUND;
+}
+
+/* Is the stranger one outside imglock who is to be in nobody's way?  Then that is told. */
+static bool is_let_past(const struct claim *claim, struct attempt *attempt)
+{
+    const struct settings *settings = claim->settings;
+    const struct marker *marker = &attempt->marker;
+    if (settings->outsiders == OUTSIDERS_DENY) return false;
+    const bool counted = !marker->outside && finds_outsider(claim, attempt) && !attempt->outsider.library;
+    if (!marker->outside && !counted) return false;
+    if (settings->outsiders == OUTSIDERS_IGNORE) return true;
+    if (counted) {
+        message_outsider(settings, claim->path, opened_all_the_same, &attempt->outsider);
+        audit_let_through(claim, attempt, NULL, &attempt->outsider);
+        return true;
+    }
+    message_conflict(settings, claim->path, opened_all_the_same, attempt->about.lock_descriptor, attempt->decision.mode,
+                     0, marker, NULL);
+    audit_let_through(claim, attempt, marker, NULL);
+    return true;
+}
+
 /* ---- block devices --------------------------------------------------------------------------------------- */
+
+static bool is_own_lock(const struct lock_name *name)
+{
+    struct track_own own;
+    return track_own_lock(name, &own);
+}
+
+/* To ask would drop the record locks of a program that has any. */
+static bool minds_use(const struct claim *claim, const struct attempt *attempt)
+{
+    return attempt->request.access != O_RDONLY && !(claim->flags & O_EXCL) &&
+           claim->settings->outsiders != OUTSIDERS_IGNORE && !record_locks_on(claim->status);
+}
 
 /* Has somebody the storage of a block device by another one, or by a mount?  Not asked again by who has it already. */
 static enum lock_result look_at_device(const struct claim *claim, struct attempt *attempt,
@@ -191,31 +253,33 @@ static enum lock_result look_at_device(const struct claim *claim, struct attempt
     if (!claim->status || !S_ISBLK(claim->status->st_mode) || claim->inherited) return LOCK_TAKEN;
     if (mode < LOCK_SHARED || hold->before >= mode) return LOCK_TAKEN;
     const struct device_question question = {.settings = claim->settings,
-                                             .status = claim->status,
+                                             .device = claim->status->st_rdev,
                                              .descriptor = claim->descriptor,
                                              .mode = mode,
-                                             .writes = attempt->request.access != O_RDONLY && !(claim->flags & O_EXCL),
-                                             .family = hold->family};
+                                             .writes = minds_use(claim, attempt),
+                                             .family = hold->family,
+                                             .is_own = is_own_lock};
+    close_now(&attempt->device.lock_descriptor);
     const enum device_answer answer = device_ask(&question, &attempt->device);
     if (answer == DEVICE_FREE) return LOCK_TAKEN;
     if (answer == DEVICE_UNKNOWN) {
         attempt->problem = attempt->device.problem;
         return LOCK_FAILED;
     }
-    attempt->marker.use = attempt->device.use;
-    attempt->taken = true;
+    attempt->marker = (struct marker){.use = attempt->device.use, .outside = true};
     attempt->marked = attempt->device.lock_descriptor < 0;
+    if (attempt->marked && is_let_past(claim, attempt)) return LOCK_TAKEN;
+    attempt->taken = true;
     return LOCK_BUSY;
 }
 
 static enum lock_result try_to_take(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
-    close_now(&attempt->device.lock_descriptor);
     enum lock_result result = track_take(&attempt->request, hold, &attempt->opened, &attempt->problem, &attempt->found);
     attempt->marked = attempt->taken = false;
     if (result != LOCK_TAKEN) return result;
     attempt->beside_own = hold->beside_own;
-    if (hold->disputed && is_marked_by_stranger(claim, attempt, hold)) {
+    if (hold->disputed && is_marked_by_stranger(claim, attempt, hold) && !is_let_past(claim, attempt)) {
         attempt->marked = true;
         result = LOCK_BUSY;
     } else {
@@ -252,6 +316,7 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
     enum lock_result result = LOCK_BUSY;
     const int64_t start = sys_monotonic();
     int said = 0;
+    attempt->about.marker = attempt->marked ? &attempt->marker : NULL;
     audit_wait(settings, &attempt->about, attempt->request.lock.mode);
     /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
     bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
@@ -279,6 +344,7 @@ enum outcome {
     OUTCOME_HELD,
     OUTCOME_DEGRADED, /* a shared lock instead */
     OUTCOME_BESIDE,   /* no lock: whoever has it has this very description of the image */
+    OUTCOME_UNLOCKED, /* no lock, and no refusal: the image came with the program, whose parent has it open as well */
     OUTCOME_CONFLICT,
     OUTCOME_OUTSIDER,    /* the lock was to be had, but somebody outside imglock has the image open for writing */
     OUTCOME_GONE,        /* the file may not be opened any more */
@@ -312,12 +378,28 @@ static bool degrade(const struct claim *claim, struct attempt *attempt, struct t
     return taken;
 }
 
+/* An image that the program's parent has open, by the same description, is no open of this program's: a shell that has
+ * an image gives it to whatever it runs.  So nothing is refused, and nothing waits; the image is marked all the same.
+ */
+static enum outcome go_on_without(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
+{
+    attempt->request.watch = true;
+    const enum lock_result result = try_to_take(claim, attempt, hold);
+    if (result == LOCK_TAKEN) return OUTCOME_HELD;
+    if (result == LOCK_BUSY && !attempt->marked && !mark_is_locked_otherwise(claim->mark))
+        track_mark(claim->mark, claim->status, attempt->decision.mode, attempt->request.access);
+    return result == LOCK_BUSY ? OUTCOME_UNLOCKED : OUTCOME_PROBLEM;
+}
+
 static enum outcome acquire(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
     const struct settings *settings = claim->settings;
     bool interrupted = false;
     enum lock_result result = try_to_take(claim, attempt, hold);
+    if (result == LOCK_TAKEN) return OUTCOME_HELD;
     if (result == LOCK_BUSY && is_of_siblings(claim, attempt)) return OUTCOME_BESIDE;
+    attempt->given = claim->inherited && fdinfo_parent_has(claim->descriptor);
+    if (attempt->given) return go_on_without(claim, attempt, hold);
     if (result == LOCK_BUSY && settings->wait_ns && claim->time->wait) {
         if (attempt->request.lease != F_UNLCK) outside_step_back(&attempt->place, false);
         attempt->about.lock_descriptor = descriptor_to_ask(attempt);
@@ -349,9 +431,12 @@ static enum outcome ask_outside(const struct claim *claim, struct attempt *attem
                                             .deadline = claim->time->wait,
                                             .place = &attempt->place};
     const int result = outside_ask(&request, &attempt->outsider);
-    if (result == 1 && settings->outsiders == OUTSIDERS_WARN)
-        message_outsider(settings, claim->path, "opened all the same", &attempt->outsider);
-    if (result == 0 || (result == 1 && settings->outsiders == OUTSIDERS_WARN)) return outcome;
+    if (result == 0) return outcome;
+    if (result == 1 && policy_warns_of_outsiders(settings)) {
+        message_outsider(settings, claim->path, opened_all_the_same, &attempt->outsider);
+        audit_let_through(claim, attempt, NULL, &attempt->outsider);
+        return outcome;
+    }
     track_give_back(&attempt->request, hold);
     attempt->outside_error = -result;
     return result == 1 ? OUTCOME_OUTSIDER : result == -EINTR ? OUTCOME_INTERRUPTED : OUTCOME_GONE;
@@ -374,7 +459,7 @@ static int outcome_errno(const struct claim *claim, const struct attempt *attemp
         return attempt->outside_error;
     case OUTCOME_PROBLEM:
         /* Below shared it would have locked nothing, and a record is a service. */
-        if (settings->allow_on_error || attempt->decision.mode < LOCK_SHARED) return 0;
+        if (settings->allow_on_error || attempt->given || attempt->decision.mode < LOCK_SHARED) return 0;
         return claim_problem_errno(&attempt->problem);
     default:
         return 0;
@@ -407,20 +492,6 @@ static void tell_held(const struct claim *claim, const struct attempt *attempt, 
     }
 }
 
-/* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
-static bool finds_outsider(const struct claim *claim, struct attempt *attempt)
-{
-    const struct outsiders_question question = {.device = attempt->request.device,
-                                                .inode = attempt->request.inode,
-                                                .path = claim->path,
-                                                .lock_descriptor = attempt->about.lock_descriptor,
-                                                .skipped = claim->mark,
-                                                .ancestors = claim->settings->family,
-                                                .marked = true,
-                                                .readers = attempt->decision.mode == LOCK_EXCLUSIVE};
-    return attempt->marked && !attempt->marker.pid && outsiders_find(&question, &attempt->outsider) == OUTSIDERS_FOUND;
-}
-
 static void tell_conflict(const struct claim *claim, struct attempt *attempt, int error)
 {
     char words[96];
@@ -428,11 +499,13 @@ static void tell_conflict(const struct claim *claim, struct attempt *attempt, in
     const enum lock_mode wanted = attempt->decision.mode;
     const int lock_descriptor = attempt->about.lock_descriptor;
     const bool reads = (claim->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+    const char *doing =
+        attempt->given ? "goes on without a lock, as its parent has it open, too" : claim_action(claim->flags);
     /* QEMU's first open is for reading, whatever it is going to do. */
-    const char *purpose = reads ? arguments_purpose(claim->path) : NULL;
+    const char *purpose = reads && !attempt->given ? arguments_purpose(claim->path) : NULL;
     const struct message_advice advice = {
         .waited_ns = attempt->waited, .may_wait = true, .may_read = reads && !purpose && wanted == LOCK_SHARED};
-    text_append(&action, claim_action(claim->flags));
+    text_append(&action, doing);
     if (purpose) {
         text_append(&action, ", ");
         text_append(&action, purpose);
@@ -440,11 +513,15 @@ static void tell_conflict(const struct claim *claim, struct attempt *attempt, in
     if (attempt->problem.blocked)
         message_blocked(claim->settings, claim->path, words, lock_descriptor,
                         (enum operation)(attempt->problem.blocked - 1));
-    else if (finds_outsider(claim, attempt))
-        message_outsider(claim->settings, claim->path, words, &attempt->outsider);
+    else if (attempt->marked && finds_outsider(claim, attempt))
+        attempt->about.outsider = &attempt->outsider;
     else
         message_conflict(claim->settings, claim->path, words, lock_descriptor, wanted, operations_of(claim),
                          attempt->marked ? &attempt->marker : NULL, error ? &advice : NULL);
+    if (attempt->about.outsider) {
+        attempt->about.marker = NULL;
+        message_outsider(claim->settings, claim->path, words, &attempt->outsider);
+    }
     audit_conflict(claim->settings, &attempt->about, claim->flags, wanted, error);
 }
 
@@ -453,7 +530,10 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
 {
     const struct settings *settings = claim->settings;
     struct audit_image *about = &attempt->about;
-    if (outcome != OUTCOME_HELD || settings->audit) about->lock_descriptor = descriptor_to_ask(attempt);
+    if (outcome != OUTCOME_HELD || settings->audit) {
+        about->lock_descriptor = descriptor_to_ask(attempt);
+        about->marker = attempt->marked ? &attempt->marker : NULL;
+    }
     switch (outcome) {
     case OUTCOME_HELD:
         tell_held(claim, attempt, hold);
@@ -464,10 +544,12 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
         audit_acquire(settings, about, LOCK_SHARED, 0, hold->family);
         return;
     case OUTCOME_CONFLICT:
+    case OUTCOME_UNLOCKED:
         tell_conflict(claim, attempt, error);
         return;
     case OUTCOME_OUTSIDER:
         message_outsider(settings, claim->path, claim_action(claim->flags), &attempt->outsider);
+        about->outsider = &attempt->outsider;
         audit_conflict(settings, about, claim->flags, attempt->decision.mode, error);
         return;
     case OUTCOME_PROBLEM:

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "../audit.h"
 #include "../blocker.h"
@@ -48,9 +49,10 @@ static bool finds_outsider(const struct settings *settings, const char *path, st
 
 /* Tells of a conflict.  GO_ON or REFUSED. */
 static int refuse(const struct settings *settings, enum operation operation, unsigned operations,
-                  const struct audit_image *about, int blocked, const struct marker *marker)
+                  struct audit_image *about, int blocked, const struct marker *marker)
 {
-    bool allowed = settings->on_conflict == CONFLICT_WARN;
+    bool allowed =
+        settings->on_conflict == CONFLICT_WARN || (marker && marker->outside && policy_warns_of_outsiders(settings));
     const struct message_advice advice = {0};
     struct outsider outsider;
     if (blocked)
@@ -61,16 +63,18 @@ static int refuse(const struct settings *settings, enum operation operation, uns
     else
         message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
                          operations, marker, allowed ? NULL : &advice);
+    about->marker = marker;
     audit_guard(settings, about, settings_operation_name(operation), allowed ? 0 : EBUSY);
     return allowed ? GO_ON : REFUSED;
 }
 
-/* Tells that the lock cannot be evaluated, as an open would.  GO_ON or IN_DOUBT. */
+/* Tells that the lock cannot be evaluated, as an open would.  name: of the lock file that is to be told of, or NULL.
+ * GO_ON or IN_DOUBT. */
 static int doubt(const struct settings *settings, enum operation operation, const struct audit_image *about,
-                 const struct lock_problem *problem)
+                 const struct lock_name *name, const struct lock_problem *problem)
 {
     const bool allowed = settings->allow_on_error;
-    message_problem(settings, about->path, action_of(operation), about->name, problem);
+    message_problem(settings, about->path, action_of(operation), name, problem);
     audit_problem(settings, about, problem->what, problem->error, allowed ? 0 : ENOLCK);
     return allowed ? GO_ON : IN_DOUBT;
 }
@@ -158,7 +162,18 @@ static int doubt_existing(const struct settings *settings, enum operation operat
     lock_path(settings->directory, about->name, path);
     const bool image = sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0 ||
                        is_image(settings, AT_FDCWD, about->path, false);
-    return image ? doubt(settings, operation, about, problem) : GO_ON;
+    return image ? doubt(settings, operation, about, about->name, problem) : GO_ON;
+}
+
+/* The name of the lock of what has this real path.  A device has that of its number.  Only those nodes are looked for
+ * that lie where devices do: to ask of each other name would cost a call, and to take a node away changes no device. */
+static void name_lock(const char *path, struct lock_name *name)
+{
+    static const char devices[] = "/dev/", files[] = "/dev/shm/";
+    struct stat status;
+    const bool node = strncmp(path, devices, sizeof devices - 1) == 0 && strncmp(path, files, sizeof files - 1) != 0 &&
+                      sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0;
+    lock_name_of_image(path, node ? &status : NULL, name);
 }
 
 /* An image, to ask about its marks.  Whoever asks for a lease just now keeps it closed for a moment. */
@@ -169,31 +184,46 @@ static int open_to_ask(const char *path, int access)
     int image;
     do {
         image = sys_openat(AT_FDCWD, path, access | FLAGS, 0);
-    } while (image == -EAGAIN && sys_pause(deadline));
+    } while (image == -EINTR || (image == -EAGAIN && sys_pause(deadline)));
     return image;
 }
 
-/* Has a stranger announced on the image itself that he has it?  Nobody else is asked where the program has record locks
- * on it, which the descriptor's close would drop. */
-static bool is_marked(const struct settings *settings, const char *path, int lock_descriptor, struct marker *stranger)
+/* Has a stranger announced on the image itself that he has it?  1, 0, or -errno: that cannot be told.  Nobody else is
+ * asked where the program has record locks on it, which the descriptor's close would drop. */
+static int is_marked(const struct settings *settings, const char *path, int lock_descriptor, struct marker *stranger)
 {
     struct stat status;
-    if (sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(status.st_mode) ||
-        record_locks_on(&status))
-        return false;
+    const int result = sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW);
+    if (result < 0) return result == -ENOENT ? 0 : result;
+    if (!S_ISREG(status.st_mode) || record_locks_on(&status)) return 0;
     int image = open_to_ask(path, O_RDONLY);
     if (image == -EACCES) image = open_to_ask(path, O_WRONLY);
-    if (image < 0) return false;
+    /* Another call was quicker; to take a link away takes no image away. */
+    if (image < 0) return image == -ENOENT || image == -ELOOP ? 0 : image;
     bool marked = mark_is_in_the_way(image, LOCK_EXCLUSIVE, O_RDWR, NULL);
     if (marked) {
         struct markers_question question = markers_question_of(image, LOCK_EXCLUSIVE, O_RDWR);
         question.ancestors = settings->family;
         question.lock_descriptor = lock_descriptor;
         marked = markers_look(&question, false, stranger) == MARKERS_STRANGERS &&
-                 markers_look(&question, true, stranger) == MARKERS_STRANGERS;
+                 markers_look(&question, true, stranger) == MARKERS_STRANGERS &&
+                 !(stranger->outside && settings->outsiders == OUTSIDERS_IGNORE);
     }
     sys_close(image);
     return marked;
+}
+
+/* The look at the marks of an image whose lock is had, or that has none.  GO_ON, REFUSED or IN_DOUBT. */
+static int look_at_marks(const struct settings *settings, enum operation operation, unsigned operations,
+                         struct audit_image *about, int lock_descriptor)
+{
+    struct marker marker;
+    const int marked = is_marked(settings, about->path, lock_descriptor, &marker);
+    if (marked == 0) return GO_ON;
+    if (marked > 0) return refuse(settings, operation, operations, about, 0, &marker);
+    const struct lock_problem problem = {
+        .error = -marked, .what = "cannot look at who else has it", .owner = (uid_t)-1};
+    return doubt(settings, operation, about, NULL, &problem);
 }
 
 /* The guard on one image by its real path, if anybody ever locked it.  operations: what may be blocked.  guarded: it
@@ -206,16 +236,11 @@ static PATH_FRAME int guard_real_path(const struct settings *settings, enum oper
     struct lock_problem problem;
     struct track_own own;
     if (policy_ignores(settings, path)) return GO_ON;
-    lock_name_of_path(path, &name);
+    name_lock(path, &name);
     bool is_own = track_own_lock(&name, &own);
     int opened = lock_open_existing(settings->directory, &name, &problem);
     struct audit_image about = {.path = path, .name = &name, .lock_descriptor = is_own ? own.descriptor : opened};
-    struct marker marker;
-    bool marked = false;
-    if (opened == -ENOENT) {
-        marked = guarded && is_marked(settings, path, -1, &marker);
-        return marked ? refuse(settings, operation, operations, &about, 0, &marker) : GO_ON;
-    }
+    if (opened == -ENOENT) return guarded ? look_at_marks(settings, operation, operations, &about, -1) : GO_ON;
     if (opened < 0) return doubt_existing(settings, operation, &about, &problem);
     if (other >= 0 && is_same_file(other, opened)) {
         /* rename("disk.img", "./disk.img"): the lock is ours since the first name. */
@@ -229,14 +254,14 @@ static PATH_FRAME int guard_real_path(const struct settings *settings, enum oper
         result = is_in_the_way(&own) ? LOCK_BUSY : LOCK_TAKEN;
     else if (guarded)
         result = lock_for_a_moment(settings, &name, path, &opened, &problem);
-    if (result == LOCK_TAKEN && guarded && !is_own) marked = is_marked(settings, path, opened, &marker);
-    if (marked) result = LOCK_BUSY;
-    if (result == LOCK_TAKEN)
-        return begin_operations(settings, operation, operations, is_own ? &own : NULL, opened, &about);
     if (!is_own) about.lock_descriptor = opened;
-    const int refused = result == LOCK_BUSY
-                            ? refuse(settings, operation, operations, &about, 0, marked ? &marker : NULL)
-                            : doubt(settings, operation, &about, &problem);
+    int refused = GO_ON;
+    if (result == LOCK_TAKEN && guarded && !is_own)
+        refused = look_at_marks(settings, operation, operations, &about, opened);
+    if (result == LOCK_TAKEN && refused == GO_ON)
+        return begin_operations(settings, operation, operations, is_own ? &own : NULL, opened, &about);
+    if (result == LOCK_BUSY) refused = refuse(settings, operation, operations, &about, 0, NULL);
+    if (result == LOCK_FAILED) refused = doubt(settings, operation, &about, &name, &problem);
     if (opened >= 0) sys_close(opened);
     return refused;
 }
@@ -287,7 +312,7 @@ static int guard_name_in(const struct settings *settings, const struct name *nam
     ssize_t length = realpath_of_name_in(name->directory, name->path, name->follow, real, size);
     if (length < 0) return length == -ENAMETOOLONG ? -ENAMETOOLONG : GO_ON;
     /* What nobody ever locked, nearly everything, takes no look at the file itself. */
-    lock_name_of_path(real, &lock_name);
+    name_lock(real, &lock_name);
     if (!name->image && !may_be_locked(settings->directory, &lock_name))
         return name->guarded && may_be_marked(settings, name->operation, real) ? UNLOCKED : GO_ON;
     if (!name->looked && !is_there(name->directory, name->path, false)) return GO_ON;
@@ -375,7 +400,7 @@ static PATH_FRAME int guard_tracked(enum operation operation, int descriptor)
     if (opened == -ENOENT) return GO_ON;
     if (realpath_of_descriptor(descriptor, path, &deleted) < 0) path[0] = '\0';
     struct audit_image about = {.path = path, .name = &own.name, .lock_descriptor = opened};
-    if (opened < 0) return doubt(settings, operation, &about, &problem);
+    if (opened < 0) return doubt(settings, operation, &about, about.name, &problem);
     return begin_operations(settings, operation, 1u << operation, &own, opened, &about);
 }
 

@@ -122,18 +122,19 @@ static int lock_open_image(struct judgement *judgement, char *path)
         /* The first letter tells nearly all of them, for less than the call. */
         bool nameless = (!path[1] || path[1] == 'm') && realpath_of_nameless(path, status, path) > 0;
         if (deleted && !judgement->last && !nameless) return ESTALE;
-        struct claim claim = {.settings = judgement->settings,
-                              .path = path,
-                              .flags = opening->flags,
-                              .descriptor = judgement->descriptor,
-                              .status = status,
-                              .mark = judgement->mark,
-                              .also = judgement->also,
-                              .inherited = opening->purpose == PURPOSE_INHERIT,
-                              .attach = opening->purpose != PURPOSE_LOOK,
-                              .degradable =
-                                  policy_may_degrade(judgement->settings, opening->flags) && !record_locks_on(status),
-                              .time = &judgement->opening->time};
+        struct claim claim = {
+            .settings = judgement->settings,
+            .path = path,
+            .flags = opening->flags,
+            /* A probe is closed by whoever has made it. */
+            .descriptor = opening->purpose == PURPOSE_LOOK && judgement->mark >= 0 ? -1 : judgement->descriptor,
+            .status = status,
+            .mark = judgement->mark,
+            .also = judgement->also,
+            .inherited = opening->purpose == PURPOSE_INHERIT,
+            .attach = opening->purpose != PURPOSE_LOOK,
+            .degradable = policy_may_degrade(judgement->settings, opening->flags) && !record_locks_on(status),
+            .time = &judgement->opening->time};
         int error = claim_image(&claim, judgement->hold);
         judgement->degraded = claim.degraded;
         if (error || !judgement->hold->mode || nameless || has_name(path, status)) return error;
@@ -204,7 +205,7 @@ static PATH_FRAME int judge_image(const struct settings *settings, struct openin
     _pthread_cleanup_push(&cleanup, abandon_hold, &hold);
     int error = lock_open_image(&judgement, path);
     if (!error && judgement.degraded) error = reopen_for_reading(opening, descriptor);
-    if (!error && judgement.degraded) track_mark(descriptor, status);
+    if (!error && judgement.degraded) track_mark(descriptor, status, LOCK_SHARED, O_RDONLY);
     if (!error) error = attach(settings, opening, &hold, descriptor);
     if (error)
         give_up(&hold, descriptor);
@@ -241,9 +242,9 @@ struct identity {
 };
 
 /* Judges an open file, and locks it where it is an image.  0 or an errno.  ESTALE: open it once more and judge again,
- * unless last. */
+ * unless last.  also: an earlier hold of the same open, or NULL. */
 static inline __attribute__((always_inline)) int judge(struct opening *opening, int descriptor, bool last,
-                                                       struct identity *identity)
+                                                       struct identity *identity, struct track_hold *also)
 {
     const struct settings *settings = settings_get();
     struct stat status;
@@ -261,7 +262,7 @@ static inline __attribute__((always_inline)) int judge(struct opening *opening, 
         break;
     }
     if (settings->bad_variable) return refuse_for_setting(settings, opening);
-    return judge_image(settings, opening, descriptor, &status, last, NULL);
+    return judge_image(settings, opening, descriptor, &status, last, also);
 }
 
 int opening_judge(struct opening *opening, int descriptor)
@@ -269,7 +270,7 @@ int opening_judge(struct opening *opening, int descriptor)
     if (settings_get()->off) return 0;
     struct identity identity;
     track_opened(descriptor);
-    int error = judge(opening, descriptor, true, &identity);
+    int error = judge(opening, descriptor, true, &identity, NULL);
     if (error) errno = error;
     return error ? -1 : 0;
 }
@@ -290,8 +291,12 @@ static PATH_FRAME bool mode_lets_read(const struct settings *settings, const str
  * would let its writer go on. */
 static int open_handle(const struct opening *opening, int flags)
 {
-    if (opening->look) return opening->look(opening, flags | O_PATH | O_CLOEXEC);
-    return sys_openat(opening->directory, opening->path, flags | O_PATH | O_CLOEXEC, 0);
+    int handle;
+    do {
+        handle = opening->look ? opening->look(opening, flags | O_PATH | O_CLOEXEC)
+                               : sys_openat(opening->directory, opening->path, flags | O_PATH | O_CLOEXEC, 0);
+    } while (handle == -EINTR);
+    return handle;
 }
 
 bool opening_reads_instead(const struct opening *opening)
@@ -376,7 +381,7 @@ int opening_opened(struct opening *opening, int descriptor)
     struct identity before = {0};
     for (bool last = false;;) {
         struct identity identity = {0};
-        int error = judge(opening, descriptor, last, &identity);
+        int error = judge(opening, descriptor, last, &identity, NULL);
         if (!error) return descriptor;
         if (error == ESTALE && !last && identity.device == before.device && identity.inode == before.inode) {
             last = true;
@@ -422,6 +427,13 @@ static void end_probe(struct ahead *ahead)
     sys_close(probe);
 }
 
+bool opening_gives_way(struct ahead *ahead)
+{
+    const bool probed = ahead->probe > 0;
+    end_probe(ahead);
+    return probed;
+}
+
 void opening_abandon(void *argument)
 {
     struct ahead *ahead = argument;
@@ -465,37 +477,48 @@ static bool may_open(const struct opening *opening, int handle)
     return result != -EACCES && result != -EPERM && result != -EROFS;
 }
 
-static PATH_FRAME int lock_ahead(const struct settings *settings, struct opening *look, int handle, struct ahead *ahead)
+/* *handle: closed, and -1, where the probe serves as well. */
+static PATH_FRAME int lock_ahead(const struct settings *settings, struct opening *look, int *handle,
+                                 struct ahead *ahead)
 {
     char path[PATH_MAX];
-    int error = begin_probe(look, handle, ahead);
+    int error = begin_probe(look, *handle, ahead);
     if (error) return error;
     const int mark = ahead->probe ? ahead->probe : -1;
-    struct judgement judgement = {settings, look, handle, &ahead->status, true, false, mark, &ahead->hold, NULL};
+    if (ahead->probe) {
+        /* A table that is all but full has no numbers for both and the lock file. */
+        sys_close(*handle);
+        *handle = -1;
+    }
+    const int descriptor = ahead->probe ? ahead->probe : *handle;
+    struct judgement judgement = {settings, look, descriptor, &ahead->status, true, false, mark, &ahead->hold, NULL};
     error = lock_open_image(&judgement, path);
     ahead->degraded = judgement.degraded;
+    /* Who else has it open has been asked through the probe: when libc has truncated it there is nothing to refuse. */
+    if (ahead->probe) ahead->hold.before = ahead->hold.mode;
     return error;
 }
 
 /* Judges what there is under the name. */
-static int judge_ahead(const struct settings *settings, struct opening *look, int handle, struct ahead *ahead)
+static int judge_ahead(const struct settings *settings, struct opening *look, int *handle, struct ahead *ahead)
 {
     const struct stat *status = &ahead->status;
     int error;
-    int result = sys_fstat(handle, &ahead->status);
-    if (result < 0) return -result;
+    int result = sys_fstat(*handle, &ahead->status);
+    if (result < 0) return refuse_for_problem(settings, look, -result, "cannot look at it");
     ahead->judged = true;
-    const enum recognised recognised = recognise_opened(settings, look, handle, status, &error);
+    const enum recognised recognised = recognise_opened(settings, look, *handle, status, &error);
     if (recognised == RECOGNISED_NO_IMAGE) return 0;
-    if (!may_open(look, handle)) {
+    if (!may_open(look, *handle)) {
         ahead->judged = false; /* should it be allowed after all, it is judged then */
         return 0;
     }
     if (recognised == RECOGNISED_UNKNOWN)
         return refuse_for_problem(settings, look, error, "cannot look at its content");
     if (settings->bad_variable) return refuse_for_setting(settings, look);
+    const bool loses = look->flags & O_TRUNC && may_lose(status, *handle);
     error = lock_ahead(settings, look, handle, ahead);
-    ahead->truncates = ahead->hold.mode && look->flags & O_TRUNC && may_lose(status, handle);
+    ahead->truncates = ahead->hold.mode && loses;
     return error;
 }
 
@@ -528,8 +551,12 @@ static int begin(struct opening *opening, struct ahead *ahead)
         handle = open_handle(opening, 0);
     }
     if (handle < 0) {
-        ahead->is_new = handle == -ENOENT;
-        if (!ahead->is_new || !(opening->flags & O_CREAT)) return 0; /* libc says why */
+        /* libc would say the same. */
+        if (handle == -EMFILE || handle == -ENFILE || handle == -ENOMEM || handle == -EIO) return -handle;
+        /* libc says why; and what is there by then is judged before it is truncated. */
+        ahead->truncates = opening->flags & O_TRUNC && !(opening->flags & O_CREAT);
+        if (handle != -ENOENT || !(opening->flags & O_CREAT)) return 0;
+        ahead->is_new = true;
         if (!recognise_new(settings, opening->directory, opening->path, leads_on)) return 0;
         return lock_new(settings, opening, ahead);
     }
@@ -537,10 +564,10 @@ static int begin(struct opening *opening, struct ahead *ahead)
     if (!exclusive) {
         const enum purpose purpose = opening->purpose;
         opening->purpose = PURPOSE_LOOK;
-        error = judge_ahead(settings, opening, handle, ahead);
+        error = judge_ahead(settings, opening, &handle, ahead);
         opening->purpose = purpose;
     }
-    sys_close(handle);
+    if (handle >= 0) sys_close(handle);
     return error;
 }
 
@@ -578,7 +605,7 @@ static int end_as_judged(struct opening *opening, struct ahead *ahead, int descr
 
 int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
 {
-    struct stat status;
+    struct stat status = {0};
     end_probe(ahead);
     if (descriptor < 0) {
         track_drop(&ahead->hold);
@@ -593,11 +620,14 @@ int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
         error = ahead->hold.mode ? end_as_judged(opening, ahead, descriptor) : 0;
     } else if (result == 0 && ahead->is_new && !ahead->hold.mode && status.st_size == 0) {
         error = 0; /* by a name that is no image's */
+    } else if (result < 0 && opening->invoke) {
+        error = refuse_for_problem(settings_get(), opening, -result, "cannot look at it");
     } else {
         /* A new image, whose inode is known only now; or another file than the one that was judged.  The new hold
          * comes before the old one goes. */
-        error = judge(opening, descriptor, true, &(struct identity){0});
-        if (!error && ahead->truncates) {
+        struct track_hold *also = ahead->hold.mode && !ahead->is_new ? &ahead->hold : NULL;
+        error = judge(opening, descriptor, true, &(struct identity){0}, also);
+        if (!error && ahead->truncates && status.st_size > 0) {
             error = truncate_opened(opening, descriptor);
             if (error) take_back(descriptor);
         }

@@ -140,6 +140,10 @@ struct ahead {
 int opening_begin(struct opening *opening, struct ahead *ahead);
 int opening_end(struct opening *opening, struct ahead *ahead, int descriptor);
 
+/* The call has found no number for its descriptor.  Closes the probe, if there is one: true, and the call is worth
+ * another try. */
+bool opening_gives_way(struct ahead *ahead);
+
 /* A cleanup routine (cleanup.h) for a struct ahead. */
 void opening_abandon(void *ahead);
 

@@ -11,6 +11,7 @@
 #include "../holders.h"
 #include "../lock.h"
 #include "../message.h"
+#include "../policy.h"
 #include "../realpath.h"
 #include "../sys.h"
 #include "../track.h"
@@ -274,7 +275,7 @@ static int ask_closer(struct outside *outside, struct outsider *outsider)
     int result = ask_again(outside) == COUNT_SOMEBODY ? ask_who(outside, outsider) : 0;
     const int error = end(outside);
     sys_sigmask(SIG_SETMASK, &outside->signals, NULL);
-    return error && (result == 0 || outside->request->settings->outsiders == OUTSIDERS_WARN) ? error : result;
+    return error && (result == 0 || policy_warns_of_outsiders(outside->request->settings)) ? error : result;
 }
 
 int outside_ask(const struct outside_request *request, struct outsider *outsider)

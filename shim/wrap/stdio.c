@@ -102,6 +102,10 @@ static FILE *fopen_ahead(fopen_function *real, struct opening *opening, const ch
     if (opening_begin(opening, &ahead) == 0) {
         errno = saved;
         stream = real(opening->path, mode);
+        if (!stream && errno == EMFILE && opening_gives_way(&ahead)) {
+            errno = saved;
+            stream = real(opening->path, mode);
+        }
         saved = errno;
         ahead.truncates = false; /* libc has done it, with the lock */
         if (opening_end(opening, &ahead, stream ? REAL(fileno_unlocked)(stream) : -1) < 0) {

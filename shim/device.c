@@ -1,11 +1,9 @@
 #include "device.h"
 
-#include "../block_device.h"
-#include "../relatives.h"
-#include "../sys.h"
-#include "../text.h"
-#include "../track.h"
-#include "record_locks.h"
+#include "block_device.h"
+#include "relatives.h"
+#include "sys.h"
+#include "text.h"
 
 struct looking {
     const struct device_question *question;
@@ -20,9 +18,8 @@ static bool look_at_related(dev_t related, void *context)
     struct looking *looking = context;
     const struct settings *settings = looking->question->settings;
     struct lock_name name;
-    struct track_own own;
     lock_name_of_device(related, &name);
-    if (track_own_lock(&name, &own)) return true;
+    if (looking->question->is_own(&name)) return true;
     const int opened = lock_open_existing(settings->directory, &name, looking->problem);
     if (opened == -ENOENT) return true;
     if (opened < 0) {
@@ -46,13 +43,14 @@ static bool is_in_use(const struct device_question *question, char *use, size_t 
     enum { INSTANT_NS = 25 * 1000 * 1000 };
     char point[128];
     struct text text = text_in(use, size);
-    const dev_t device = question->status->st_rdev;
-    if (block_device_mount_point(device, point, sizeof point)) {
+    if (block_device_mount_point(question->device, point, sizeof point)) {
         text_append(&text, "mounted on ");
         text_append(&text, point);
         return true;
     }
-    if (question->family || block_device_is_open_here(device, question->descriptor)) return false;
+    if (question->descriptor < 0 || question->family ||
+        block_device_is_open_here(question->device, question->descriptor))
+        return false;
     /* Whoever looks as we do has it for an instant. */
     for (const int64_t end = sys_monotonic() + INSTANT_NS; sys_pause(end);)
         if (!block_device_is_claimed(question->descriptor)) return false;
@@ -64,12 +62,11 @@ static bool is_in_use(const struct device_question *question, char *use, size_t 
 static enum device_answer ask(const struct device_question *question, struct device_taken *taken)
 {
     struct looking looking = {question, &taken->problem, -1, false};
-    block_device_each_related(question->status->st_rdev, look_at_related, &looking);
+    block_device_each_related(question->device, look_at_related, &looking);
     taken->lock_descriptor = looking.found;
     if (looking.failed) return DEVICE_UNKNOWN;
     if (looking.found >= 0) return DEVICE_TAKEN;
-    /* To ask would drop the record locks of a program that has any. */
-    return question->writes && !record_locks_on(question->status) && block_device_is_claimed(question->descriptor) &&
+    return question->writes && (question->descriptor < 0 || block_device_is_claimed(question->descriptor)) &&
                    is_in_use(question, taken->use, sizeof taken->use)
                ? DEVICE_TAKEN
                : DEVICE_FREE;

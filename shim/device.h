@@ -6,18 +6,19 @@
 #define IMGLOCK_DEVICE_H
 
 #include <stdbool.h>
-#include <sys/stat.h>
+#include <sys/types.h>
 
-#include "../lock.h"
-#include "../settings.h"
+#include "lock.h"
+#include "settings.h"
 
 struct device_question {
     const struct settings *settings;
-    const struct stat *status;
-    int descriptor;      /* the program's, or one that is open likewise */
+    dev_t device;
+    int descriptor;      /* open on it; -1: none, and of its uses only mounts are seen */
     enum lock_mode mode; /* that is held */
-    bool writes;         /* the program is going to, and the kernel has not yet said that nobody else has it: O_EXCL */
-    bool family;         /* it is held beside a relative's */
+    bool writes; /* it is going to be written, and the kernel has not yet said that nobody else has it: O_EXCL */
+    bool family; /* it is held beside a relative's */
+    bool (*is_own)(const struct lock_name *name); /* does the asker itself hold this lock? */
 };
 
 struct device_taken {
