@@ -168,6 +168,24 @@ static void tell_conflict(const struct hold *hold, const struct wanted *blocked,
     message_blocked(&hold->settings, blocked->image, action, opened, operation);
 }
 
+/* Waits until another try is worth while, and says that it waits when it is time to.  False: it is not to wait any
+ * longer. */
+static bool wait_longer(const struct hold *hold, struct awaited *awaited, const struct lock_problem *problem,
+                        int64_t start, int *said)
+{
+    bool interrupted;
+    if (hold->deadline == 0) return false;
+    do {
+        /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
+        if (!problem->blocked && sys_monotonic() - start > message_waits_until(&hold->settings, *said)) {
+            message_waiting(&hold->settings, awaited->lock->image, awaited->opened, hold->mode, NULL);
+            ++*said;
+        }
+        if (!lock_wait(&awaited->waiter, awaited->opened, hold->mode, &interrupted)) return false;
+    } while (awaited->waiter.still);
+    return true;
+}
+
 enum { ALL_TAKEN = -1 };
 
 /* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
@@ -195,14 +213,7 @@ static int take_all(struct hold *hold, int conflict_status)
             awaited.opened = opened;
             lock_wait_start(&awaited.waiter, hold->settings.directory, &blocked->name, hold->deadline, awaited.inotify);
         }
-        /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
-        if (!problem.blocked && hold->deadline != 0 &&
-            sys_monotonic() - start > message_waits_until(&hold->settings, said)) {
-            message_waiting(&hold->settings, blocked->image, awaited.opened, hold->mode, NULL);
-            said++;
-        }
-        bool interrupted;
-        if (hold->deadline != 0 && lock_wait(&awaited.waiter, awaited.opened, hold->mode, &interrupted)) continue;
+        if (wait_longer(hold, &awaited, &problem, start, &said)) continue;
         tell_conflict(hold, blocked, awaited.opened, &problem, sys_monotonic() - start);
         stop_waiting(&awaited);
         if (hold->settings.on_conflict == CONFLICT_DENY) return conflict_status;
