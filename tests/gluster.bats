@@ -177,3 +177,12 @@ traced_waiter() {
     assert_failure
     end_holder
 }
+
+@test "doctor says whose locks they are" {
+    run on alpha env IMGLOCK_LIBRARY="$SHIM" IMGLOCK_DIR="$STORE/locks" "$IMGLOCK" doctor
+    assert_line --partial "warning  file system of $STORE/locks: FUSE, whose server keeps the locks"
+    refute_line --partial "keeps no locks"
+    refute_line --partial mandatory
+    run on alpha sh -c 'cd "$1" && IMGLOCK_LIBRARY="$2" IMGLOCK_DIR=/var/tmp "$3" doctor' - "$STORE/vm" "$SHIM" "$IMGLOCK"
+    assert_line --partial "warning  images in $STORE/vm: on FUSE, which other hosts may see, while the lock directory /var/tmp is this host's own"
+}
