@@ -483,6 +483,14 @@ bool track_copy(int descriptor, struct track_hold *hold)
     return found;
 }
 
+void track_copy_hold(const struct track_hold *hold, struct track_hold *copy)
+{
+    sys_signals before;
+    *copy = *hold;
+    if (enter(&before) && hold->image) images_count(hold->image, hold->mode);
+    leave(&before);
+}
+
 void track_drop(struct track_hold *hold)
 {
     sys_signals before;

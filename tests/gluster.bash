@@ -145,3 +145,17 @@ imglock_on() {
     shift
     on "$host" env IMGLOCK_LIBRARY="$SHIM" IMGLOCK_DIR="$STORE/locks" "$IMGLOCK" "$@"
 }
+
+# gfapi_url IMAGE: what QEMU calls it.
+gfapi_url() { echo "gluster://$STORE_ADDRESS/store${1#"$STORE"}"; }
+
+# by_gfapi HOST OPERATION IMAGE: tests/helpers/gluster.c there, with imglock.  SETTINGS: IMGLOCK_ variables.
+by_gfapi() {
+    on "$1" env LD_PRELOAD="$SHIM:libgfapi.so.0" IMGLOCK_DIR="$STORE/locks" "${SETTINGS[@]}" \
+        "$HELPERS/gluster" "$2" "$(gfapi_url "$3")"
+}
+
+# try_gfapi HOST OPERATION IMAGE: the same, ending when the image is open.
+try_gfapi() {
+    ONCE=1 by_gfapi "$@"
+}

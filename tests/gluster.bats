@@ -186,3 +186,137 @@ traced_waiter() {
     run on alpha sh -c 'cd "$1" && IMGLOCK_LIBRARY="$2" IMGLOCK_DIR=/var/tmp "$3" doctor' - "$STORE/vm" "$SHIM" "$IMGLOCK"
     assert_line --partial "warning  images in $STORE/vm: on FUSE, which other hosts may see, while the lock directory /var/tmp is this host's own"
 }
+
+# ---- libgfapi ------------------------------------------------------------------------------------------------------
+
+# hold_gfapi HOST OPERATION IMAGE: a program there has the image open by libgfapi.  Sets HOLDER.
+hold_gfapi() { background by_gfapi "$@"; }
+
+# assert_taken: the last run was refused by what somebody has announced on the image itself.
+assert_taken() {
+    assert_failure
+    assert_line --regexp "^imglock: .*: in use by a program that cannot be seen from here: another user's, a container's, or on another host"
+    assert_equal "$(grep -c '^imglock: ' <<<"$output")" 1
+}
+
+@test "gfapi: two of one lock directory exclude each other, and name each other" {
+    hold_gfapi alpha write "$IMAGE"
+    run try_gfapi beta write "$IMAGE"
+    assert_failure
+    assert_line --partial "imglock: $(gfapi_url "$IMAGE"): cannot open for writing: locked exclusively on alpha by gluster (pid $(inner_pid), user root) for "
+    assert_line --partial "Text file busy"
+    run try_gfapi alpha read "$IMAGE"
+    assert_line --partial "imglock: $(gfapi_url "$IMAGE"): cannot open for reading: locked exclusively by gluster (pid $(inner_pid), user root) for "
+    run imglock_on beta status -n -r -o KIND,MODE,HOST,PID,IMAGE "$(gfapi_url "$IMAGE")"
+    assert_output "foreign exclusive alpha $(inner_pid) $(gfapi_url "$IMAGE")"
+    run imglock_on beta status -n -r -o MODE,IMAGE
+    assert_line "exclusive $(gfapi_url "$IMAGE")"
+    run imglock_on alpha status -n -r -o KIND,MODE,PID "$(gfapi_url "$IMAGE")"
+    assert_output "holder exclusive $(inner_pid)"
+    end_holder
+    run imglock_on beta status "$(gfapi_url "$IMAGE")"
+    assert_failure 1
+    hold_gfapi beta write "$IMAGE"
+    end_holder
+}
+
+@test "gfapi: the mark excludes whoever has another lock directory, or the image through a mount" {
+    hold_gfapi alpha write "$IMAGE"
+    SETTINGS=("IMGLOCK_DIR=$STORE/others")
+    run try_gfapi beta write "$IMAGE"
+    assert_taken
+    run try_gfapi beta read "$IMAGE"
+    assert_taken
+    run try_on beta "${WRITES[@]}" "$IMAGE"
+    assert_taken
+    run try_on alpha qemu-img check "$IMAGE"
+    assert_taken
+    end_holder
+    hold_on beta write "$IMAGE"
+    run try_gfapi alpha write "$IMAGE"
+    assert_taken
+    run try_gfapi alpha read "$IMAGE"
+    assert_taken
+    end_holder
+    hold_gfapi alpha write "$IMAGE"
+    end_holder
+}
+
+@test "gfapi: it excludes QEMU on a mount that has not imglock, and the other way round" {
+    hold_gfapi alpha write "$IMAGE"
+    run on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+    assert_line --partial 'Failed to get "write" lock'
+    end_holder
+    background on beta bash -c '(echo "read 0 512"; exec sleep 600) | qemu-io "$0" | sed -un "s/.*read 512.*/ready/p"' "$IMAGE"
+    run try_gfapi alpha write "$IMAGE"
+    assert_taken
+    run try_gfapi alpha read "$IMAGE"
+    assert_taken
+}
+
+@test "gfapi: readers go together, and keep writers out" {
+    hold_gfapi alpha read "$IMAGE"
+    hold_gfapi beta read "$IMAGE"
+    run on beta qemu-img check "$IMAGE"
+    assert_success
+    SETTINGS=("IMGLOCK_DIR=$STORE/others")
+    run try_gfapi beta write "$IMAGE"
+    assert_taken
+    run on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+}
+
+@test "gfapi: whatever opens is seen: creat, a handle, for writing alone, a copy, twice" {
+    local way before
+    for way in handle made only copy twice create; do
+        SETTINGS=()
+        hold_gfapi alpha "$way" "$IMAGE"
+        SETTINGS=("IMGLOCK_DIR=$STORE/others")
+        run try_gfapi beta write "$IMAGE"
+        assert_taken
+        end_holder
+        on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
+        hold_gfapi beta write "$IMAGE"
+        SETTINGS=()
+        # What a client remembers of it is not asked.
+        before=$(stat -c '%i %s %Y %Z' "$GLUSTER/brick${IMAGE#"$STORE"}")
+        run try_gfapi alpha "$way" "$IMAGE"
+        assert_taken
+        assert_equal "$(stat -c '%i %s %Y %Z' "$GLUSTER/brick${IMAGE#"$STORE"}")" "$before"
+        end_holder
+    done
+}
+
+@test "gfapi: what is created is locked by its name first" {
+    try_on alpha "$IMGLOCK" --version >/dev/null
+    background imglock_on alpha hold "$(gfapi_url "$IMAGE.new.img")" -- sh -c 'echo ready; exec sleep 600'
+    run try_gfapi beta create "$IMAGE.new.img"
+    assert_failure
+    assert_line --partial "cannot truncate: locked exclusively on alpha by "
+    refute on beta test -e "$IMAGE.new.img"
+}
+
+@test "gfapi: a program that locks its image itself meets no mark of ours" {
+    hold_gfapi alpha lock "$IMAGE"
+    assert_equal "$(on beta "$HELPERS/lock_query" "$IMAGE")" "write 200-200"
+}
+
+@test "gfapi: waits for a mark, and rules and the audit know it by its name" {
+    local log=$PWD/log
+    hold_on alpha write "$IMAGE"
+    SETTINGS=("IMGLOCK_DIR=$STORE/others" IMGLOCK_WAIT=300 IMGLOCK_ON_CONFLICT=deny "IMGLOCK_AUDIT=$log")
+    by_gfapi beta write "$IMAGE" >waiter.out 2>waiter.err 3>&- &
+    HOLDERS+=("$!")
+    eventually test -s "$log"
+    SETTINGS=("IMGLOCK_RULES=gluster://$STORE_ADDRESS/store/vm/*=nolock")
+    background by_gfapi beta write "$IMAGE"
+    kill "$(program_of "$HOLDER")"
+    assert_equal "$(cat waiter.out)" ""
+    kill "$(program_of "${HOLDERS[0]}")"
+    eventually grep -q ready waiter.out
+    kill "$(program_of "${HOLDERS[1]}")"
+    wait "${HOLDERS[1]}" || true
+    assert_equal "$(jq -r 'select(.event == "open") | [.image, .mode, .flags] | join(" ")' "$log")" \
+        "$(gfapi_url "$IMAGE") exclusive O_RDWR"
+}
