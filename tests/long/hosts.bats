@@ -16,7 +16,7 @@ setup_file() {
 
 teardown() {
     local pid
-    for pid in "${HOLDERS[@]}"; do kill -9 "$(program_of "$pid")" 2>/dev/null || true; done
+    for pid in "${HOLDERS[@]}"; do end_all "$pid"; done
     common_teardown
 }
 
@@ -83,4 +83,93 @@ server_locks() {
     done
     echo "# calls of the server a second: one waiter ${rates[0]}, a thousand ${rates[1]}" >&3
     [ "${rates[1]}" -le 300 ] || fail "${rates[*]} calls a second"
+}
+
+# open_for_long HOST [VARIABLE=VALUE]... COMMAND...: qemu-io has the image open.  Sets HOLDER.
+open_for_long() {
+    local host=$1
+    shift
+    background on "$host" env IMGLOCK_DIR="$STORE/locks" bash -c \
+        '(echo "read 0 512"; exec sleep 600) | env "$@" 2>&1 | sed -un "s/.*read 512.*/ready/p"' - "$@"
+}
+
+# end_qemu: ends it by a signal, without glfs_fini.
+end_qemu() {
+    end_all "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+}
+
+@test "QEMU on gluster:// excludes QEMU there, on a mount, and without imglock on a mount" {
+    local url
+    url=$(gfapi_url "$IMAGE")
+    # Its driver reads no part of a sector behind the end.
+    on alpha truncate -s 1M "$IMAGE"
+    open_for_long alpha LD_PRELOAD="$SHIM" qemu-io "$url"
+    run try_on beta qemu-img check "$url"
+    assert_failure
+    assert_line --partial "imglock: $url: cannot open for reading: locked exclusively on alpha by qemu-io (pid "
+    run try_on beta qemu-img info -U "$url"
+    assert_success
+    run try_on beta IMGLOCK_DIR=/var/tmp qemu-img check "$url"
+    assert_failure
+    assert_line --partial "imglock: $url: cannot open for reading: in use by a program that cannot be seen from here"
+    run try_on beta qemu-img check "$IMAGE"
+    assert_failure
+    assert_line --partial "imglock: $IMAGE: cannot open for reading: in use by a program that cannot be seen from here"
+    run on beta qemu-img check "$IMAGE"
+    assert_failure
+    assert_line --partial 'Failed to get shared "write" lock'
+    end_qemu
+    open_for_long beta qemu-io "$IMAGE"
+    run try_on alpha qemu-img check "$url"
+    assert_failure
+    assert_line --partial "in use by a program that cannot be seen from here"
+    end_qemu
+    run try_on alpha qemu-img check "$url"
+    assert_success
+    # Nothing of it is left.
+    run imglock_on alpha status "$url"
+    assert_failure 1
+}
+
+@test "QEMU on gluster:// opens an image again, and makes one over another, as without imglock" {
+    local url
+    url=$(gfapi_url "$IMAGE")
+    run try_on alpha qemu-img create -q -f qcow2 "$url" 2M
+    assert_success
+    refute_output --partial imglock:
+    run try_on alpha qemu-img convert -O qcow2 "$url" "$url.copy.qcow2"
+    assert_success
+    refute_output --partial imglock:
+    run try_on alpha qemu-img compare "$url" "$url.copy.qcow2"
+    assert_success
+    assert_output --partial "Images are identical."
+}
+
+@test "a brick that restarts loses locks, and status tells so on the holder's host" {
+    hold_on alpha write "$IMAGE"
+    run try_on beta qemu-img check "$IMAGE"
+    assert_failure
+    kill -9 "$(pgrep -f "glusterfsd .*$BATS_FILE_TMPDIR")" 2>/dev/null ||
+        pkill -9 -P "$(cat "$GLUSTER/host.server")" glusterfsd
+    run try_on beta qemu-img check "$IMAGE"
+    assert_failure
+    on server gluster --mode=script volume start store force >/dev/null
+    eventually try_on beta qemu-img check "$IMAGE"
+    run imglock_on alpha status -n -r -o MODE,KIND,PID,HAS "$IMAGE"
+    assert_output "unlocked open $(inner_pid) open\\x20for\\x20writing"
+    end_holder
+}
+
+@test "a host that is cut off loses its locks after some 42 seconds, and status tells so when it is back" {
+    local start=$SECONDS
+    hold_on alpha write "$IMAGE"
+    nsenter -t "$(cat "$GLUSTER/host.server")" -n ip link set to-alpha down
+    eventually try_on beta qemu-img check "$IMAGE"
+    [ $((SECONDS - start)) -ge 30 ]
+    nsenter -t "$(cat "$GLUSTER/host.server")" -n ip link set to-alpha up
+    eventually on alpha stat "$IMAGE" >/dev/null
+    eventually bash -c 'nsenter -t "$1" -n -m -p -u env IMGLOCK_DIR="$2" "$3" status -n -r -o MODE,KIND "$4" | grep -qx "unlocked open"' \
+        - "$(cat "$GLUSTER/host.alpha")" "$STORE/locks" "$IMGLOCK" "$IMAGE"
+    end_holder
 }
