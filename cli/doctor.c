@@ -3,23 +3,26 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/capability.h>
-#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "bytes.h"
 #include "cli.h"
 #include "colour.h"
+#include "distant.h"
+#include "fdinfo.h"
 #include "library.h"
 #include "links.h"
 #include "login.h"
 #include "mark.h"
 #include "setting.h"
+#include "sys.h"
 #include "target.h"
 
 /* ---- grades ------------------------------------------------------------------------------------------------- */
@@ -87,9 +90,54 @@ static bool examine_settings(struct settings *settings)
 
 /* ---- the lock directory ------------------------------------------------------------------------------------- */
 
-/* Creates a file in the directory and has two open file descriptions want a lock on it.  This is what every lock comes
- * down to; a file system may take the call and never refuse. */
-static bool examine_locks(const char *directory)
+/* Does the kernel itself keep the lock that this description has, so that no server knows of it? */
+static bool note_row(const struct fdinfo_lock *lock, void *kept)
+{
+    *(bool *)kept |= lock->owner == FDINFO_DESCRIPTION;
+    return !*(bool *)kept;
+}
+
+static bool is_kept_by_the_kernel(int descriptor)
+{
+    char name[FDINFO_OWN_SIZE];
+    bool kept = false;
+    fdinfo_own(name, descriptor);
+    fdinfo_each_lock(AT_FDCWD, name, note_row, &kept);
+    return kept;
+}
+
+/* What one test of locks in a directory has shown. */
+struct shown {
+    int error;
+    bool refused;       /* a second exclusive lock was */
+    bool free_again;    /* after the first one's descriptor was closed */
+    bool mandatory;     /* locked bytes cannot be written by others */
+    bool by_the_kernel; /* it keeps the lock itself */
+};
+
+#define CLOSE_NS (INT64_C(5) * 1000 * 1000 * 1000)
+
+/* Has two open file descriptions want a lock on one file.  This is what every lock comes down to; a file system may
+ * take the call and never refuse. */
+static void try_locks(int first, int second, struct shown *shown)
+{
+    shown->error = -bytes_lock(first, F_WRLCK, LOCK_BYTE, LOCK_BYTES);
+    const int refused = shown->error ? 0 : bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES);
+    shown->refused = refused == -EAGAIN;
+    if (refused && !shown->refused) shown->error = -refused;
+    shown->by_the_kernel = is_kept_by_the_kernel(first);
+    /* What a client has not sent yet fails later. */
+    shown->mandatory = shown->refused && (pwrite(second, "x", 1, LOCK_BYTE) < 0 || fsync(second) < 0) &&
+                       (errno == EAGAIN || errno == EACCES || errno == EBUSY);
+    close(first);
+    /* A client tells its server of a close when it comes to it. */
+    const int64_t deadline = sys_monotonic() + CLOSE_NS;
+    do {
+        shown->free_again = shown->refused && bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES) == 0;
+    } while (shown->refused && !shown->free_again && sys_pause(deadline));
+}
+
+static bool examine_locks(const char *directory, struct shown *shown)
 {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/.imglock-doctor-XXXXXX", directory) >= (int)sizeof path) return false;
@@ -98,68 +146,104 @@ static bool examine_locks(const char *directory)
         report(GRADE_PROBLEM, "directory %s: cannot create a file in it: %m", directory);
         return false;
     }
-    int second = open(path, O_RDWR | O_CLOEXEC);
-    int error = second < 0 ? errno : 0;
+    /* Not to wait for what a mandatory lock keeps. */
+    int second = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    shown->error = second < 0 ? errno : 0;
     unlink(path);
-    if (!error) error = -bytes_lock(first, F_WRLCK, LOCK_BYTE, LOCK_BYTES);
-    int refused = error ? 0 : bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES);
-    bool rightly = refused == -EAGAIN;
-    if (refused && !rightly) error = -refused;
-    close(first);
-    bool free_again = rightly && bytes_lock(second, F_WRLCK, LOCK_BYTE, LOCK_BYTES) == 0;
+    if (second >= 0)
+        try_locks(first, second, shown);
+    else
+        close(first);
     if (second >= 0) close(second);
-    if (error)
-        report(GRADE_PROBLEM, "locks in %s: its file system gives none: %s", directory, strerror(error));
-    else if (!refused)
+    if (shown->error)
+        report(GRADE_PROBLEM, "locks in %s: its file system gives none: %s%s", directory, strerror(shown->error),
+               shown->error == ENOLCK ? "; on NFS 3 the lock daemon has to run, rpc.statd here and on the server" : "");
+    else if (!shown->refused)
         report(GRADE_PROBLEM, "locks in %s: its file system gave one exclusive lock twice", directory);
-    else if (!free_again)
+    else if (!shown->free_again)
         report(GRADE_PROBLEM, "locks in %s: a lock outlived its last descriptor", directory);
+    else if (shown->mandatory)
+        report(GRADE_PROBLEM,
+               "locks in %s: they are mandatory: whoever marks an image keeps its own writers from those bytes, and "
+               "records cannot be written; on GlusterFS 'gluster volume set VOLUME locks.mandatory-locking off'",
+               directory);
     else
         report(GRADE_OK, "locks in %s: open file description locks exclude each other", directory);
-    return !error && refused && free_again;
+    return !shown->error && shown->free_again;
 }
 
-/* A file system whose locks another machine or process keeps, or NULL. */
-static const char *distant_file_system(long type)
+/* ---- what a mount promises ---------------------------------------------------------------------------------- */
+
+/* The file system's own options, the last field of its line in mountinfo, proc_pid_mountinfo(5).  NULL: not told. */
+static char *mount_options(const char *directory)
 {
-    switch ((unsigned long)type & 0xffffffff) {
-    case NFS_SUPER_MAGIC:
-        return "NFS";
-    case SMB_SUPER_MAGIC:
-    case CIFS_SUPER_MAGIC:
-    case SMB2_SUPER_MAGIC:
-        return "SMB";
-    case V9FS_MAGIC:
-        return "9P";
-    case CEPH_SUPER_MAGIC:
-        return "Ceph";
-    case AFS_SUPER_MAGIC:
-    case AFS_FS_MAGIC:
-        return "AFS";
-    case CODA_SUPER_MAGIC:
-        return "Coda";
-    case OCFS2_SUPER_MAGIC:
-        return "OCFS2";
-    case 0x01161970:
-        return "GFS2";
-    case FUSE_SUPER_MAGIC:
-        return "FUSE";
+    struct stat status = {0};
+    char wanted[32], *line = NULL, *options = NULL;
+    size_t size = 0;
+    FILE *mounts = stat(directory, &status) < 0 ? NULL : fopen("/proc/self/mountinfo", "re");
+    snprintf(wanted, sizeof wanted, " %u:%u ", major(status.st_dev), minor(status.st_dev));
+    while (mounts && getline(&line, &size, mounts) > 0) {
+        const char *at = strstr(line, wanted);
+        const char *last = strrchr(line, ' ');
+        if (!at || !last) continue;
+        free(options);
+        options = strndup(last + 1, strcspn(last + 1, "\n"));
     }
-    return NULL;
+    free(line);
+    if (mounts) fclose(mounts);
+    return options;
 }
 
-static void examine_file_system(const char *directory)
+/* Is it one of "rw,vers=4.2,hard,local_lock=none"? */
+static bool has_option(const char *options, const char *option)
+{
+    const size_t length = strlen(option);
+    for (const char *at = options; (at = strstr(at, option)); at += length)
+        if ((at == options || at[-1] == ',') && (at[length] == ',' || !at[length])) return true;
+    return false;
+}
+
+static void examine_nfs(const char *directory, const char *options)
+{
+    if (has_option(options, "nolock") || has_option(options, "local_lock=all") ||
+        has_option(options, "local_lock=posix"))
+        report(GRADE_PROBLEM,
+               "mount of %s: with nolock or local_lock its locks are this host's own, so other hosts exclude nobody "
+               "and nobody excludes them; mount it without",
+               directory);
+    if (has_option(options, "soft") || has_option(options, "softerr") || has_option(options, "softreval"))
+        report(GRADE_WARNING,
+               "mount of %s: by soft a server that does not answer in time fails calls, locks among them; mount it "
+               "with hard",
+               directory);
+    if (has_option(options, "vers=3"))
+        report(GRADE_WARNING,
+               "mount of %s: NFS 3 keeps the locks of a host that died until that host is back; NFS 4 gives them up",
+               directory);
+}
+
+static void examine_mount(const char *directory, const char *name, const struct shown *shown)
+{
+    char *options = mount_options(directory);
+    report(GRADE_WARNING,
+           "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
+           "that uses the images, and when it restarts they may be lost",
+           directory, name);
+    if (options && strcmp(name, "NFS") == 0) examine_nfs(directory, options);
+    if (strcmp(name, "FUSE") == 0 && shown->by_the_kernel)
+        report(GRADE_WARNING,
+               "file system of %s: its server keeps no locks, so the kernel does, for this host alone: other hosts "
+               "exclude nobody and nobody excludes them",
+               directory);
+    free(options);
+}
+
+static void examine_file_system(const char *directory, const struct shown *shown)
 {
     struct statfs type;
     struct statvfs room;
-    if (statfs(directory, &type) == 0) {
-        const char *name = distant_file_system(type.f_type);
-        if (name)
-            report(GRADE_WARNING,
-                   "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
-                   "that uses the images, and when it restarts they may be lost",
-                   directory, name);
-    }
+    if (statfs(directory, &type) == 0 && distant_name(type.f_type))
+        examine_mount(directory, distant_name(type.f_type), shown);
     if (statvfs(directory, &room) < 0) return;
     if (room.f_files > 0 && room.f_favail == 0)
         report(GRADE_PROBLEM, "file system of %s: no inode is free for a new lock file; make room", directory);
@@ -173,6 +257,7 @@ static void examine_file_system(const char *directory)
 static void examine_directory(const char *directory)
 {
     struct stat status;
+    struct shown shown = {0};
     if (stat(directory, &status) < 0) {
         report(GRADE_PROBLEM, "directory %s: %m; create it with 'mkdir -m 1777'", directory);
         return;
@@ -191,7 +276,7 @@ static void examine_directory(const char *directory)
     else
         report(GRADE_OK, "directory %s: exists, this user may create lock files in it, others may not delete them",
                directory);
-    if (examine_locks(directory)) examine_file_system(directory);
+    if (examine_locks(directory, &shown)) examine_file_system(directory, &shown);
 }
 
 /* Images lie where the command is run, mostly; 'imglock explain' looks at one of them. */
@@ -213,6 +298,21 @@ static void examine_marks(void)
                "and those who know an image by another name, are not kept out",
                path);
     close(directory);
+}
+
+/* Other hosts may have the images where this command is run, and see nothing of a lock directory that they have not. */
+static void examine_places(const char *directory)
+{
+    char path[PATH_MAX];
+    struct statfs images, locks;
+    if (statfs(".", &images) < 0 || statfs(directory, &locks) < 0 || !getcwd(path, sizeof path)) return;
+    const char *name = distant_name(images.f_type);
+    if (name && !distant_name(locks.f_type))
+        report(GRADE_WARNING,
+               "images in %s: on %s, which other hosts may see, while the lock directory %s is this host's own: "
+               "programs there are kept out by marks alone, and not named; the preset shared-storage has IMGLOCK_DIR "
+               "there",
+               path, name, directory);
 }
 
 /* ---- the library -------------------------------------------------------------------------------------------- */
@@ -348,6 +448,7 @@ static int doctor_main(int argc, char **argv)
     else
         report(GRADE_WARNING, "directory: not looked at, since the settings make no sense");
     examine_marks();
+    if (valid) examine_places(settings.directory);
     if (valid) examine_outsiders(&settings);
     examine_what_is_on();
     if (optind < argc) examine_command(argv + optind);

@@ -262,6 +262,25 @@ static bool goes_on(struct hold *hold, struct awaited *awaited, const struct obs
     return hold->settings.allow_on_error;
 }
 
+/* Waits until another try is worth while, and says that it waits when it is time to.  False: it is not to wait any
+ * longer. */
+static bool wait_longer(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle, int64_t start,
+                        int *said)
+{
+    struct marker use;
+    if (hold->deadline == 0) return false;
+    do {
+        /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
+        if (!obstacle->problem.blocked && sys_monotonic() - start > message_waits_until(&hold->settings, *said)) {
+            message_waiting(&hold->settings, obstacle->blocked->image, descriptor_to_ask(awaited, obstacle), hold->mode,
+                            use_of(obstacle, &use));
+            ++*said;
+        }
+        if (!wait_for(hold, awaited, obstacle)) return false;
+    } while (!obstacle->elsewhere && awaited->waiter.still);
+    return true;
+}
+
 enum { ALL_TAKEN = -1 };
 
 /* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
@@ -272,7 +291,6 @@ static int take_all(struct hold *hold, int conflict_status)
     int said = 0;
     for (;;) {
         struct obstacle obstacle = {.opened = -1, .taken.lock_descriptor = -1, .problem.owner = (uid_t)-1};
-        struct marker use;
         enum lock_result result = try_all(hold, &awaited, &obstacle);
         if (result == LOCK_TAKEN) return ALL_TAKEN;
         if (result == LOCK_FAILED) {
@@ -280,14 +298,7 @@ static int take_all(struct hold *hold, int conflict_status)
             continue;
         }
         start_waiting(hold, &awaited, &obstacle);
-        /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
-        if (!obstacle.problem.blocked && hold->deadline != 0 &&
-            sys_monotonic() - start > message_waits_until(&hold->settings, said)) {
-            message_waiting(&hold->settings, obstacle.blocked->image, descriptor_to_ask(&awaited, &obstacle),
-                            hold->mode, use_of(&obstacle, &use));
-            said++;
-        }
-        const bool again = hold->deadline != 0 && wait_for(hold, &awaited, &obstacle);
+        const bool again = wait_longer(hold, &awaited, &obstacle, start, &said);
         if (!again) tell_conflict(hold, &awaited, &obstacle, sys_monotonic() - start);
         if (obstacle.taken.lock_descriptor >= 0) close(obstacle.taken.lock_descriptor);
         if (again) continue;

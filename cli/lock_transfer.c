@@ -312,7 +312,7 @@ static bool is_local(const struct holder *holder, const char **why)
     const struct process_identity *self = process_self();
     uint64_t start;
     pid_t parent;
-    if (holder->process.boot != self->boot)
+    if (holder->process.boot != self->boot || process_is_of_another_host(&holder->process))
         *why = "was recorded on another host or before the last boot";
     else if (holder->process.pid_space != self->pid_space)
         *why = "was recorded in another PID namespace: run this command there, or as root";

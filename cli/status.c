@@ -33,8 +33,9 @@ static bool ask(struct question *question, const char *name)
         complain("%s: %s", word_shown(name), strerror(error));
         return false;
     }
-    *named = (struct named_path){
-        .path = string_keep(path), .directory = exists && S_ISDIR(status.st_mode), .missing = !exists};
+    *named = (struct named_path){.path = string_keep(path),
+                                 .directory = exists && S_ISDIR(status.st_mode),
+                                 .missing = !exists && !name_is_gluster(name)};
     question->count++;
     return true;
 }

@@ -540,6 +540,21 @@ static void print_in_one_line(const char *document)
     putchar('\n');
 }
 
+/* Who is on another host is told by that first. */
+static void add_host(struct table_options *options, const struct usage_list *list)
+{
+    const char *self = process_self()->host;
+    bool elsewhere = false;
+    for (size_t i = 0; i < list->count && !elsewhere; i++)
+        elsewhere = strncmp(list->usages[i].host, self, strlen(list->usages[i].host)) != 0;
+    if (!elsewhere || options->format != TABLE_PLAIN) return;
+    size_t at = 0;
+    while (at < options->column_count && options->columns[at] != COLUMN_PID) at++;
+    memmove(&options->columns[at + 1], &options->columns[at], (options->column_count - at) * sizeof *options->columns);
+    options->columns[at] = COLUMN_HOST;
+    options->column_count++;
+}
+
 /* The columns that the user did not ask for: where they have something to say, and in JSON, whose documents are all
  * alike.  Not in raw lines, whose fields stay where they are. */
 static void add_columns(struct table_options *options, const struct usage_list *list)
@@ -547,6 +562,7 @@ static void add_columns(struct table_options *options, const struct usage_list *
     static const int more[] = {COLUMN_GUEST, COLUMN_UNIT, COLUMN_MACHINE, COLUMN_BLOCKS, COLUMN_REASON, COLUMN_HAS};
     char bytes[PATH_MAX];
     if (options->chosen || options->format == TABLE_RAW) return;
+    add_host(options, list);
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         bool said = options->format == TABLE_JSON;
         for (size_t j = 0; j < list->count && !said; j++) {

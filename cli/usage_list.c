@@ -18,6 +18,7 @@
 #include "blocker.h"
 #include "bytes.h"
 #include "complain.h"
+#include "distant.h"
 #include "holders.h"
 #include "lock_file_look.h"
 #include "memory.h"
@@ -40,6 +41,7 @@ struct looked_lock {
     pid_t process_lock_pid; /* who holds bytes 0-1 with F_SETLK, or 0 */
     unsigned blocked;       /* 1 << enum operation, each: whose bytes are locked */
     bool whole;             /* somebody has locked more than the bytes of the protocol, as flock --fcntl does */
+    bool rows;              /* the kernel's lists show who has locked what */
     struct looked_slot *slots;
     size_t slot_count, slot_room;
 };
@@ -296,6 +298,7 @@ static void look_at_lock(const struct question *question, const struct lock_name
     if ((image || is_asked_for(question, told)) && identify_file(descriptor, "", &identity)) {
         if (told) lock.image = add_image(list, scan, told);
         look_at_bytes(descriptor, &lock);
+        lock.rows = distant_shows_rows(descriptor);
         lock.file = scan_add(scan, &identity, true);
         add_lock(list, &lock);
     }
@@ -462,6 +465,38 @@ static void join_finding(struct joining *joining, const struct looked_lock *lock
     usage->noted = noted;
     usage->recorded = recorded;
     if (this_boot) tell_note(usage, lock, holder);
+}
+
+/* Is it the very process of the record, with the lock file open by the descriptor that the record names? */
+static bool is_on_record(const struct joining *joining, const struct holder *holder, const struct finding *finding)
+{
+    const struct process_identity *self = joining->self, *recorded = &holder->process;
+    struct process_facts process;
+    return holder->recorded && finding->descriptor == holder->descriptor && recorded->boot == self->boot &&
+           process_look_up(finding->pid, &process) && process.start == recorded->start &&
+           process.inner_pid == recorded->pid && process.pid_space == recorded->pid_space &&
+           /* The clone of a machine has its numbers, too. */
+           (process.pid_space != self->pid_space || !process_is_of_another_host(recorded));
+}
+
+/* Where the kernel shows no locks (FUSE), those who are still there by their records have what these say: that a lock
+ * is held, and each slot claimed, the server has said. */
+static void explain_by_records(const struct joining *joining, const struct looked_lock *lock, struct process_scan *scan)
+{
+    size_t count;
+    const struct finding *first = scan_findings(scan, lock->file, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct finding *finding = &scan->findings[first - scan->findings + i];
+        for (size_t j = 0; j < lock->slot_count && finding->slot < 0; j++) {
+            const struct holder *holder = &lock->slots[j].holder;
+            if (!is_on_record(joining, holder, finding)) continue;
+            finding->slot = holder->slot;
+            finding->waits = false;
+            enum lock_mode *mode = holder->beside ? &finding->beside : &finding->own;
+            if (lock->held && holder->mode >= LOCK_SHARED)
+                *mode = holder->mode < lock->mode ? holder->mode : lock->mode;
+        }
+    }
 }
 
 enum claim { CLAIM_GONE, CLAIM_SAME, CLAIM_CHANGED };
@@ -862,7 +897,10 @@ static bool collect(const struct question *question, struct usage_list *list, bo
     scan_run(&scan);
     struct joining joining = {
         .question = question, .list = list, .scan = &scan, .self = process_self(), .last_attempt = last_attempt};
-    for (size_t i = 0; i < list->lock_count; i++) join_lock(&joining, &list->locks[i]);
+    for (size_t i = 0; i < list->lock_count; i++) {
+        if (!list->locks[i].rows) explain_by_records(&joining, &list->locks[i], &scan);
+        join_lock(&joining, &list->locks[i]);
+    }
     for (size_t i = 0; i < list->image_count; i++) {
         join_opens(&joining, &list->images[i]);
         join_mount(&joining, &list->images[i]);

@@ -120,6 +120,11 @@ struct lock_waiter {
     bool gate;        /* we hold the gate */
     bool untried;     /* no try since the watch is there */
     int64_t deadline; /* CLOCK_MONOTONIC, ns; WAIT_FOREVER */
+    /* Where what is waited for may happen on another host, of which no event tells: */
+    bool distant;
+    int turn;       /* by this descriptor one waiter of this host asks the server for all of them; -1: it is not open */
+    unsigned looks; /* since the last try */
+    bool still;     /* result of lock_wait: what was in the way still is, so that a try would be for nothing */
 };
 
 /* Starts waiting, until the deadline at the most.  inotify: an instance that an earlier wait has left, unwatched, or
@@ -131,9 +136,9 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
  * lock again. */
 void lock_wait_for_image(struct lock_waiter *waiter, int descriptor);
 
-/* Waits until the lock is worth another try.  True: try again.  False: the time is over, or a signal handler
- * ran that was installed without SA_RESTART (*interrupted).  A cancellation point: *waiter must be under a
- * cleanup handler that calls lock_wait_end.  lock_descriptor: the open lock file, for the gate. */
+/* Waits until the lock is worth another try.  True: try again, unless waiter->still.  False: the time is over, or a
+ * signal handler ran that was installed without SA_RESTART (*interrupted).  A cancellation point: *waiter must be under
+ * a cleanup handler that calls lock_wait_end.  lock_descriptor: the open lock file, for the gate. */
 bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted);
 
 /* Sleeps for that many nanoseconds, less than a second, or until an inotify instance, -1: none, has something to tell:

@@ -2,12 +2,17 @@
  *
  * Try, then inotify on the lock file with ppoll for the rest of the time, then try again.  From a release to the return
  * of the open that waited it takes 1.5 to 1.8 times as long as F_OFD_SETLKW (bench/handover.c), which cannot be used:
- * it knows no time limit, and two holders that wait for an upgrade of the same lock hang for ever. */
+ * it knows no time limit, and two holders that wait for an upgrade of the same lock hang for ever.
+ *
+ * What another host does is no event here.  There a wait looks again, at growing intervals up to a quarter of a second;
+ * a look is one question to the server, and of all who wait on this host for one image, one asks.  The others hear of
+ * what comes of it by its events. */
 #include <errno.h>
 #include <string.h>
 #include <sys/inotify.h>
 
 #include "bytes.h"
+#include "distant.h"
 #include "lock.h"
 #include "realpath.h"
 #include "sys.h"
@@ -16,8 +21,14 @@ enum {
     /* A downgrade through another program, or a kernel without inotify instances left, sends no event. */
     SAFETY_POLL_NS = 250 * 1000 * 1000,
     FIRST_LOOK_NS = 5 * 1000 * 1000, /* where QEMU gives its lock up without a close */
-    LOOK_NS = 2 * 1000 * 1000        /* after an event */
+    LOOK_NS = 2 * 1000 * 1000,       /* after an event */
+    DISTANT_NS = 4 * 1000 * 1000     /* where another host may give it up, the first time */
 };
+
+/* In numbers of looks, four of which take a second: who does not have the turn asks the server all the same now and
+ * then, since whoever has it may be a child that knows nothing of it; and a try knows relatives, which a look does not.
+ */
+enum { OUT_OF_TURN = 20, TRY = 120 };
 
 /* Watches what lies at the lock's name now.  True when that is another file than before: the old one was deleted. */
 static bool watch_lock_file(struct lock_waiter *waiter)
@@ -68,6 +79,7 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
         .deadline = deadline,
         .watch = -1,
         .image = -1,
+        .turn = -1,
         .inotify = inotify >= 0 ? inotify : (int)sys_call(SYS_inotify_init1, IN_NONBLOCK | IN_CLOEXEC, 0, 0, 0, 0, 0),
     };
     drain(waiter->inotify); /* what the wait before has left */
@@ -81,6 +93,7 @@ void lock_wait_for_image(struct lock_waiter *waiter, int descriptor)
     waiter->watch = -1;
     waiter->image = descriptor;
     waiter->pause = descriptor < 0 ? 0 : FIRST_LOOK_NS;
+    waiter->distant = descriptor >= 0 && distant_is(descriptor);
     waiter->untried = true;
     drain(waiter->inotify);
     watch(waiter);
@@ -127,19 +140,53 @@ bool lock_wait_sleep(int inotify, int64_t time, bool *interrupted)
  * looks for relatives in /proc, which takes longer than the drop does: so a few cheap looks first. */
 static void look_until_free(const struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode)
 {
-    if (lock_descriptor < 0) return;
+    if (lock_descriptor < 0 || waiter->distant) return;
     int64_t end = sys_monotonic() + LOOK_NS;
     if (waiter->deadline < end) end = waiter->deadline;
     while (lock_in_the_way(lock_descriptor, mode) > 0 && sys_monotonic() < end) sys_yield();
 }
 
+/* ---- what other hosts do --------------------------------------------------------------------------------- */
+
+/* A byte of /dev/null, chosen by the lock's name: a lock there is this host's own, costs no more than a system call,
+ * and is free again when its process ends. */
+static bool has_turn(struct lock_waiter *waiter)
+{
+    uint64_t byte = 0;
+    for (int i = 0; i < 15; i++) {
+        const unsigned digit = (unsigned char)waiter->name->hex[i];
+        byte = byte << 4 | (digit <= '9' ? digit - '0' : digit - 'a' + 10);
+    }
+    if (waiter->turn < 0) waiter->turn = sys_openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+    return waiter->turn < 0 || bytes_lock(waiter->turn, F_WRLCK, (off_t)byte, 1) != -EAGAIN;
+}
+
+static void give_turn(struct lock_waiter *waiter)
+{
+    if (waiter->turn >= 0) sys_close(waiter->turn);
+    waiter->turn = -1;
+}
+
+/* After a pause without an event: is what was in the way there still, as far as it is known? */
+static bool is_still_there(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode)
+{
+    if (!waiter->distant || waiter->image >= 0 || lock_descriptor < 0 || ++waiter->looks % TRY == 0) return false;
+    if (!has_turn(waiter) && waiter->looks % OUT_OF_TURN != 0) return true;
+    return lock_in_the_way(lock_descriptor, mode) > 0;
+}
+
 bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted)
 {
     *interrupted = false;
+    if (waiter->image < 0 && !waiter->pause && lock_descriptor >= 0) {
+        waiter->distant = distant_is(lock_descriptor);
+        waiter->pause = waiter->distant ? DISTANT_NS : SAFETY_POLL_NS;
+    }
     /* The gate lets a writer in among a stream of readers: who wants to write holds it while it waits, and readers
      * that may wait do so until it is free. */
-    if (mode == LOCK_EXCLUSIVE && !waiter->gate && lock_descriptor >= 0)
+    if (mode == LOCK_EXCLUSIVE && !waiter->gate && !waiter->still && lock_descriptor >= 0)
         waiter->gate = set_gate(lock_descriptor, F_WRLCK);
+    waiter->still = false;
     bool event = drain(waiter->inotify);
     if (!event && !waiter->untried) event = watch(waiter);
     if (event || waiter->untried) {
@@ -154,7 +201,10 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
     if (rest < left) left = rest;
     event = lock_wait_sleep(waiter->inotify, left, interrupted);
     if (*interrupted) return false;
-    if (event) look_until_free(waiter, lock_descriptor, mode);
+    if (event)
+        look_until_free(waiter, lock_descriptor, mode);
+    else
+        waiter->still = is_still_there(waiter, lock_descriptor, mode);
     return true;
 }
 
@@ -162,6 +212,7 @@ void lock_wait_end(struct lock_waiter *waiter, int lock_descriptor)
 {
     if (waiter->gate && lock_descriptor >= 0) set_gate(lock_descriptor, F_UNLCK);
     waiter->gate = false;
+    give_turn(waiter);
 }
 
 void lock_wait_unwatch(int inotify, int watch)

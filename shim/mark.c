@@ -23,24 +23,56 @@ static bool is_busy(int result)
     return result == -EAGAIN;
 }
 
-int mark_set(int descriptor, enum lock_mode mode, int access)
+/* What is done to a file in the same way whatever it is locked by; inlined, so that a descriptor's costs no more. */
+#define BY_ANY_MEANS static inline __attribute__((always_inline))
+
+static int lock_descriptor(void *descriptor, short type, off_t start, off_t length)
+{
+    return bytes_lock(*(const int *)descriptor, type, start, length);
+}
+
+static int held_by_descriptor(void *descriptor, short type, off_t start, off_t length, struct bytes_found *found)
+{
+    return bytes_held(*(const int *)descriptor, type, start, length, found);
+}
+
+static const struct mark_means by_descriptor = {lock_descriptor, held_by_descriptor};
+
+BY_ANY_MEANS int set(const struct mark_means *means, void *file, enum lock_mode mode, int access)
 {
     const bool excludes = mode == LOCK_EXCLUSIVE;
     bool busy = false;
     if (mode < LOCK_SHARED) return 0;
     /* A read lock is EBADF there; so of two who write together, one by such a descriptor, only the other announces. */
     if (access == O_WRONLY)
-        return excludes && is_busy(bytes_lock(descriptor, F_WRLCK, UNSHARED_BYTE, MARK_UNSHARED)) ? -EAGAIN : 0;
+        return excludes && is_busy(means->lock(file, F_WRLCK, UNSHARED_BYTE, MARK_UNSHARED)) ? -EAGAIN : 0;
     if (access != O_RDONLY && access != O_RDWR) return 0;
     const int used = excludes || access == O_RDWR ? MARK_WRITES : MARK_READS;
-    busy |= is_busy(bytes_lock(descriptor, F_RDLCK, USED_BYTE, used));
-    if (excludes || access == O_RDONLY) busy |= is_busy(bytes_lock(descriptor, F_RDLCK, UNSHARED_BYTE, MARK_UNSHARED));
+    busy |= is_busy(means->lock(file, F_RDLCK, USED_BYTE, used));
+    if (excludes || access == O_RDONLY) busy |= is_busy(means->lock(file, F_RDLCK, UNSHARED_BYTE, MARK_UNSHARED));
     return busy ? -EAGAIN : 0;
+}
+
+int mark_set(int descriptor, enum lock_mode mode, int access)
+{
+    return set(&by_descriptor, &descriptor, mode, access);
+}
+
+int mark_set_by(const struct mark_means *means, void *file, enum lock_mode mode, int access)
+{
+    return set(means, file, mode, access);
+}
+
+enum { MARKS_END = UNSHARED_BYTE + MARK_UNSHARED };
+
+void mark_clear_by(const struct mark_means *means, void *file)
+{
+    means->lock(file, F_UNLCK, USED_BYTE, MARKS_END - USED_BYTE);
 }
 
 void mark_clear(int descriptor)
 {
-    bytes_unlock(descriptor, USED_BYTE, UNSHARED_BYTE + MARK_UNSHARED - USED_BYTE);
+    bytes_unlock(descriptor, USED_BYTE, MARKS_END - USED_BYTE);
 }
 
 void mark_move(int from, int to, enum lock_mode mode, int access)
@@ -74,32 +106,33 @@ bool mark_only_reads(bool exclusive, off_t start, off_t length)
 }
 
 /* Is somebody in the way in this range? */
-static bool is_held(int descriptor, const struct mark_range *range, struct bytes_found *found)
+BY_ANY_MEANS bool is_held(const struct mark_means *means, void *file, const struct mark_range *range,
+                          struct bytes_found *found)
 {
-    return bytes_held(descriptor, range->type, range->start, range->length, found) > 0;
+    return means->held(file, range->type, range->start, range->length, found) > 0;
 }
 
 /* The same beside the byte of those who only read. */
-static bool is_held_beside(int descriptor, const struct mark_range *range, struct bytes_found *found)
+BY_ANY_MEANS bool is_held_beside(const struct mark_means *means, void *file, const struct mark_range *range,
+                                 struct bytes_found *found)
 {
     const struct mark_range before = {range->type, range->start, USED_BYTE - range->start},
                             behind = {range->type, USED_BYTE + MARK_READS, 0};
-    return is_held(descriptor, &before, found) || is_held(descriptor, &behind, found);
+    return is_held(means, file, &before, found) || is_held(means, file, &behind, found);
 }
 
-bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct bytes_found *found)
+BY_ANY_MEANS bool is_in_the_way(const struct mark_means *means, void *file, enum lock_mode mode, int access,
+                                struct bytes_found *found)
 {
-    struct bytes_found ignored;
     struct mark_range ranges[MARK_RANGES];
     const struct mark_range anything = {F_WRLCK, 1, 0};
     const int count = mark_ranges(mode, access, ranges);
-    if (!found) found = &ignored;
     /* Mostly nobody has announced anything. */
-    if (count > 1 && !is_held(descriptor, &anything, found)) return false;
+    if (count > 1 && !is_held(means, file, &anything, found)) return false;
     for (int i = 0; i < count; i++) {
-        if (!is_held(descriptor, &ranges[i], found)) continue;
+        if (!is_held(means, file, &ranges[i], found)) continue;
         if (mark_only_reads(found->type == F_WRLCK, found->start, found->length) &&
-            !is_held_beside(descriptor, &ranges[i], found))
+            !is_held_beside(means, file, &ranges[i], found))
             continue;
         /* It hides no later writer, who could not have come past it. */
         if (mode == LOCK_EXCLUSIVE || access != O_RDONLY ||
@@ -107,6 +140,18 @@ bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct 
             return true;
     }
     return false;
+}
+
+bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct bytes_found *found)
+{
+    struct bytes_found ignored;
+    return is_in_the_way(&by_descriptor, &descriptor, mode, access, found ? found : &ignored);
+}
+
+bool mark_is_in_the_way_by(const struct mark_means *means, void *file, enum lock_mode mode, int access)
+{
+    struct bytes_found ignored;
+    return is_in_the_way(means, file, mode, access, &ignored);
 }
 
 bool mark_is_row(const struct fdinfo_lock *lock)

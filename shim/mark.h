@@ -50,6 +50,15 @@ bool mark_only_reads(bool exclusive, off_t start, off_t length);
 /* Does another description announce what does not go with this one?  *found, which may be NULL, is one of those. */
 bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct bytes_found *found);
 
+/* The same of a file that has no descriptor here, by functions that do what bytes_lock and bytes_held do. */
+struct mark_means {
+    int (*lock)(void *file, short type, off_t start, off_t length);
+    int (*held)(void *file, short type, off_t start, off_t length, struct bytes_found *found);
+};
+int mark_set_by(const struct mark_means *means, void *file, enum lock_mode mode, int access);
+void mark_clear_by(const struct mark_means *means, void *file);
+bool mark_is_in_the_way_by(const struct mark_means *means, void *file, enum lock_mode mode, int access);
+
 /* Is this row of fdinfo one that mark_set leaves, or may be? */
 bool mark_is_row(const struct fdinfo_lock *lock);
 

@@ -2,11 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 
+#include "distant.h"
 #include "holders.h"
 #include "proc.h"
 #include "process.h"
@@ -330,7 +329,7 @@ static void add_holders(struct look *look)
     struct holder holder;
     struct holders_walk walk = holders_begin(look->question->lock_descriptor);
     while (look->kin_count < KIN && holders_walk(&walk, &holder))
-        if (holder.recorded) add_kin(look, holder.process.pid);
+        if (holder.recorded && process_is_of_here(&holder.process)) add_kin(look, holder.process.pid);
 }
 
 /* ---- all of them ---------------------------------------------------------------------------------------- */
@@ -347,12 +346,6 @@ static bool note_own(const struct fdinfo_lock *lock, void *argument)
         keep_rows(look, look->known_count - 1);
     }
     return true;
-}
-
-static bool shows_rows(int descriptor)
-{
-    struct statfs about;
-    return sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0 || about.f_type != FUSE_SUPER_MAGIC;
 }
 
 static void note_ancestors(struct look *look)
@@ -443,7 +436,7 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
     look->question = question;
     look->marker = stranger;
     look->deadline = sys_monotonic() + LOOKING_NS;
-    look->rows = shows_rows(question->descriptor);
+    look->rows = distant_shows_rows(question->descriptor);
     if (question->lock_descriptor >= 0) sys_fstat(question->lock_descriptor, &look->lock_file);
     enum markers_answer answer = MARKERS_STRANGERS;
     if (sys_fstat(question->descriptor, &look->image) == 0) {

@@ -202,14 +202,21 @@ static void append_unrecorded(struct text *line, int lock_descriptor, enum lock_
     }
 }
 
-/* "COMMAND (pid N, user U, guest G, unit X) and 2 others for T: REASON"; unfinished: of others not all were looked at.
- */
+/* "by COMMAND (pid N, user U, guest G, unit X) and 2 others for T: REASON", and "on HOST " before it where that is
+ * another; unfinished: of others not all were looked at. */
 static void append_holder(struct text *line, const struct holder *holder, int others, bool unfinished)
 {
     struct timespec now = {0};
     const struct process_identity *self = process_self(), *process = &holder->process;
     char command[17];
     uid_t user = holder->uid;
+    const bool elsewhere = process_is_of_another_host(process);
+    if (elsewhere) {
+        text_append(line, "on ");
+        text_append_escaped(line, process->host);
+        text_append(line, " ");
+    }
+    text_append(line, "by ");
     /* A program that was started by another keeps its record, which has the other's name. */
     const bool seen = process_look_at(process, &user, command);
     sys_clock(CLOCK_REALTIME, &now);
@@ -221,13 +228,8 @@ static void append_holder(struct text *line, const struct holder *holder, int ot
     text_append(line, ", user ");
     append_user(line, user);
     if (seen) who_append(line, process->pid);
-    if (self->pid_space && process->pid_space && process->pid_space != self->pid_space)
+    if (!elsewhere && self->pid_space && process->pid_space && process->pid_space != self->pid_space)
         text_append(line, ", in another PID namespace");
-    /* Beside a reason, a record has room for the host's first letters alone. */
-    if (strncmp(process->host, self->host, strlen(process->host)) != 0) {
-        text_append(line, ", host ");
-        text_append_escaped(line, process->host);
-    }
     text_append(line, ")");
     if (others) {
         text_append(line, " and ");
@@ -287,7 +289,7 @@ static pid_t append_holders(struct text *line, int lock_descriptor, enum lock_mo
         *alone = false;
         return 0;
     }
-    text_append(line, named.first.mode == LOCK_EXCLUSIVE ? "locked exclusively by " : "locked shared by ");
+    text_append(line, named.first.mode == LOCK_EXCLUSIVE ? "locked exclusively " : "locked shared ");
     append_holder(line, &named.first, named.others, named.unfinished);
     *alone = !named.others && !named.unfinished && process_look_at(&named.first.process, &(uid_t){0}, (char[17]){0});
     return named.first.process.pid;
@@ -382,7 +384,7 @@ static void append_blocker(struct text *line, int lock_descriptor, unsigned oper
     if (!blocked || !blocker_holder(lock_descriptor, (enum operation)(blocked - 1), &holder) ||
         holder.process.pid == named)
         return;
-    text_append(line, "; blocked by ");
+    text_append(line, "; blocked ");
     append_holder(line, &holder, 0, false);
 }
 
@@ -471,7 +473,7 @@ void message_blocked(const struct settings *settings, const char *path, const ch
     if (said_just_now(settings, path, action) || !start_line(settings, LOG_CONFLICTS, &line, path)) return;
     text_append(&line, action);
     if (lock_descriptor >= 0 && blocker_holder(lock_descriptor, operation, &holder)) {
-        text_append(&line, ": blocked by ");
+        text_append(&line, ": blocked ");
         append_holder(&line, &holder, 0, false);
     } else {
         text_append(&line, ": another program performs it just now, or blocks it and left no record of itself");

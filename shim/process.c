@@ -200,14 +200,24 @@ const struct process_identity *process_self(void)
     return process_self_of(sys_getpid());
 }
 
-bool process_look_at(const struct process_identity *process, uid_t *user, char *command)
+bool process_is_of_another_host(const struct process_identity *process)
+{
+    return strncmp(process->host, process_self()->host, strlen(process->host)) != 0;
+}
+
+bool process_is_of_here(const struct process_identity *process)
 {
     const struct process_identity *self = process_self();
+    return process->boot == self->boot && process->pid_space == self->pid_space && !process_is_of_another_host(process);
+}
+
+bool process_look_at(const struct process_identity *process, uid_t *user, char *command)
+{
     char path[32], status[512];
     uint64_t start, uid;
     pid_t parent;
-    if (process->boot != self->boot || process->pid_space != self->pid_space ||
-        !process_read_stat(process->pid, &start, &parent, command) || start != process->start)
+    if (!process_is_of_here(process) || !process_read_stat(process->pid, &start, &parent, command) ||
+        start != process->start)
         return false;
     process_path(process->pid, "/status", path);
     if (read_file(path, status, sizeof status) <= 0) return false;

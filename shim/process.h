@@ -41,6 +41,14 @@ int process_space_pids(pid_t number, uint64_t *innermost);
 /* Is the process with this number in /proc the one that has this pid in the PID namespace of this process? */
 bool process_is(pid_t pid, pid_t number);
 
+/* Is the process of another host?  By the hosts' names, since a machine's clone has its boot id; beside a reason, a
+ * record has room for the first letters alone. */
+bool process_is_of_another_host(const struct process_identity *process);
+
+/* Are its pid and start numbers of this host, this boot and this PID namespace?  Others are never looked up here, where
+ * they are other processes'. */
+bool process_is_of_here(const struct process_identity *process);
+
 /* The effective user of this process, as it is now, and its command, up to 16 bytes in command[17], which may be NULL.
  * False: it cannot be seen from here, or is another process by now. */
 bool process_look_at(const struct process_identity *process, uid_t *user, char *command);

@@ -67,6 +67,9 @@ enum {
 
 /* ---- the lock file's name ------------------------------------------------------------------------------- */
 
+/* What a program opens by libgfapi has no path.  Its name begins with this; HOST/VOLUME/PATH follow. */
+#define LOCK_GLUSTER "gluster://"
+
 /* The SHA-1 of what is locked, in hexadecimal. */
 struct lock_name {
     char hex[41]; /* 40 lower-case digits, NUL */

@@ -408,5 +408,6 @@ bool record_read_header(int lock_descriptor, char *path)
     const size_t start = sizeof header_start - 1;
     if (!record_has_header(lock_descriptor)) return false;
     ssize_t got = sys_pread(lock_descriptor, path, RECORD_OFFSET - start, (off_t)start);
-    return got > 0 && path[0] == '/' && memchr(path, '\0', (size_t)got);
+    return got > 0 && memchr(path, '\0', (size_t)got) &&
+           (path[0] == '/' || strncmp(path, LOCK_GLUSTER, sizeof LOCK_GLUSTER - 1) == 0);
 }

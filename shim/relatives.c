@@ -3,11 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <string.h>
-#include <sys/statfs.h>
 
 #include "bytes.h"
+#include "distant.h"
 #include "fdinfo.h"
 #include "proc.h"
 #include "process.h"
@@ -239,20 +238,13 @@ static void add_all_given(struct kin *kin)
     sys_close(processes);
 }
 
-/* FUSE servers that keep locks leave no rows behind. */
-static bool shows_rows(int descriptor)
-{
-    struct statfs about;
-    return sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0 || about.f_type != FUSE_SUPER_MAGIC;
-}
-
 static struct kin *collect(const struct relatives_question *question)
 {
     struct kin *kin = sys_mmap(sizeof *kin);
     if (!kin) return NULL;
     kin->question = question;
     kin->deadline = sys_monotonic() + LOOKING_NS;
-    kin->rows = shows_rows(question->lock_descriptor);
+    kin->rows = distant_shows_rows(question->lock_descriptor);
     if (sys_fstat(question->lock_descriptor, &kin->file) < 0) return kin;
     add_own(kin);
     if (question->ancestors) add_ancestors(kin);
@@ -326,7 +318,8 @@ enum seen {
 static enum seen see_readers(const struct kin *kin)
 {
     int relatives = kin->question->reads;
-    if (!kin->rows) return SEEN_STRANGER;
+    /* Other hosts' locks are in no list of this one's. */
+    if (distant_is(kin->question->lock_descriptor)) return SEEN_STRANGER;
     for (int i = 0; i < kin->count; i++) relatives += is_reader(&kin->locks[i]);
     const int all = count_readers(kin);
     if (all < 0) return SEEN_CHANGING;

@@ -151,10 +151,10 @@ static bool parse_log(const char *value, struct settings *settings)
 
 /* ---- rules and names of images -------------------------------------------------------------------------- */
 
-/* The end of a rule or image entry: the next colon that no backslash quotes. */
+/* The end of a rule or image entry: the next colon that no backslash quotes, and that is not the one of gluster://. */
 static const char *entry_end(const char *at)
 {
-    while (*at && *at != ':') at += *at == '\\' && at[1] ? 2 : 1;
+    while (*at && (*at != ':' || (at[1] == '/' && at[2] == '/'))) at += *at == '\\' && at[1] ? 2 : 1;
     return at;
 }
 

@@ -360,7 +360,9 @@ static bool children_are_in_the_way(const struct track_request *request, int loc
     struct holders_walk walk = holders_begin(lock_descriptor);
     bool any = false;
     while (holders_walk(&walk, &holder)) {
-        if (!holder.recorded || holder.mode < LOCK_SHARED || holder.process.pid == self) continue;
+        if (!holder.recorded || holder.mode < LOCK_SHARED) continue;
+        if (!process_is_of_here(&holder.process)) return false;
+        if (holder.process.pid == self) continue;
         if (process_read_stat(holder.process.pid, &start, &parent, NULL) && parent != self) return false;
         any = true;
     }
@@ -481,6 +483,14 @@ bool track_copy(int descriptor, struct track_hold *hold)
     }
     leave(&before);
     return found;
+}
+
+void track_copy_hold(const struct track_hold *hold, struct track_hold *copy)
+{
+    sys_signals before;
+    *copy = *hold;
+    if (enter(&before) && hold->image) images_count(hold->image, hold->mode);
+    leave(&before);
 }
 
 void track_drop(struct track_hold *hold)

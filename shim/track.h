@@ -116,6 +116,9 @@ int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec);
 /* A further hold on the same image in the same mode.  False when the descriptor has none. */
 bool track_copy(int descriptor, struct track_hold *hold);
 
+/* A further hold as one that no descriptor has. */
+void track_copy_hold(const struct track_hold *hold, struct track_hold *copy);
+
 /* Gives a hold back.  The last one releases the lock; the last exclusive one lowers it. */
 void track_drop(struct track_hold *hold);
 

@@ -354,7 +354,7 @@ on_host() {
         before=$(fingerprint disk.img)
         run on_host two bash -c "$functions; under \"\$@\"" - "$reader" ./mine.conf "${WRITES[@]}"
         assert_failure
-        assert_line --partial "imglock: $PWD/disk.img: cannot open for writing: locked exclusively by qemu-nbd"
+        assert_line --partial "imglock: $PWD/disk.img: cannot open for writing: locked exclusively on one by qemu-nbd"
         assert_equal "$(fingerprint disk.img)" "$before"
     done
     # One lock, by path: no number of a device, which is each host's own, in another one.

@@ -293,12 +293,15 @@ static enum lock_result try_to_take(const struct claim *claim, struct attempt *a
 }
 
 /* Is a further try worth while, after an event or a pause?  The event of a close comes before the marks are gone. */
-static bool is_unmarked_soon(const struct attempt *attempt)
+static bool is_worth_a_try(const struct attempt *attempt)
 {
     enum { LOOK_NS = 2 * 1000 * 1000 };
     const struct track_request *request = &attempt->request;
+    if (attempt->waiter.still) return false;
+    if (!attempt->marked || attempt->beside_own) return true;
+    /* Each further question goes to the server. */
+    if (attempt->waiter.distant) return !mark_is_in_the_way(request->mark, request->lock.mode, request->access, NULL);
     const int64_t end = sys_monotonic() + LOOK_NS;
-    if (attempt->beside_own) return true;
     while (mark_is_in_the_way(request->mark, request->lock.mode, request->access, NULL)) {
         if (sys_monotonic() >= end) return false;
         sys_yield();
@@ -333,7 +336,7 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
         }
         if (!lock_wait(&attempt->waiter, descriptor_to_wait_on(attempt), attempt->request.lock.mode, interrupted))
             break;
-        if (attempt->marked && !is_unmarked_soon(attempt)) continue;
+        if (!is_worth_a_try(attempt)) continue;
         result = try_to_take(claim, attempt, hold);
     } while (result == LOCK_BUSY);
     end_waiting(attempt);

@@ -1,0 +1,161 @@
+# gluster.bash: a real GlusterFS on this machine, and hosts that are its clients.
+#
+# A host is network, mount, PID and UTS namespaces of its own with a mount of the volume at $STORE, and so is the server,
+# which keeps to itself what glusterd writes below /var and /run: nothing of this machine's own GlusterFS is touched.  The
+# volume has one brick.  Each test file has a server of its own.
+
+STORE_ADDRESS=10.77.0.1
+
+# missing_for_gluster: what there has to be and is not; nothing where all is there.
+missing_for_gluster() {
+    local program
+    [ "$(id -u)" = 0 ] || echo "needs root"
+    [ -c /dev/fuse ] || echo "needs /dev/fuse"
+    for program in glusterd gluster glusterfs ip nsenter; do
+        command -v "$program" >/dev/null || echo "$program is not installed"
+    done
+    unshare --net --mount --pid --uts --fork true 2>/dev/null || echo "no namespaces here"
+}
+
+gluster_is_here() { [ -z "$(missing_for_gluster)" ]; }
+
+# needs_gluster: the first line of a file's setup.
+needs_gluster() {
+    gluster_is_here || skip "$(missing_for_gluster | head -n 1)"
+}
+
+# The first process of a server's or host's namespaces: NAME FILE.  A shell, which waits for those who lose their parent.
+# shellcheck disable=SC2016 # for the inner shell
+GLUSTER_INIT='
+hostname "$0"
+ip link set lo up
+mount --make-rprivate /
+echo "$0" >"$1"
+while :; do sleep 1000 & wait $!; done'
+
+# start_namespaces NAME: sets STARTED to the pid of its first process, as seen from here.
+start_namespaces() {
+    local name=$1 ready=$GLUSTER/ready.$1
+    rm -f "$ready"
+    unshare --net --mount --pid --uts --fork --kill-child --mount-proc \
+        sh -c "$GLUSTER_INIT" "$name" "$ready" </dev/null >/dev/null 2>&1 3>&- &
+    echo "$!" >>"$GLUSTER/pids"
+    local outer=$!
+    eventually test -s "$ready"
+    STARTED=$(pgrep -P "$outer")
+}
+
+# on HOST COMMAND...: runs it there.
+on() {
+    local pid
+    pid=$(cat "$GLUSTER/host.$1")
+    shift
+    nsenter -t "$pid" -n -m -p -u -- "$@"
+}
+
+# add_host NAME NUMBER: a host, connected to the server, with the volume mounted.
+add_host() {
+    local name=$1 number=$2 server
+    server=$(cat "$GLUSTER/host.server")
+    start_namespaces "$name"
+    echo "$STARTED" >"$GLUSTER/host.$name"
+    # A pid of this machine's own namespace.
+    nsenter -t "$server" -n ip link add "to-$name" type veth peer name eth0 netns "$STARTED"
+    on server ip address add "10.77.$number.1/24" dev "to-$name"
+    on server ip link set "to-$name" up
+    on "$name" ip address add "10.77.$number.2/24" dev eth0
+    on "$name" ip link set eth0 up
+    on "$name" ip route add default via "10.77.$number.1"
+    mount_store "$name"
+}
+
+# mount_store HOST: returns when the volume is there.
+mount_store() {
+    on "$1" glusterfs --volfile-server="$STORE_ADDRESS" --volfile-id=store --log-file="$GLUSTER/log/$1.log" \
+        --pid-file="$GLUSTER/client.$1" "$STORE" 3>&- || fail "$1 cannot mount: $(tail -n 5 "$GLUSTER/log/$1.log")"
+    eventually on "$1" mountpoint -q "$STORE"
+}
+
+# start_gluster: the server and its volume.  Sets GLUSTER, its folder, and STORE, where hosts mount it.
+start_gluster() {
+    export GLUSTER=$BATS_FILE_TMPDIR/gluster STORE=$BATS_FILE_TMPDIR/store
+    mkdir -p "$GLUSTER/log" "$GLUSTER/brick" "$GLUSTER/lib" "$GLUSTER/run" "$STORE"
+    chmod a+rx "$BATS_FILE_TMPDIR"
+    start_namespaces server
+    echo "$STARTED" >"$GLUSTER/host.server"
+    on server ip address add "$STORE_ADDRESS/32" dev lo
+    on server sh -c 'mkdir -p /var/lib/glusterd /var/run/gluster && mount --bind "$0/lib" /var/lib/glusterd &&
+        mount --bind "$0/run" /var/run/gluster && mount --bind "$0/log" /var/log/glusterfs' "$GLUSTER"
+    on server glusterd -p "$GLUSTER/glusterd.pid" -l "$GLUSTER/log/glusterd.log" 3>&- ||
+        fail "glusterd: $(tail -n 5 "$GLUSTER/log/glusterd.log")"
+    eventually on server gluster --mode=script volume list >/dev/null 2>&1
+    on server gluster --mode=script volume create store "$STORE_ADDRESS:$GLUSTER/brick" force >"$GLUSTER/log/create" ||
+        fail "no volume: $(cat "$GLUSTER/log/create")"
+    on server gluster --mode=script volume start store >/dev/null
+}
+
+# stop_gluster: ends everything that start_gluster and add_host have started.
+stop_gluster() {
+    local pid
+    [ -s "$GLUSTER/pids" ] || return 0
+    # The first process of a PID namespace takes all others with it.
+    for pid in $(tac "$GLUSTER/pids"); do pkill -9 -P "$pid" || true; done
+    for pid in $(tac "$GLUSTER/pids"); do
+        kill -9 "$pid" 2>/dev/null || true
+        while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+    done
+    rm -f "$GLUSTER/pids"
+}
+
+# hold_on HOST read|write IMAGE: a program there has the image open.  Sets HOLDER.  SETTINGS: IMGLOCK_ variables.
+hold_on() {
+    local host=$1
+    shift
+    background on "$host" env LD_PRELOAD="$SHIM" IMGLOCK_DIR="$STORE/locks" "${SETTINGS[@]}" "$HELPERS/holder" "$@"
+}
+
+# program_of PID: what runs at the end of a chain of shells and nsenter.
+program_of() {
+    local pid=$1 child
+    while child=$(pgrep -P "$pid" | head -n 1) && [ -n "$child" ]; do pid=$child; done
+    echo "$pid"
+}
+
+# end_holder [SIGNAL]: ends the program that hold_on has started last, and waits for it.
+end_holder() {
+    kill "-${1:-TERM}" "$(program_of "$HOLDER")"
+    wait "$HOLDER" 2>/dev/null || true
+}
+
+# inner_pid: the holder's pid on its host.
+inner_pid() {
+    awk '/^NSpid:/ {print $NF}' "/proc/$(program_of "$HOLDER")/status"
+}
+
+# try_on HOST [VARIABLE=VALUE]... PROGRAM...: run it there with imglock.
+try_on() {
+    local host=$1
+    shift
+    on "$host" env LD_PRELOAD="$SHIM" IMGLOCK_DIR="$STORE/locks" "$@"
+}
+
+# imglock_on HOST ARGUMENT...: the command.
+imglock_on() {
+    local host=$1
+    shift
+    on "$host" env IMGLOCK_LIBRARY="$SHIM" IMGLOCK_DIR="$STORE/locks" "$IMGLOCK" "$@"
+}
+
+# gfapi_url IMAGE: what QEMU calls it.
+gfapi_url() { echo "gluster://$STORE_ADDRESS/store${1#"$STORE"}"; }
+
+# by_gfapi HOST OPERATION IMAGE: tests/helpers/gluster.c there, with imglock.  SETTINGS: IMGLOCK_ variables.
+by_gfapi() {
+    on "$1" env LD_PRELOAD="$SHIM:libgfapi.so.0" IMGLOCK_DIR="$STORE/locks" "${SETTINGS[@]}" \
+        "$HELPERS/gluster" "$2" "$(gfapi_url "$3")"
+}
+
+# try_gfapi HOST OPERATION IMAGE: the same, ending when the image is open.
+try_gfapi() {
+    ONCE=1 by_gfapi "$@"
+}

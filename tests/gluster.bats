@@ -1,0 +1,322 @@
+#!/usr/bin/env bats
+# gluster.bats: two hosts with images and lock directory on a GlusterFS (gluster.bash).  What takes longer is in
+# tests/long/hosts.bats.
+
+load common
+load gluster
+
+setup_file() {
+    gluster_is_here || return 0
+    start_gluster
+    add_host alpha 1
+    add_host beta 2
+    on alpha mkdir -m 1777 "$STORE/locks"
+    on alpha mkdir -m 1777 "$STORE/others"
+    on alpha mkdir "$STORE/vm"
+}
+
+teardown() {
+    local pid
+    for pid in "${HOLDERS[@]}"; do kill -9 "$(program_of "$pid")" 2>/dev/null || true; done
+    common_teardown
+}
+
+teardown_file() {
+    stop_gluster
+}
+
+setup() {
+    needs_gluster
+    common_setup
+    SETTINGS=()
+    IMAGE=$STORE/vm/disk$BATS_TEST_NUMBER.qcow2
+    on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
+}
+
+# An open for writing that changes nothing if it may.
+WRITES=(qemu-io -c 'read 0 512')
+
+@test "what one host writes another may not open, and hears from whom" {
+    hold_on alpha write "$IMAGE"
+    before=$(on beta stat -c '%i %s %Y %Z' "$IMAGE"; on beta sha1sum "$IMAGE")
+    run try_on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+    assert_line --partial "imglock: $IMAGE: cannot open for reading, to write to it: locked exclusively on alpha by holder (pid $(inner_pid), user root) for "
+    refute_output --partial "PID namespace"
+    run imglock_on beta hold -x "$IMAGE" -- true
+    assert_failure 1
+    assert_line --partial "$IMAGE: cannot hold exclusively: locked exclusively on alpha by holder (pid $(inner_pid), "
+    assert_equal "$(on beta stat -c '%i %s %Y %Z' "$IMAGE"; on beta sha1sum "$IMAGE")" "$before"
+    # Its own host says it without.
+    run try_on alpha "${WRITES[@]}" "$IMAGE"
+    assert_failure
+    assert_line --partial "to write to it: locked exclusively by holder (pid $(inner_pid), user root) for "
+    end_holder
+    run try_on beta "${WRITES[@]}" "$IMAGE"
+    assert_success
+    refute_output --partial imglock:
+}
+
+@test "readers of two hosts go together, and keep a writer out" {
+    hold_on alpha read "$IMAGE"
+    run try_on beta qemu-img info "$IMAGE"
+    assert_success
+    refute_output --partial imglock:
+    run try_on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+    assert_line --partial "locked shared on alpha by holder (pid $(inner_pid), "
+    end_holder
+}
+
+@test "status names the holder with its pid on its own host, and the host first on another" {
+    hold_on alpha write "$IMAGE"
+    run imglock_on alpha status -n -r -o KIND,MODE,HOST,PID,COMMAND "$IMAGE"
+    assert_success
+    assert_output "holder exclusive alpha $(inner_pid) holder"
+    run imglock_on alpha status "$IMAGE"
+    assert_success
+    refute_output --partial HOST
+    run imglock_on beta status -n -r -o KIND,MODE,HOST,PID,COMMAND "$IMAGE"
+    assert_success
+    assert_output "foreign exclusive alpha $(inner_pid) holder"
+    run imglock_on beta status "$IMAGE"
+    assert_success
+    assert_line --regexp '^IMAGE +MODE +KIND +HOST +PID +USER +COMMAND +SINCE'
+    assert_line --regexp " exclusive +foreign +alpha +$(inner_pid) +root +holder "
+    end_holder
+    run imglock_on beta status "$IMAGE"
+    assert_failure 1
+}
+
+@test "status on FUSE tells who only waits" {
+    hold_on alpha write "$IMAGE"
+    try_on alpha IMGLOCK_WAIT=300 "$HELPERS/holder" write "$IMAGE" >waiter.out 2>&1 3>&- &
+    HOLDERS+=("$!")
+    eventually bash -c 'nsenter -t "$1" -n -m -p -u env IMGLOCK_DIR="$2" "$3" status -n -r -o KIND,MODE "$4" | sort | tr "\n" , | grep -qx "holder exclusive,waiting none,"' \
+        - "$(cat "$GLUSTER/host.alpha")" "$STORE/locks" "$IMGLOCK" "$IMAGE"
+    end_holder
+    eventually grep -q ready waiter.out
+    run imglock_on alpha status -n -r -o KIND,MODE "$IMAGE"
+    assert_output "holder exclusive"
+}
+
+# polls TRACE: how many pauses there were in it so far.
+polls() { grep -c ppoll "$1"; }
+has_polled() { [ "$(polls "$1")" -ge "$2" ]; }
+
+# traced_waiter HOST TRACE: waits for the image there, its pauses and questions in the trace.
+traced_waiter() {
+    on "$1" env IMGLOCK_DIR="$STORE/locks" IMGLOCK_WAIT=300 strace -f -e trace=ppoll,fcntl -o "$2" \
+        env LD_PRELOAD="$SHIM" "$HELPERS/holder" write "$IMAGE" >"$2.out" 2>&1 3>&- &
+    HOLDERS+=("$!")
+}
+
+@test "who waits for another host looks again at growing intervals, each look is one question, and gets in" {
+    needs strace
+    hold_on alpha write "$IMAGE"
+    traced_waiter beta "$PWD/trace"
+    eventually has_polled trace 14
+    end_holder
+    eventually grep -q ready trace.out
+    # The pauses: twice as long each, to a quarter of a second.
+    sed -n 's/.*ppoll(.*{tv_sec=\([0-9]*\), tv_nsec=\([0-9]*\)}.*/\1 \2/p' trace >pauses
+    assert_equal "$(head -n 9 pauses)" "$(printf '0 %s\n' 4000000 8000000 16000000 32000000 64000000 128000000 250000000 250000000 250000000)"
+    assert_equal "$(awk '$1 > 0 || $2 > 250000000' pauses)" ""
+    # Between two of the long ones: whose turn it is, and whether the lock is held.
+    awk '/ppoll/ {n++} n >= 8 && n < 12' trace | sed 's/.*\(ppoll\|F_OFD_[A-Z]*\).*/\1/' >round
+    assert_equal "$(sort round | uniq -c | awk '{print $1, $2}')" $'4 F_OFD_GETLK\n4 F_OFD_SETLK\n4 ppoll'
+}
+
+@test "of those who wait on one host, one asks the server" {
+    needs strace
+    hold_on alpha write "$IMAGE"
+    traced_waiter beta "$PWD/first"
+    eventually has_polled first 8
+    traced_waiter beta "$PWD/second"
+    eventually has_polled second 16
+    # From the seventh pause on, when they are long, nothing but the question whose turn it is, in this host's /dev/null.
+    awk '/ppoll/ {n++} n >= 8 && n < 16' second >rounds
+    refute grep -q F_OFD_GETLK rounds
+    assert_equal "$(grep -c F_OFD_SETLK rounds)" 8
+    grep -q F_OFD_GETLK <(awk '/ppoll/ {n++} n >= 8' first)
+    # The first one gets in, and when it is killed the second.
+    end_holder
+    eventually grep -q ready first.out
+    kill -9 "$(program_of "${HOLDERS[1]}")"
+    eventually grep -q ready second.out
+}
+
+@test "kill -9 of a holder, or of its host's client, frees the image for others" {
+    hold_on alpha write "$IMAGE"
+    end_holder KILL
+    hold_on alpha write "$IMAGE"
+    run try_on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+    on alpha sh -c 'kill -9 "$(cat "$1")"' - "$GLUSTER/client.alpha"
+    eventually try_on beta "${WRITES[@]}" "$IMAGE"
+    end_holder KILL
+    on alpha umount -l "$STORE"
+    mount_store alpha
+    run imglock_on alpha status "$IMAGE"
+    assert_failure 1
+}
+
+@test "gc on one host leaves what another host holds" {
+    local held free
+    hold_on alpha write "$IMAGE"
+    on alpha cp "$IMAGE" "$IMAGE.other.qcow2"
+    try_on alpha "${WRITES[@]}" "$IMAGE.other.qcow2"
+    held=$(imglock_on beta path "$IMAGE")
+    free=$(imglock_on beta path "$IMAGE.other.qcow2")
+    on beta test -e "$held" -a -e "$free"
+    run imglock_on beta gc
+    assert_success
+    on beta test -e "$held"
+    refute on beta test -e "$free"
+    run try_on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+    end_holder
+}
+
+@test "doctor says whose locks they are" {
+    run on alpha env IMGLOCK_LIBRARY="$SHIM" IMGLOCK_DIR="$STORE/locks" "$IMGLOCK" doctor
+    assert_line --partial "warning  file system of $STORE/locks: FUSE, whose server keeps the locks"
+    refute_line --partial "keeps no locks"
+    refute_line --partial mandatory
+    run on alpha sh -c 'cd "$1" && IMGLOCK_LIBRARY="$2" IMGLOCK_DIR=/var/tmp "$3" doctor' - "$STORE/vm" "$SHIM" "$IMGLOCK"
+    assert_line --partial "warning  images in $STORE/vm: on FUSE, which other hosts may see, while the lock directory /var/tmp is this host's own"
+}
+
+# ---- libgfapi ------------------------------------------------------------------------------------------------------
+
+# hold_gfapi HOST OPERATION IMAGE: a program there has the image open by libgfapi.  Sets HOLDER.
+hold_gfapi() { background by_gfapi "$@"; }
+
+# assert_taken: the last run was refused by what somebody has announced on the image itself.
+assert_taken() {
+    assert_failure
+    assert_line --regexp "^imglock: .*: in use by a program that cannot be seen from here: another user's, a container's, or on another host"
+    assert_equal "$(grep -c '^imglock: ' <<<"$output")" 1
+}
+
+@test "gfapi: two of one lock directory exclude each other, and name each other" {
+    hold_gfapi alpha write "$IMAGE"
+    run try_gfapi beta write "$IMAGE"
+    assert_failure
+    assert_line --partial "imglock: $(gfapi_url "$IMAGE"): cannot open for writing: locked exclusively on alpha by gluster (pid $(inner_pid), user root) for "
+    assert_line --partial "Text file busy"
+    run try_gfapi alpha read "$IMAGE"
+    assert_line --partial "imglock: $(gfapi_url "$IMAGE"): cannot open for reading: locked exclusively by gluster (pid $(inner_pid), user root) for "
+    run imglock_on beta status -n -r -o KIND,MODE,HOST,PID,IMAGE "$(gfapi_url "$IMAGE")"
+    assert_output "foreign exclusive alpha $(inner_pid) $(gfapi_url "$IMAGE")"
+    run imglock_on beta status -n -r -o MODE,IMAGE
+    assert_line "exclusive $(gfapi_url "$IMAGE")"
+    run imglock_on alpha status -n -r -o KIND,MODE,PID "$(gfapi_url "$IMAGE")"
+    assert_output "holder exclusive $(inner_pid)"
+    end_holder
+    run imglock_on beta status "$(gfapi_url "$IMAGE")"
+    assert_failure 1
+    hold_gfapi beta write "$IMAGE"
+    end_holder
+}
+
+@test "gfapi: the mark excludes whoever has another lock directory, or the image through a mount" {
+    hold_gfapi alpha write "$IMAGE"
+    SETTINGS=("IMGLOCK_DIR=$STORE/others")
+    run try_gfapi beta write "$IMAGE"
+    assert_taken
+    run try_gfapi beta read "$IMAGE"
+    assert_taken
+    run try_on beta "${WRITES[@]}" "$IMAGE"
+    assert_taken
+    run try_on alpha qemu-img check "$IMAGE"
+    assert_taken
+    end_holder
+    hold_on beta write "$IMAGE"
+    run try_gfapi alpha write "$IMAGE"
+    assert_taken
+    run try_gfapi alpha read "$IMAGE"
+    assert_taken
+    end_holder
+    hold_gfapi alpha write "$IMAGE"
+    end_holder
+}
+
+@test "gfapi: it excludes QEMU on a mount that has not imglock, and the other way round" {
+    hold_gfapi alpha write "$IMAGE"
+    run on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+    assert_line --partial 'Failed to get "write" lock'
+    end_holder
+    background on beta bash -c '(echo "read 0 512"; exec sleep 600) | qemu-io "$0" | sed -un "s/.*read 512.*/ready/p"' "$IMAGE"
+    run try_gfapi alpha write "$IMAGE"
+    assert_taken
+    run try_gfapi alpha read "$IMAGE"
+    assert_taken
+}
+
+@test "gfapi: readers go together, and keep writers out" {
+    hold_gfapi alpha read "$IMAGE"
+    hold_gfapi beta read "$IMAGE"
+    run on beta qemu-img check "$IMAGE"
+    assert_success
+    SETTINGS=("IMGLOCK_DIR=$STORE/others")
+    run try_gfapi beta write "$IMAGE"
+    assert_taken
+    run on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+}
+
+@test "gfapi: whatever opens is seen: creat, a handle, for writing alone, a copy, twice" {
+    local way before
+    for way in handle made only copy twice create; do
+        SETTINGS=()
+        hold_gfapi alpha "$way" "$IMAGE"
+        SETTINGS=("IMGLOCK_DIR=$STORE/others")
+        run try_gfapi beta write "$IMAGE"
+        assert_taken
+        end_holder
+        on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
+        hold_gfapi beta write "$IMAGE"
+        SETTINGS=()
+        # What a client remembers of it is not asked.
+        before=$(stat -c '%i %s %Y %Z' "$GLUSTER/brick${IMAGE#"$STORE"}")
+        run try_gfapi alpha "$way" "$IMAGE"
+        assert_taken
+        assert_equal "$(stat -c '%i %s %Y %Z' "$GLUSTER/brick${IMAGE#"$STORE"}")" "$before"
+        end_holder
+    done
+}
+
+@test "gfapi: what is created is locked by its name first" {
+    try_on alpha "$IMGLOCK" --version >/dev/null
+    background imglock_on alpha hold "$(gfapi_url "$IMAGE.new.img")" -- sh -c 'echo ready; exec sleep 600'
+    run try_gfapi beta create "$IMAGE.new.img"
+    assert_failure
+    assert_line --partial "cannot truncate: locked exclusively on alpha by "
+    refute on beta test -e "$IMAGE.new.img"
+}
+
+@test "gfapi: a program that locks its image itself meets no mark of ours" {
+    hold_gfapi alpha lock "$IMAGE"
+    assert_equal "$(on beta "$HELPERS/lock_query" "$IMAGE")" "write 200-200"
+}
+
+@test "gfapi: waits for a mark, and rules and the audit know it by its name" {
+    local log=$PWD/log
+    hold_on alpha write "$IMAGE"
+    SETTINGS=("IMGLOCK_DIR=$STORE/others" IMGLOCK_WAIT=300 IMGLOCK_ON_CONFLICT=deny "IMGLOCK_AUDIT=$log")
+    by_gfapi beta write "$IMAGE" >waiter.out 2>waiter.err 3>&- &
+    HOLDERS+=("$!")
+    eventually test -s "$log"
+    SETTINGS=("IMGLOCK_RULES=gluster://$STORE_ADDRESS/store/vm/*=nolock")
+    background by_gfapi beta write "$IMAGE"
+    kill "$(program_of "$HOLDER")"
+    assert_equal "$(cat waiter.out)" ""
+    kill "$(program_of "${HOLDERS[0]}")"
+    eventually grep -q ready waiter.out
+    kill "$(program_of "${HOLDERS[1]}")"
+    wait "${HOLDERS[1]}" || true
+    assert_equal "$(jq -r 'select(.event == "open") | [.image, .mode, .flags] | join(" ")' "$log")" \
+        "$(gfapi_url "$IMAGE") exclusive O_RDWR"
+}

@@ -1,0 +1,175 @@
+#!/usr/bin/env bats
+# hosts.bats: what takes longer between two hosts than tests/gluster.bats has time for: libgfapi, whose programs take ten
+# seconds to end; a server that restarts; a network that is cut; and numbers.
+
+load ../common
+load ../gluster
+
+setup_file() {
+    gluster_is_here || return 0
+    start_gluster
+    add_host alpha 1
+    add_host beta 2
+    on alpha mkdir -m 1777 "$STORE/locks"
+    on alpha mkdir "$STORE/vm"
+}
+
+teardown() {
+    local pid
+    for pid in "${HOLDERS[@]}"; do end_all "$pid"; done
+    common_teardown
+}
+
+teardown_file() {
+    stop_gluster
+}
+
+setup() {
+    needs_gluster
+    common_setup
+    SETTINGS=()
+    IMAGE=$STORE/vm/disk$BATS_TEST_NUMBER.qcow2
+    on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
+}
+
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+@test "a hand-over between hosts takes less than 0.3 s" {
+    local round start times=()
+    for round in {1..21}; do
+        hold_on alpha write "$IMAGE"
+        rm -f waiter.out
+        mkfifo waiter.out
+        try_on beta IMGLOCK_WAIT=300 "$HELPERS/holder" write "$IMAGE" >waiter.out 2>waiter.err 3>&- &
+        HOLDERS+=("$!")
+        # Long enough for the pauses to have grown.
+        read -rt "1.$((RANDOM % 900 + 100))" <> <(:) || true
+        kill "$(program_of "$HOLDER")"
+        start=$(now_ms)
+        read -r line <waiter.out
+        assert_equal "$line" ready
+        times+=($(($(now_ms) - start)))
+        kill -9 "$(program_of "${HOLDERS[-1]}")"
+    done
+    mapfile -t times < <(printf '%s\n' "${times[@]}" | sort -n)
+    echo "# hand-over between hosts, ms: median ${times[10]}, most ${times[20]}" >&3
+    [ "${times[10]}" -le $((300 + $(late))) ] || fail "${times[*]}"
+}
+
+# server_locks: how many calls of the kind that locks and asks about locks the brick has had so far.
+server_locks() {
+    on server gluster --mode=script volume profile store info cumulative | awk '$NF == "LK" {n = $(NF - 1)} END {print n + 0}'
+}
+
+@test "a thousand waiters of one host ask the server as often as a few do" {
+    local count before calls rates=()
+    on server gluster --mode=script volume profile store start >/dev/null
+    hold_on alpha write "$IMAGE"
+    for count in 1 1000; do
+        try_on beta IMGLOCK_WAIT=600 sh -c 'for i in $(seq "$0"); do "$@" & done; wait' "$count" \
+            "$HELPERS/holder" write "$IMAGE" >/dev/null 2>waiters.err 3>&- &
+        HOLDERS+=("$!")
+        eventually bash -c "[ \"\$(pgrep -cf 'holder write $IMAGE\$')\" -gt $count ]"
+        # Until they wait, and the pauses have grown.
+        for _ in {1..60}; do
+            before=$(server_locks)
+            read -rt 5 <> <(:) || true
+            calls=$((($(server_locks) - before) / 5))
+            [ "$calls" -gt 300 ] || break
+        done
+        rates+=("$calls")
+        pkill -9 -f "sh -c for i in .*$IMAGE"
+        pgrep -f "holder write $IMAGE\$" | grep -vx "$(program_of "$HOLDER")" | xargs kill -9
+    done
+    echo "# calls of the server a second: one waiter ${rates[0]}, a thousand ${rates[1]}" >&3
+    [ "${rates[1]}" -le 300 ] || fail "${rates[*]} calls a second"
+}
+
+# open_for_long HOST [VARIABLE=VALUE]... COMMAND...: qemu-io has the image open.  Sets HOLDER.
+open_for_long() {
+    local host=$1
+    shift
+    background on "$host" env IMGLOCK_DIR="$STORE/locks" bash -c \
+        '(echo "read 0 512"; exec sleep 600) | env "$@" 2>&1 | sed -un "s/.*read 512.*/ready/p"' - "$@"
+}
+
+# end_qemu: ends it by a signal, without glfs_fini.
+end_qemu() {
+    end_all "$HOLDER"
+    wait "$HOLDER" 2>/dev/null || true
+}
+
+@test "QEMU on gluster:// excludes QEMU there, on a mount, and without imglock on a mount" {
+    local url
+    url=$(gfapi_url "$IMAGE")
+    # Its driver reads no part of a sector behind the end.
+    on alpha truncate -s 1M "$IMAGE"
+    open_for_long alpha LD_PRELOAD="$SHIM" qemu-io "$url"
+    run try_on beta qemu-img check "$url"
+    assert_failure
+    assert_line --partial "imglock: $url: cannot open for reading: locked exclusively on alpha by qemu-io (pid "
+    run try_on beta qemu-img info -U "$url"
+    assert_success
+    run try_on beta IMGLOCK_DIR=/var/tmp qemu-img check "$url"
+    assert_failure
+    assert_line --partial "imglock: $url: cannot open for reading: in use by a program that cannot be seen from here"
+    run try_on beta qemu-img check "$IMAGE"
+    assert_failure
+    assert_line --partial "imglock: $IMAGE: cannot open for reading: in use by a program that cannot be seen from here"
+    run on beta qemu-img check "$IMAGE"
+    assert_failure
+    assert_line --partial 'Failed to get shared "write" lock'
+    end_qemu
+    open_for_long beta qemu-io "$IMAGE"
+    run try_on alpha qemu-img check "$url"
+    assert_failure
+    assert_line --partial "in use by a program that cannot be seen from here"
+    end_qemu
+    run try_on alpha qemu-img check "$url"
+    assert_success
+    # Nothing of it is left.
+    run imglock_on alpha status "$url"
+    assert_failure 1
+}
+
+@test "QEMU on gluster:// opens an image again, and makes one over another, as without imglock" {
+    local url
+    url=$(gfapi_url "$IMAGE")
+    run try_on alpha qemu-img create -q -f qcow2 "$url" 2M
+    assert_success
+    refute_output --partial imglock:
+    run try_on alpha qemu-img convert -O qcow2 "$url" "$url.copy.qcow2"
+    assert_success
+    refute_output --partial imglock:
+    run try_on alpha qemu-img compare "$url" "$url.copy.qcow2"
+    assert_success
+    assert_output --partial "Images are identical."
+}
+
+@test "a brick that restarts loses locks, and status tells so on the holder's host" {
+    hold_on alpha write "$IMAGE"
+    run try_on beta qemu-img check "$IMAGE"
+    assert_failure
+    kill -9 "$(pgrep -f "glusterfsd .*$BATS_FILE_TMPDIR")" 2>/dev/null ||
+        pkill -9 -P "$(cat "$GLUSTER/host.server")" glusterfsd
+    run try_on beta qemu-img check "$IMAGE"
+    assert_failure
+    on server gluster --mode=script volume start store force >/dev/null
+    eventually try_on beta qemu-img check "$IMAGE"
+    run imglock_on alpha status -n -r -o MODE,KIND,PID,HAS "$IMAGE"
+    assert_output "unlocked open $(inner_pid) open\\x20for\\x20writing"
+    end_holder
+}
+
+@test "a host that is cut off loses its locks after some 42 seconds, and status tells so when it is back" {
+    local start=$SECONDS
+    hold_on alpha write "$IMAGE"
+    nsenter -t "$(cat "$GLUSTER/host.server")" -n ip link set to-alpha down
+    eventually try_on beta qemu-img check "$IMAGE"
+    [ $((SECONDS - start)) -ge 30 ]
+    nsenter -t "$(cat "$GLUSTER/host.server")" -n ip link set to-alpha up
+    eventually on alpha stat "$IMAGE" >/dev/null
+    eventually bash -c 'nsenter -t "$1" -n -m -p -u env IMGLOCK_DIR="$2" "$3" status -n -r -o MODE,KIND "$4" | grep -qx "unlocked open"' \
+        - "$(cat "$GLUSTER/host.alpha")" "$STORE/locks" "$IMGLOCK" "$IMAGE"
+    end_holder
+}
