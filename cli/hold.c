@@ -264,8 +264,8 @@ static bool goes_on(struct hold *hold, struct awaited *awaited, const struct obs
 
 /* Waits until another try is worth while, and says that it waits when it is time to.  False: it is not to wait any
  * longer. */
-static bool wait_longer(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle, int64_t start,
-                        int *said)
+static bool wait_longer(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle,
+                        int64_t start, int *said)
 {
     struct marker use;
     if (hold->deadline == 0) return false;

@@ -446,10 +446,10 @@ static int64_t moment_of(bool family)
     return family ? FAMILY_NS : STRANGER_NS;
 }
 
-/* A stranger is told by so many points.  Among relatives that come and go all the time, a look may find the same of them
- * before and after while others were there between.  Whoever takes the lock writes a record, so a look after which the
- * file is as it was is worth more.  With two looks of any kind, a child of sixteen threads was refused in one of 1,200
- * opens at a load of 20. */
+/* A stranger is told by so many points.  Among relatives that come and go all the time, a look may find the same of
+ * them before and after while others were there between.  Whoever takes the lock writes a record, so a look after which
+ * the file is as it was is worth more.  With two looks of any kind, a child of sixteen threads was refused in one of
+ * 1,200 opens at a load of 20. */
 enum { TOLD = 8, STEADY = 4, UNSTEADY = 1 };
 
 static bool is_unwritten(const struct kin *before, const struct kin *after)
@@ -479,8 +479,8 @@ static enum relatives_answer ask_kin(const struct relatives_question *question, 
         if (seen == SEEN_STRANGER) points += !family || (after && is_unwritten(kin, after)) ? STEADY : UNSTEADY;
         sys_munmap(kin, sizeof *kin);
         kin = after;
-        const bool told = seen == SEEN_STRANGER &&
-                          (question->waits || (points >= TOLD && begun >= first + moment_of(family)));
+        const bool told =
+            seen == SEEN_STRANGER && (question->waits || (points >= TOLD && begun >= first + moment_of(family)));
         if (told || question->once) break;
         if (seen == SEEN_STRANGER && !first) first = sys_monotonic();
         if (!sys_pause(end)) break;

@@ -19,8 +19,8 @@ extern _Atomic unsigned record_lock_files;
 /* The program is about to lock the file of this descriptor. */
 void record_locks_note(int descriptor);
 
-/* Notes the locks that came through exec, as /proc/self/fdinfo shows them, if this descriptor's file has any lock at all.
- * Looks at the descriptors once. */
+/* Notes the locks that came through exec, as /proc/self/fdinfo shows them, if this descriptor's file has any lock at
+ * all. Looks at the descriptors once. */
 void record_locks_note_inherited(int descriptor);
 
 /* May the program have record locks on this file?  True for every file once there are too many to remember. */
