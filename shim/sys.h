@@ -119,9 +119,10 @@ enum {
 };
 #endif
 
+/* Files of 2 GiB and more as well, where that has to be asked for: i386. */
 static inline int sys_openat(int directory, const char *path, int flags, mode_t mode)
 {
-    return (int)sys_call(SYS_openat, directory, (long)path, flags, mode, 0, 0);
+    return (int)sys_call(SYS_openat, directory, (long)path, flags | O_LARGEFILE, mode, 0, 0);
 }
 
 static inline int sys_close(int descriptor)

@@ -82,10 +82,10 @@ sources() {
 }
 
 @test "make dist: the same archive from the same commit, which builds" {
-    git -C "$TOP" rev-parse HEAD >/dev/null 2>&1 || skip "no commits here"
+    git -C "$TOP" rev-parse HEAD >/dev/null 2>&1 || skip "no commits here, or somebody else's"
     local archive
     for archive in one two; do
-        make -s -C "$TOP" "BUILD=$PWD/$archive" dist >/dev/null || skip "the repository belongs to somebody else"
+        make -s -C "$TOP" "BUILD=$PWD/$archive" dist >/dev/null
     done
     cmp one/*.tar.gz two/*.tar.gz
     tar -xzf one/*.tar.gz
