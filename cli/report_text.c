@@ -258,7 +258,7 @@ static void print_opponents(const struct page *page, const struct detail *detail
     fprintf(page->stream, "; %s by %s (pid %d, %s)",
             opponent->has                      ? "in use"
             : opponent->mode == LOCK_EXCLUSIVE ? "locked exclusively"
-                                              : "shared",
+                                               : "shared",
             opponent->comm ? opponent->comm->shown : "?", (int)opponent->pid, user_name(opponent->uid));
     if (opponent->has) fprintf(page->stream, ": %s", opponent->has->shown);
     if (opponent->since) fprintf(page->stream, " since %s", moment(page, opponent->since, since));
