@@ -274,7 +274,7 @@ block_resize() {
     IMGLOCK_MODE=shared IMGLOCK_LOG=quiet wrapped timeout 300 "$HELPERS/block_race" resize disk.img state 3>&- &
     local resizer=$! status=0
     HOLDERS+=("$resizer")
-    IMGLOCK_BLOCK=resize IMGLOCK_WAIT=10 run wrapped timeout 300 "$HELPERS/block_race" block disk.img state 1000
+    IMGLOCK_BLOCK=resize IMGLOCK_WAIT=60 run wrapped timeout 300 "$HELPERS/block_race" block disk.img state 1000
     assert_success
     wait "$resizer" || status=$?
     assert_equal "$status" 0
