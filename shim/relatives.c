@@ -32,9 +32,11 @@ struct kin {
     const struct relatives_question *question;
     int64_t deadline; /* CLOCK_MONOTONIC, ns */
     struct stat file; /* the lock file */
-    bool rows;        /* fdinfo shows locks on this file system */
-    bool open;        /* a relative has the lock file open */
-    bool wrapped;     /* an ancestor has the library */
+    bool distant;     /* other hosts may have locks there, which no list of this one shows */
+    bool lock_is_kin; /* then: what is in the way on bytes 0-1 is one relative's, by its own description */
+    bool range_is_kin;
+    bool open;    /* a relative has the lock file open */
+    bool wrapped; /* an ancestor has the library */
     int count;
     struct kin_lock locks[KIN_MAX];
 };
@@ -107,9 +109,48 @@ static int is_lock_file(const struct kin *kin, int directory, const char *name)
     return status.st_dev == kin->file.st_dev && status.st_ino == kin->file.st_ino;
 }
 
+/* Is somebody in the way in the range but for the one that asks, seen through a relative's description? */
+static bool is_in_the_way_beside(const struct relatives_question *question, int descriptor, off_t start, off_t end)
+{
+    struct bytes_found found;
+    while (start < end) {
+        const int held = bytes_held(descriptor, bytes_type(question->mode), start, end - start, &found);
+        if (held <= 0) return held < 0;
+        if (found.length != 1 ||
+            bytes_held(question->lock_descriptor, bytes_type(question->mode), found.start, 1, NULL) != 0)
+            return true;
+        /* Its own, which is one byte. */
+        if (bytes_held(descriptor, bytes_type(question->mode), start, found.start - start, NULL) != 0) return true;
+        start = found.start + 1;
+    }
+    return false;
+}
+
+/* Of other hosts' locks the server alone knows.  Who sees nobody in the way through a relative's own description has
+ * that relative's locks before it and no others: the relative's descriptor is copied for the question.  process: its
+ * number; 0: this process, which has the descriptor already. */
+static void ask_through_description(struct kin *kin, pid_t process, int number)
+{
+    struct stat status;
+    int copy = number;
+    if (process) {
+        const int relative = (int)sys_call(SYS_pidfd_open, process, 0, 0, 0, 0, 0);
+        if (relative < 0) return;
+        copy = (int)sys_call(SYS_pidfd_getfd, relative, number, 0, 0, 0, 0);
+        sys_close(relative);
+    }
+    if (copy < 0) return;
+    if (sys_fstat(copy, &status) == 0 && status.st_dev == kin->file.st_dev && status.st_ino == kin->file.st_ino) {
+        kin->lock_is_kin |= !is_in_the_way_beside(kin->question, copy, LOCK_BYTE, LOCK_BYTE + LOCK_BYTES);
+        kin->range_is_kin |=
+            !is_in_the_way_beside(kin->question, copy, RELATIVES_BYTE, RELATIVES_BYTE + (off_t)RELATIVES);
+    }
+    if (process) sys_close(copy);
+}
+
 /* The descriptor of a process that has this number, if it is open on the lock file; -EACCES: nobody may look.  process:
- * its directory in /proc. */
-static int add_numbered(struct kin *kin, int process, uint64_t number)
+ * its directory in /proc; id: its number, 0: this process. */
+static int add_numbered(struct kin *kin, int process, pid_t id, uint64_t number)
 {
     char name[24];
     descriptor_name(name, "fd/", number);
@@ -117,6 +158,7 @@ static int add_numbered(struct kin *kin, int process, uint64_t number)
     if (is_one <= 0) return is_one;
     descriptor_name(name, "fdinfo/", number);
     add_description(kin, process, name);
+    if (kin->distant) ask_through_description(kin, id, (int)number);
     return 0;
 }
 
@@ -125,18 +167,19 @@ static int add_numbered(struct kin *kin, int process, uint64_t number)
 struct of_process {
     struct kin *kin;
     int process; /* its directory in /proc */
+    pid_t id;    /* its number; 0: this process */
 };
 
 /* Who may not look at one descriptor of a process may look at none: a service manager has hundreds. */
 static bool add_of_process(uint64_t number, void *argument)
 {
     const struct of_process *of = argument;
-    return add_numbered(of->kin, of->process, number) != -EACCES;
+    return add_numbered(of->kin, of->process, of->id, number) != -EACCES;
 }
 
-static void add_process(struct kin *kin, int process)
+static void add_process(struct kin *kin, int process, pid_t id)
 {
-    struct of_process of = {kin, process};
+    struct of_process of = {kin, process, id};
     int list = sys_openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (list < 0) return;
     proc_each_number(kin->deadline, list, add_of_process, &of);
@@ -152,7 +195,7 @@ static void add_ancestors(struct kin *kin)
         if (process < 0) continue;
         /* Most ancestors are a shell, a terminal or a service manager, which lock nothing: nobody waits for them. */
         kin->wrapped |= proc_has_library(process) > 0;
-        add_process(kin, process);
+        add_process(kin, process, number);
         sys_close(process);
     }
 }
@@ -165,14 +208,14 @@ static void add_ancestors(struct kin *kin)
 static bool add_of_self(uint64_t number, void *argument)
 {
     const struct of_process *of = argument;
-    if (number != (uint64_t)of->kin->question->lock_descriptor) add_numbered(of->kin, of->process, number);
+    if (number != (uint64_t)of->kin->question->lock_descriptor) add_numbered(of->kin, of->process, of->id, number);
     return true;
 }
 
 static void add_own(struct kin *kin)
 {
     const struct relatives_question *question = kin->question;
-    struct of_process of = {kin, sys_openat(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)};
+    struct of_process of = {kin, sys_openat(AT_FDCWD, "/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), 0};
     if (of.process < 0) return;
     int list = question->ancestors ? sys_openat(of.process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0) : -1;
     if (list >= 0) {
@@ -225,7 +268,7 @@ static bool add_given(uint64_t process_number, void *argument)
         before = known->given[i].number;
         found = has_given(kin, process, before);
     }
-    if (found) add_process(kin, process);
+    if (found) add_process(kin, process, (pid_t)process_number);
     sys_close(process);
     return true;
 }
@@ -244,7 +287,8 @@ static struct kin *collect(const struct relatives_question *question)
     if (!kin) return NULL;
     kin->question = question;
     kin->deadline = sys_monotonic() + LOOKING_NS;
-    kin->rows = distant_shows_rows(question->lock_descriptor);
+    /* Numbers in another PID namespace's /proc are nobody's here. */
+    kin->distant = distant_is(question->lock_descriptor) && proc_self() == sys_getpid();
     if (sys_fstat(question->lock_descriptor, &kin->file) < 0) return kin;
     add_own(kin);
     if (question->ancestors) add_ancestors(kin);
@@ -256,7 +300,6 @@ static struct kin *collect(const struct relatives_question *question)
 
 static bool kin_has(const struct kin *kin, off_t byte, bool exclusive)
 {
-    if (!kin->rows && kin->open) return true;
     for (int i = 0; i < kin->count; i++)
         if (kin->locks[i].start <= byte && kin->locks[i].end >= byte && kin->locks[i].exclusive == exclusive)
             return true;
@@ -413,8 +456,8 @@ static void ask_through_inherited(struct unexplained *unexplained)
 
 static enum seen see(const struct kin *kin, const struct unexplained *left)
 {
-    const enum seen lock = left->lock ? see_lock(kin) : SEEN_KIN;
-    if (lock != SEEN_KIN || !left->range) return lock;
+    const enum seen lock = left->lock && !kin->lock_is_kin ? see_lock(kin) : SEEN_KIN;
+    if (lock != SEEN_KIN || !left->range || kin->range_is_kin) return lock;
     return kin_has_range(kin) ? SEEN_KIN : SEEN_STRANGER;
 }
 
@@ -505,7 +548,7 @@ bool relatives_hold_any(const struct relatives_question *question)
 {
     struct kin *kin = collect(question);
     if (!kin) return false;
-    const bool any = kin->count > 0 || (!kin->rows && kin->open);
+    const bool any = kin->count > 0 || (kin->distant && kin->open);
     sys_munmap(kin, sizeof *kin);
     return any;
 }

@@ -14,7 +14,8 @@ missing_for_gluster() {
     for program in glusterd gluster glusterfs ip nsenter; do
         command -v "$program" >/dev/null || echo "$program is not installed"
     done
-    unshare --net --mount --pid --uts --fork true 2>/dev/null || echo "no namespaces here"
+    unshare --net --mount --pid --uts --fork ip link add one type veth peer name other 2>/dev/null ||
+        echo "no namespaces here, or no veth"
 }
 
 gluster_is_here() { [ -z "$(missing_for_gluster)" ]; }
@@ -119,6 +120,13 @@ program_of() {
     local pid=$1 child
     while child=$(pgrep -P "$pid" | head -n 1) && [ -n "$child" ]; do pid=$child; done
     echo "$pid"
+}
+
+# end_all PID: ends it with all that it has started.
+end_all() {
+    local child
+    for child in $(pgrep -P "$1"); do end_all "$child"; done
+    kill -9 "$1" 2>/dev/null || true
 }
 
 # end_holder [SIGNAL]: ends the program that hold_on has started last, and waits for it.
