@@ -167,7 +167,9 @@ helper_on() {
     assert_failure
     assert_line --partial "cannot open for writing: locked shared on alpha by holder"
     end_holder
-    # Its parent has the lock file open, and no lock.
+    # Its parent has the lock file open, and no lock.  Another image: what beta has read of a lock file it knows for a second.
+    IMAGE=$IMAGE.second.qcow2
+    on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
     hold_on alpha write "$IMAGE"
     SETTINGS=(IMGLOCK_MODE=force-share)
     run helper_on beta O_RDONLY
