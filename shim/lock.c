@@ -58,8 +58,9 @@ static int64_t end_of_try(const struct lock_request *request)
     return end < request->deadline ? end : request->deadline;
 }
 
-/* Until when a relative tries to get a byte: all it has to wait for is other relatives that do the same. */
-enum { CLAIM_NS = 1000 * 1000 * 1000 };
+/* Until when a relative tries to get a byte: all it has to wait for is other relatives that do the same.  At a load of
+ * 40 one try may take half a second. */
+#define CLAIM_NS (INT64_C(5) * 1000 * 1000 * 1000)
 
 /* A byte of the relatives' range that nobody has.  Exclusively first, since two who have one byte shared would be taken
  * for one; a lock file that is read-only for this user gives shared ones alone.  The byte, or -errno. */
