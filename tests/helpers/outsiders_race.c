@@ -64,6 +64,8 @@ static int open_bare(const char *image, double end, bool blocking)
         if (took > worst) worst = took;
         if (descriptor >= 0) close(descriptor);
         opens++;
+        /* While they have it open the kernel gives no lease that they could break. */
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     }
     printf("%.0f\n", worst * 1000);
     return opens > 0 ? 0 : 1;
