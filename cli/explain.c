@@ -164,6 +164,7 @@ struct trial {
     struct policy_decision decision;
     int lock_descriptor; /* of its lock file; -1: there is none */
     int image;           /* open for reading; -1: it is not there, or may not be read */
+    bool counted;        /* result: the kernel's count was asked, since nothing else is in the way */
 };
 
 /* Who has announced on the image what does not go with such an open, and is none of those between whom the lock file
@@ -234,7 +235,7 @@ static const char *find_use(const struct trial *trial, bool *outside)
 }
 
 /* Why such an open does not get its lock; NULL: it does.  *outside: because of somebody outside imglock. */
-static const char *find_reason(const struct trial *trial, bool *outside)
+static const char *find_reason(struct trial *trial, bool *outside)
 {
     const char *why;
     *outside = false;
@@ -245,6 +246,7 @@ static const char *find_reason(const struct trial *trial, bool *outside)
         return "writing is blocked";
     if ((why = find_use(trial, outside)) || (why = find_marker(trial, outside))) return why;
     *outside = trial->subject->settings.outsiders != OUTSIDERS_IGNORE;
+    trial->counted = *outside;
     return *outside ? find_outsider(trial) : NULL;
 }
 
@@ -253,8 +255,9 @@ static void say_reason(const struct trial *trial, const char *name, const char *
     const struct settings *settings = &trial->subject->settings;
     const char *wanted = trial->decision.mode == LOCK_EXCLUSIVE ? "an exclusive" : "a shared";
     if (!why || (outside && settings->outsiders == OUTSIDERS_IGNORE)) return say(name, "takes %s lock", wanted);
-    if (outside && settings->outsiders == OUTSIDERS_WARN)
-        return say(name, "takes %s lock, with a line (IMGLOCK_OUTSIDERS=warn): %s", wanted, why);
+    if (outside && (settings->outsiders == OUTSIDERS_WARN || (trial->counted && policy_warns_of_outsiders(settings))))
+        return say(name, "takes %s lock, with a line (IMGLOCK_%s=warn): %s", wanted,
+                   settings->outsiders == OUTSIDERS_WARN ? "OUTSIDERS" : "ON_CONFLICT", why);
     if (settings->on_conflict == CONFLICT_WARN)
         return say(name, "goes through without a lock, with a line (IMGLOCK_ON_CONFLICT=warn)");
     if (policy_may_degrade(settings, trial->flags)) return say(name, "becomes an open for reading: %s", why);

@@ -261,6 +261,7 @@ for first in (os.O_RDONLY | os.O_EXCL, os.O_RDWR | os.O_EXCL):
     assert_success
     "$IMGLOCK" hold -w 300 "$LOOP" -- echo held >held 3>&- &
     local waiter=$!
+    HOLDERS+=("$waiter")
     release
     wait "$waiter"
     assert_equal "$(cat held)" held

@@ -215,5 +215,5 @@ deleted() {
     # the mark; 3,640 without the handler that cleans up when the program jumps out of the first try; some 180 are for the
     # question who else has the image open for writing, 20 for whether it is a block device, 15 for whether it is still the
     # file that was asked about.
-    assert_instructions_at_most 4000 open-write disk.qcow2
+    assert_instructions_at_most 4050 open-write disk.qcow2
 }

@@ -10,7 +10,13 @@ STORE_ADDRESS=10.77.0.1
 missing_for_gluster() {
     local program
     [ "$(id -u)" = 0 ] || echo "needs root"
-    [ -c /dev/fuse ] || echo "needs /dev/fuse"
+    if [ ! -c /dev/fuse ]; then
+        echo "needs /dev/fuse"
+    elif ! (: <>/dev/fuse) 2>/dev/null; then
+        echo "/dev/fuse cannot be opened here"
+    fi
+    : >"${BATS_FILE_TMPDIR:?}/brick"
+    setfattr -n trusted.imglock -v 1 "$BATS_FILE_TMPDIR/brick" 2>/dev/null || echo "no trusted attributes here, which a brick needs"
     for program in glusterd gluster glusterfs ip nsenter; do
         command -v "$program" >/dev/null || echo "$program is not installed"
     done
@@ -103,7 +109,7 @@ stop_gluster() {
     for pid in $(tac "$GLUSTER/pids"); do pkill -9 -P "$pid" || true; done
     for pid in $(tac "$GLUSTER/pids"); do
         kill -9 "$pid" 2>/dev/null || true
-        while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+        timeout 60 tail --pid="$pid" -f /dev/null || true
     done
     rm -f "$GLUSTER/pids"
 }
@@ -133,6 +139,15 @@ end_all() {
 end_holder() {
     kill "-${1:-TERM}" "$(program_of "$HOLDER")"
     wait "$HOLDER" 2>/dev/null || true
+}
+
+# image_is_free: has the brick no lock on $IMAGE left?  It hears of a close only when the client comes to it.
+image_is_free() { [ -z "$(on beta "$HELPERS/lock_query" "$IMAGE")" ]; }
+
+# end_last_holder [SIGNAL]: the same, and its locks are gone.
+end_last_holder() {
+    end_holder "$@"
+    eventually image_is_free
 }
 
 # inner_pid: the holder's pid on its host.

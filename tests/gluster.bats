@@ -51,7 +51,7 @@ WRITES=(qemu-io -c 'read 0 512')
     run try_on alpha "${WRITES[@]}" "$IMAGE"
     assert_failure
     assert_line --partial "to write to it: locked exclusively by holder (pid $(inner_pid), user root) for "
-    end_holder
+    end_last_holder
     run try_on beta "${WRITES[@]}" "$IMAGE"
     assert_success
     refute_output --partial imglock:
@@ -245,11 +245,11 @@ assert_taken() {
     assert_line "exclusive $(gfapi_url "$IMAGE")"
     run imglock_on alpha status -n -r -o KIND,MODE,PID "$(gfapi_url "$IMAGE")"
     assert_output "holder exclusive $(inner_pid)"
-    end_holder
+    end_last_holder
     run imglock_on beta status "$(gfapi_url "$IMAGE")"
     assert_failure 1
     hold_gfapi beta write "$IMAGE"
-    end_holder
+    end_last_holder
 }
 
 @test "gfapi: the mark excludes whoever has another lock directory, or the image through a mount" {
@@ -263,15 +263,15 @@ assert_taken() {
     assert_taken
     run try_on alpha qemu-img check "$IMAGE"
     assert_taken
-    end_holder
+    end_last_holder
     hold_on beta write "$IMAGE"
     run try_gfapi alpha write "$IMAGE"
     assert_taken
     run try_gfapi alpha read "$IMAGE"
     assert_taken
-    end_holder
+    end_last_holder
     hold_gfapi alpha write "$IMAGE"
-    end_holder
+    end_last_holder
 }
 
 @test "gfapi: it excludes QEMU on a mount that has not imglock, and the other way round" {
@@ -279,7 +279,7 @@ assert_taken() {
     run on beta "${WRITES[@]}" "$IMAGE"
     assert_failure
     assert_line --partial 'Failed to get "write" lock'
-    end_holder
+    end_last_holder
     background on beta bash -c '(echo "read 0 512"; exec sleep 600) | qemu-io "$0" | sed -un "s/.*read 512.*/ready/p"' "$IMAGE"
     run try_gfapi alpha write "$IMAGE"
     assert_taken
@@ -307,7 +307,7 @@ assert_taken() {
         SETTINGS=("IMGLOCK_DIR=$STORE/others")
         run try_gfapi beta write "$IMAGE"
         assert_taken
-        end_holder
+        end_last_holder
         on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
         hold_gfapi beta write "$IMAGE"
         SETTINGS=()
@@ -316,7 +316,7 @@ assert_taken() {
         run try_gfapi alpha "$way" "$IMAGE"
         assert_taken
         assert_equal "$(stat -c '%i %s %Y' "$GLUSTER/brick${IMAGE#"$STORE"}")" "$before"
-        end_holder
+        end_last_holder
     done
 }
 

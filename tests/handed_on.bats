@@ -21,7 +21,7 @@ teardown() {
 # Receives a descriptor as soon as somebody connects, says so, and does what its arguments say: keep it; never take it from
 # the socket; or make a loop device of it.
 RECEIVER='
-import array, fcntl, os, signal, socket, sys
+import array, errno, fcntl, os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.bind("socket.new")
 server.listen()
@@ -33,8 +33,14 @@ else:
     image = socket.recv_fds(peer, 1, 1)[1][0]
 if sys.argv[1] == "loop":
     control = os.open("/dev/loop-control", os.O_RDWR)
-    number = fcntl.ioctl(control, 0x4c82)
-    fcntl.ioctl(os.open("/dev/loop%d" % number, os.O_RDWR), 0x4c00, image)
+    # Whoever else looks for a free one may be faster.
+    while True:
+        number = fcntl.ioctl(control, 0x4c82)
+        try:
+            fcntl.ioctl(os.open("/dev/loop%d" % number, os.O_RDWR), 0x4c00, image)
+            break
+        except OSError as error:
+            if error.errno != errno.EBUSY: raise
     print("ready /dev/loop%d" % number, flush=True)
     raise SystemExit
 print("ready", flush=True)

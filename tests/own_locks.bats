@@ -103,12 +103,14 @@ is_mounted() { mountpoint -q "$1" || is_gone "$2"; }
 
 is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# is_quiet FILE: has it stayed as it is?
+# is_quiet FILE: has it stayed as it is, for a second?
 is_quiet() {
-    local before
+    local before i
     before=$(fingerprint "$1")
-    read -rt 0.1 <> <(:) || true
-    [ "$(fingerprint "$1")" = "$before" ]
+    for ((i = 0; i < 10; i++)); do
+        read -rt 0.1 <> <(:) || true
+        [ "$(fingerprint "$1")" = "$before" ] || return
+    done
 }
 
 @test "cryptsetup: makes a volume, adds and removes a passphrase, tests it and keeps its header as without the library" {
@@ -138,6 +140,7 @@ is_quiet() {
             "${WITH[@]}" cryptsetup luksDump disk.img | grep -v 'UUID\|Salt\|Digest\|^[[:space:]]*[0-9a-f ]*$'
         } >results.$how 2>&1
     done
+    grep -qx 'test 0' results.bare || skip "cryptsetup opens no volume here"
     diff results.bare results.wrapped
     grep -qx 'and again 0' results.bare
     hold disk.img write

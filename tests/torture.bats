@@ -79,6 +79,7 @@ fails_in_places() {
         timeout 600 env LD_PRELOAD="$HELPERS/libimglock-fault.so" \
             "$HELPERS/fault_places" "$who" "$(lock_file disk.img)" "$share" "$shares" >../"said.$share" 2>&1 3>&- &
         pids+=("$!")
+        HOLDERS+=("$!")
         cd ..
     done
     for ((share = 0; share < shares; share++)); do

@@ -25,7 +25,10 @@ teardown() {
     MACHINE=$!
     exec 9>monitor
     echo 'info block' >&9
-    until grep -q 'disk.qcow2' answers; do kill -0 "$MACHINE" && read -rt 0.1 <> <(:) || true; done
+    until grep -q 'disk.qcow2' answers; do
+        kill -0 "$MACHINE"
+        read -rt 0.1 <> <(:) || true
+    done
     local how
     for how in "$TOP/build/imglock" env; do
         run "$how" guestfish --ro -a disk.qcow2 run : mount-ro /dev/sda1 / : cat /hello
