@@ -132,6 +132,15 @@ static bool is_image_option(const char *word)
     return is_on(at + (*at == '"'));
 }
 
+/* Does the word name a file of this base name?  Not "disk.img.bak" where it is "disk.img". */
+static bool names_file(const char *word, const char *base)
+{
+    const size_t length = strlen(base);
+    for (const char *at = word; length && (at = strstr(at, base)); at++)
+        if ((at == word || strchr("/=:\"", at[-1])) && strchr(",\"", at[length])) return true; /* or the end */
+    return false;
+}
+
 /* "--force-share", or a beginning of it.  One that is ambiguous for the program is an error there. */
 static bool is_long_option(const char *word)
 {
@@ -168,7 +177,7 @@ static void read_word(struct reading *reading, const char *word)
         reading->named = true;
         return;
     }
-    const bool names = reading->image && strstr(word, reading->image), shares = is_image_option(word);
+    const bool names = reading->image && names_file(word, reading->image), shares = is_image_option(word);
     const bool one = reading->syntax && reading->syntax->shares == ONE_OF_SEVERAL;
     reading->names_image |= names;
     reading->found |= (shares && (!one || names)) || (is_create(reading) && strstr(word, "backing_file="));

@@ -212,7 +212,7 @@ static void append_unrecorded(struct line *line, const struct audit_image *image
         marker_append_has(&has, marker);
     } else {
         if (outsider->pid) append_other(line, outsider->pid);
-        append_word(line, "mode", "exclusive");
+        append_word(line, "mode", outsider->reads ? "shared" : "exclusive");
         if (outsider->kind == OUTSIDER_LOOP) append_number(line, "loop", outsider->loop);
         outsider_append_has(&has, outsider);
     }

@@ -204,7 +204,7 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
     if (event)
         look_until_free(waiter, lock_descriptor, mode);
     else
-        waiter->still = is_still_there(waiter, lock_descriptor, mode);
+        waiter->still = left < rest && is_still_there(waiter, lock_descriptor, mode); /* the last time it is tried */
     return true;
 }
 

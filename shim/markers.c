@@ -261,7 +261,8 @@ static bool add_process(uint64_t number, void *argument)
         return true;
     }
     look->known_count = of.next;
-    if (!look->stranger) *look->marker = of.marker;
+    /* One under imglock is in the way whatever IMGLOCK_OUTSIDERS says, so it comes before those outside. */
+    if (!look->stranger || (look->marker->outside && !of.marker.outside)) *look->marker = of.marker;
     look->stranger = true;
     look->is_own |= of.pid == look->self;
     return true;

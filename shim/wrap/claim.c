@@ -216,6 +216,7 @@ static bool is_let_past(const struct claim *claim, struct attempt *attempt)
     const struct settings *settings = claim->settings;
     const struct marker *marker = &attempt->marker;
     if (settings->outsiders == OUTSIDERS_DENY) return false;
+    attempt->about.lock_descriptor = descriptor_to_ask(attempt);
     const bool counted = !marker->outside && finds_outsider(claim, attempt) && !attempt->outsider.library;
     if (!marker->outside && !counted) return false;
     if (settings->outsiders == OUTSIDERS_IGNORE) return true;
@@ -386,6 +387,7 @@ static bool degrade(const struct claim *claim, struct attempt *attempt, struct t
  */
 static enum outcome go_on_without(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
+    track_give_back(&attempt->request, hold); /* what the first try has, with IMGLOCK_ON_CONFLICT=warn */
     attempt->request.watch = true;
     const enum lock_result result = try_to_take(claim, attempt, hold);
     if (result == LOCK_TAKEN) return OUTCOME_HELD;
@@ -409,10 +411,10 @@ static enum outcome acquire(const struct claim *claim, struct attempt *attempt, 
         const int64_t start = audit_now();
         result = wait_for_lock(claim, attempt, hold, &interrupted);
         attempt->waited = audit_now() - start;
-        if (result == LOCK_BUSY && !interrupted && settings->on_conflict == CONFLICT_WARN) {
-            attempt->request.watch = true;
-            result = try_to_take(claim, attempt, hold);
-        }
+    }
+    if (result == LOCK_BUSY && !interrupted && settings->on_conflict == CONFLICT_WARN && !attempt->request.watch) {
+        attempt->request.watch = true;
+        result = try_to_take(claim, attempt, hold);
     }
     if (result == LOCK_TAKEN) return OUTCOME_HELD;
     if (result == LOCK_FAILED) return OUTCOME_PROBLEM;

@@ -74,6 +74,7 @@ static struct known *known_get(void)
 
 static struct volume *volume_of(const struct glfs *fs)
 {
+    if (!fs) return NULL;
     struct known *all = atomic_load_explicit(&known, memory_order_acquire);
     for (int i = 0; all && i < VOLUMES; i++)
         if (all->volumes[i].fs == fs) return &all->volumes[i];
@@ -196,6 +197,7 @@ struct call {
     struct glfs_object *object;
     int flags;
     mode_t mode;
+    bool known; /* for an image, from before it was truncated */
     struct claim_time time;
 };
 
@@ -245,15 +247,19 @@ static bool name_image(const struct call *call, const struct stat *status, struc
     return name.length + 1 < name.size;
 }
 
-/* What the first bytes show.  One that is open for writing alone is looked at through another. */
-static bool content_shows(const struct call *call, struct glfs_fd *fd, const struct stat *status, struct room *room)
+/* What the first bytes show.  One that is open for writing alone is looked at through another.  *error: they cannot be
+ * read, or 0. */
+static bool content_shows(const struct call *call, struct glfs_fd *fd, const struct stat *status, struct room *room,
+                          int *error)
 {
     __typeof__(&glfs_pread) read = GLUSTER(glfs_pread);
     struct glfs_fd *other = NULL;
     if (!read || status->st_size < SMALLEST_IMAGE) return false;
     if ((call->flags & O_ACCMODE) == O_WRONLY) fd = other = call->invoke(call, O_RDONLY);
+    *error = errno;
     if (!fd) return false;
     const ssize_t got = read(fd, room->head, HEAD_SIZE, 0, 0, NULL);
+    *error = got < 0 ? errno : 0;
     if (other) GLUSTER(glfs_close)(other);
     struct probe probe = {
         .head = room->head, .length = got > 0 ? (size_t)got : 0, .descriptor = -1, .size = status->st_size};
@@ -261,12 +267,23 @@ static bool content_shows(const struct call *call, struct glfs_fd *fd, const str
 }
 
 static bool is_image(const struct settings *settings, const struct call *call, struct glfs_fd *fd,
-                     const struct stat *status, struct room *room)
+                     const struct stat *status, struct room *room, int *error)
 {
     const int named = settings->images ? policy_names_image(settings, room->name) : 0;
     if (named) return named > 0;
+    if (call->known) return true;
     if (call->path && image_by_extension(call->path)) return true;
-    return fd && settings->magic && content_shows(call, fd, status, room);
+    return fd && settings->magic && content_shows(call, fd, status, room, error);
+}
+
+/* What cannot be looked at may be an image.  0, or the errno of the refusal. */
+static int refuse_unseen(const struct settings *settings, const struct call *call, const struct room *room, int error)
+{
+    struct lock_name name;
+    const struct lock_problem problem = {.error = error, .what = "cannot look at it", .owner = (uid_t)-1};
+    lock_name_of_path(room->name, &name);
+    message_problem(settings, room->name, claim_action(call->flags), &name, &problem);
+    return settings->allow_on_error ? 0 : ENOLCK;
 }
 
 static enum lock_mode asked_already(const struct file *file)
@@ -281,8 +298,9 @@ static enum lock_mode asked_already(const struct file *file)
 /* Announces, and asks whether anybody is in the way; what this process has itself is taken off meanwhile. */
 static bool is_taken(struct file *file, struct glfs_fd *fd, bool warn)
 {
-    each_file(file->device, file->inode, clear);
+    /* The new one first: at no time is nothing of this process there. */
     const bool excluded = !warn && mark_set_by(&by_gluster, fd, file->mode, file->access) < 0;
+    each_file(file->device, file->inode, clear);
     const bool taken = mark_is_in_the_way_by(&by_gluster, fd, file->mode, file->access) || excluded;
     each_file(file->device, file->inode, mark);
     if (taken && !warn) mark_clear_by(&by_gluster, fd);
@@ -375,12 +393,17 @@ static int judge(struct call *call, struct glfs_fd *fd, bool ahead, struct file 
     struct file *entry = *file = file_new();
     struct room *room = entry ? sys_mmap(sizeof *room) : NULL;
     int error = 0;
-    if (!room) return entry ? ENOMEM : ENFILE;
+    if (!room) {
+        if (entry) drop(entry);
+        *file = NULL;
+        return entry ? ENOMEM : ENFILE;
+    }
     own.key_inode = false; /* its number is no file's of this host */
     __typeof__(&glfs_fstat) look = GLUSTER(glfs_fstat);
     const bool seen = !fd || (look && look(fd, &status) == 0);
-    if (seen && S_ISREG(status.st_mode) && name_image(call, &status, room) &&
-        is_image(settings, call, fd, &status, room)) {
+    int unseen = seen ? 0 : errno;
+    const bool named = name_image(call, &status, room);
+    if (seen && S_ISREG(status.st_mode) && named && is_image(settings, call, fd, &status, room, &unseen)) {
         *entry = (struct file){.fd = (struct glfs_fd *)OPENING,
                                .fs = call->fs,
                                .device = status.st_dev,
@@ -392,6 +415,8 @@ static int judge(struct call *call, struct glfs_fd *fd, bool ahead, struct file 
         } else {
             error = take(settings, call, room, entry, fd, &status);
         }
+    } else if (unseen) {
+        error = refuse_unseen(settings, call, room, unseen);
     }
     if (!error && entry->hold.mode && !ahead) tell_open(settings, call, room, entry);
     sys_munmap(room, sizeof *room);
@@ -438,6 +463,7 @@ static struct glfs_fd *open_ahead(struct call *call)
     int result = errno;
     if (fd) {
         call->flags &= ~O_TRUNC;
+        call->known = before; /* it is empty now, and an image all the same */
         error = judge(call, fd, false, &file);
         if (error) {
             fd = refused(fd, error);
@@ -527,11 +553,12 @@ struct glfs_object *glfs_h_creat_open(struct glfs *fs, struct glfs_object *paren
 {
     __typeof__(&glfs_h_creat_open) real = GLUSTER(glfs_h_creat_open);
     const int saved = errno;
+    const bool off = settings_get()->off;
     struct glfs_object *object =
-        real ? real(fs, parent, path, flags & ~O_TRUNC, mode, status, fd) : (void *)not_there();
+        real ? real(fs, parent, path, off ? flags : flags & ~O_TRUNC, mode, status, fd) : (void *)not_there();
     struct call call = {.invoke = invoke_h_open, .fs = fs, .object = object, .path = path, .flags = flags};
     struct file *file;
-    if (!object || !fd || !*fd || settings_get()->off) return object;
+    if (!object || !fd || !*fd || off) return object;
     const int error = judge(&call, *fd, false, &file);
     __typeof__(&glfs_ftruncate) cut = GLUSTER(glfs_ftruncate);
     if (!error && flags & O_TRUNC && cut) cut(*fd, 0, NULL, NULL);
