@@ -36,6 +36,10 @@ lock_of() {
     esac
 }
 
+# said_once: what was said.  The same line again, where a busy machine takes more than a second for the program's next open,
+# is no other.
+said_once() { sed 's, for [0-9]* s,,' said | sort -u; }
+
 # expected OPEN COLUMN CELL: what the open says, what others then see, and how many lines the library wrote.
 expected() {
     local lock lines=0 result=writes record=$3
@@ -67,7 +71,7 @@ cell() {
     set_mode "$1"
     opens "$2" "$image"
     read -r lock record < <(seen "$image")
-    outcome="$OPENED; lock: $lock; record: $record; lines: $(grep -c "^imglock: $image: " said || true)"
+    outcome="$OPENED; lock: $lock; record: $record; lines: $(said_once | grep -c "^imglock: $image: " || true)"
     [ "$4" != ETXTBSY ] || unchanged "$image" "$before" || fail "mode $1, $2, $3: refused, but changed"
     closes
     set_mode auto
@@ -77,7 +81,7 @@ $wanted
 but it went
 $outcome
 $(cat said)"
-    [ "$(wc -l <said)" -le 1 ] || fail "mode $1, $2, $3: more than one line: $(cat said)"
+    [ "$(said_once | wc -l)" -le 1 ] || fail "mode $1, $2, $3: more than one line: $(cat said)"
     if [ "$3" != free ]; then release; fi
     assert_equal "$3: $(seen "$image")" "$3: free unseen"
 }
