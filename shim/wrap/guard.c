@@ -198,9 +198,8 @@ static int is_marked(const struct settings *settings, const char *path, int lock
     if (!S_ISREG(status.st_mode) || record_locks_on(&status)) return 0;
     int image = open_to_ask(path, O_RDONLY);
     if (image == -EACCES) image = open_to_ask(path, O_WRONLY);
-    /* Another call was quicker; to take a link away takes no image away; and what this user may neither read nor write
-     * goes by the lock alone. */
-    if (image < 0) return image == -ENOENT || image == -ELOOP || image == -EACCES ? 0 : image;
+    /* Another call was quicker; to take a link away takes no image away. */
+    if (image < 0) return image == -ENOENT || image == -ELOOP ? 0 : image;
     bool marked = mark_is_in_the_way(image, LOCK_EXCLUSIVE, O_RDWR, NULL);
     if (marked) {
         struct markers_question question = markers_question_of(image, LOCK_EXCLUSIVE, O_RDWR);
