@@ -157,3 +157,22 @@ refused_untouched() {
     assert_output --partial "locked exclusively by holder (pid $HOLDER, user "
     assert_equal "$after" "$before"
 }
+
+# is_gone PID: as a zombie it has its files no longer.
+is_gone() {
+    case $(ps -o stat= -p "$1") in '' | Z*) return 0 ;; esac
+    return 1
+}
+
+# stays_out IMAGE WHO COMMAND...: wrapped, refused beside WHO in one line, and the image is as it was.
+stays_out() {
+    local image=$1 who=$2 before
+    shift 2
+    before=$(fingerprint "$image")
+    run wrapped "$@"
+    assert_failure
+    assert_output --partial "imglock: $(realpath "$image"): cannot "
+    assert_output --partial "$who"
+    assert_equal "$(grep -c imglock: <<<"$output")" 1
+    assert_equal "$(fingerprint "$image")" "$before"
+}

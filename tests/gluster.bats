@@ -5,34 +5,6 @@
 load common
 load gluster
 
-setup_file() {
-    gluster_is_here || return 0
-    start_gluster
-    add_host alpha 1
-    add_host beta 2
-    on alpha mkdir -m 1777 "$STORE/locks"
-    on alpha mkdir -m 1777 "$STORE/others"
-    on alpha mkdir "$STORE/vm"
-}
-
-teardown() {
-    local pid
-    for pid in "${HOLDERS[@]}"; do end_all "$pid"; done
-    common_teardown
-}
-
-teardown_file() {
-    stop_gluster
-}
-
-setup() {
-    needs_gluster
-    common_setup
-    SETTINGS=()
-    IMAGE=$STORE/vm/disk$BATS_TEST_NUMBER.qcow2
-    on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
-}
-
 # An open for writing that changes nothing if it may.
 WRITES=(qemu-io -c 'read 0 512')
 

@@ -33,11 +33,6 @@ libvirt_machine() {
 
 libvirt_pid() { cat "run/libvirt/qemu/run/$1.pid"; }
 
-libvirt_is_gone() {
-    case $(ps -o stat= -p "$1") in '' | Z*) return 0 ;; esac
-    return 1
-}
-
 # libvirt_teardown: every process of the server has written its pid below run/.
 libvirt_teardown() {
     local file pid
@@ -45,6 +40,6 @@ libvirt_teardown() {
         case $file in *'*'* | */driver.pid) continue ;; esac
         pid=$(cat "$file") || continue
         kill "$pid" 2>/dev/null || continue
-        eventually libvirt_is_gone "$pid"
+        eventually is_gone "$pid"
     done
 }

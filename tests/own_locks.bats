@@ -27,19 +27,6 @@ not_here() {
     fail "$2"
 }
 
-# stays_out IMAGE WHO COMMAND...: wrapped, refused beside WHO in one line, and the image is as it was.
-stays_out() {
-    local image=$1 who=$2 before
-    shift 2
-    before=$(fingerprint "$image")
-    run wrapped "$@"
-    assert_failure
-    assert_output --partial "imglock: $(realpath "$image"): cannot "
-    assert_output --partial "$who"
-    assert_equal "$(grep -c imglock: <<<"$output")" 1
-    assert_equal "$(fingerprint "$image")" "$before"
-}
-
 # on_it DIRECTORY: what one does with a mounted file system, and what comes of it.
 on_it() {
     echo text >"$1/file" && cat "$1/file"
@@ -100,8 +87,6 @@ on_it() {
 
 # is_mounted AT PID: or that one has given up.
 is_mounted() { mountpoint -q "$1" || is_gone "$2"; }
-
-is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # is_quiet FILE: has it stayed as it is, for a second?
 is_quiet() {

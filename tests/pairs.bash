@@ -199,9 +199,6 @@ comer() {
     esac
 }
 
-# As a zombie it has its files no longer.
-is_gone() { case $(ps -o stat= -p "$1") in '' | Z*) return 0 ;; *) return 1 ;; esac }
-
 # outcome COMER STATUS: what came of it, as pairs.table says it, by what it said, in the file said.
 outcome() {
     local lines

@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "random.h"
+
 enum {
     GROUPS = 10, /* families of the ordinary kind; one more, of the hand-over */
     PAIR = GROUPS,
@@ -87,16 +89,6 @@ static struct member *self;
 static int descriptors[HELD];   /* of self->uses */
 static unsigned opened_here[4]; /* descriptions that this process, since its exec, opened itself */
 static unsigned opened_here_count;
-static unsigned long random_state;
-
-static unsigned random_below(unsigned limit)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)(random_state >> 20) % limit;
-}
-
 static void seed_random(unsigned long seed)
 {
     random_state = (seed + 1) * 6364136223846793005u + 1442695040888963407u;

@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "random.h"
+
 enum { GROUPS = 16, IMAGES = 3, HELD = 4 };
 
 struct oracle {
@@ -40,16 +42,6 @@ static struct oracle *oracle;
 static const char *oracle_path;
 static int group;
 static pid_t driver;
-static unsigned long random_state;
-
-static unsigned random_below(unsigned limit)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)(random_state >> 20) % limit;
-}
-
 static void map_oracle(void)
 {
     int descriptor = open(oracle_path, O_RDWR | O_CLOEXEC);

@@ -24,6 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "random.h"
+
 enum { IMAGES = 2, WRAPPED = 6, QEMU = WRAPPED, STATIC, MEMBERS };
 
 struct oracle {
@@ -37,16 +39,6 @@ struct oracle {
 
 static struct oracle *oracle;
 static int self;
-static unsigned long random_state;
-
-static unsigned random_below(unsigned limit)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)(random_state >> 20) % limit;
-}
-
 static void sleep_ms(unsigned milliseconds)
 {
     struct timespec time = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000};
