@@ -40,10 +40,16 @@ static uintptr_t distance(uintptr_t a, uintptr_t b)
     return (intptr_t)(a - b) < 0 ? b - a : a - b;
 }
 
+/* Weak, since musl has none. */
+extern struct r_debug _r_debug __attribute__((weak));
+
 /* An address from the dynamic section, which glibc's dynamic linker has relocated in place, but for a section that is
- * read-only (the vDSO's); musl's relocates none.  It is the one that lies near the section itself. */
+ * read-only (the vDSO's); musl's relocates none.  What lies below the library is not relocated.  Of the others it is
+ * the one that lies near the section itself: both may, in a program that is larger than its address (under valgrind
+ * that is 0x108000), so glibc's are not asked that way. */
 static const void *address_in(const struct link_map *map, ElfW(Addr) value)
 {
+    if (&_r_debug && value >= map->l_addr) return (const void *)value;
     const uintptr_t near = (uintptr_t)map->l_ld, relocated = map->l_addr + value;
     return (const void *)(distance(value, near) <= distance(relocated, near) ? value : relocated);
 }
@@ -72,9 +78,6 @@ static struct library library_of(const struct link_map *map)
 {
     return (struct library){map, dynamic_entry(map, DT_GNU_HASH)};
 }
-
-/* Weak, since musl has none. */
-extern struct r_debug _r_debug __attribute__((weak));
 
 /* The dynamic linker's list of what is loaded, from where the program tells debuggers of it (DT_DEBUG, <link.h>).  In a
  * program that an older dynamic linker got as an argument AT_PHDR is about that, which has no PT_PHDR: then from the
