@@ -125,10 +125,7 @@ BY_ANY_MEANS bool is_in_the_way(const struct mark_means *means, void *file, enum
                                 struct bytes_found *found)
 {
     struct mark_range ranges[MARK_RANGES];
-    const struct mark_range anything = {F_WRLCK, 1, 0};
     const int count = mark_ranges(mode, access, ranges);
-    /* Mostly nobody has announced anything. */
-    if (count > 1 && !is_held(means, file, &anything, found)) return false;
     for (int i = 0; i < count; i++) {
         if (!is_held(means, file, &ranges[i], found)) continue;
         if (mark_only_reads(found->type == F_WRLCK, found->start, found->length) &&
