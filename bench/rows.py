@@ -331,7 +331,7 @@ def remove_tree(bench: Bench) -> Iterator[Row]:
                 with open(f"{tree}/{directory}/{number}.o", "wb") as file:
                     file.write(b"small\n")
 
-    subject, floor = bench.programs(["rm", "-rf", tree], 25, prepare)
+    subject, floor = bench.programs(["rm", "-rf", tree], 9, prepare)
     yield Row("rm", "rm -rf of 20,000 small files under the guard", MS, subject, floor, 1.35)
 
 
