@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "distant.h"
 #include "holders.h"
+#include "mappings.h"
 #include "proc.h"
 #include "process.h"
 #include "realpath.h"
@@ -15,7 +17,7 @@
 
 /* ---- what is collected ---------------------------------------------------------------------------------- */
 
-enum { ROWS = 64, KNOWN_ROWS = 1024, ANCESTORS = 128, KIN = 1024 };
+enum { ROWS = 64, KNOWN_ROWS = 1024, ANCESTORS = 128, KIN = 1024, RANGES_OF_MARK = 2 };
 
 struct row {
     off_t start, end;
@@ -53,7 +55,10 @@ struct look {
     int known_count;
     bool stranger;
     bool is_own; /* a lock of this process itself is in the way */
+    bool mapped; /* what no descriptor shows is a mapping's of this process or an ancestor */
+    bool unread; /* there are processes whose mappings may not be read */
     struct marker *marker;
+    char path[PATH_MAX], line[PROC_LINE_SIZE];
 };
 
 /* Looking at all of /proc takes milliseconds, and as long as the machine is busy. */
@@ -361,24 +366,101 @@ static void note_ancestors(struct look *look)
     }
 }
 
+/* Rows that are in the way. */
 struct counted {
     const struct look *look;
-    int count;
+    int all;                   /* -1: not told */
+    int marks[RANGES_OF_MARK]; /* of them such as imglock sets: of use, and of what is not shared */
 };
 
 static bool count_row(const struct fdinfo_lock *lock, void *argument)
 {
     struct counted *counted = argument;
-    counted->count += is_of_image(counted->look, lock) && is_in_the_way(counted->look->question, lock);
+    if (!is_of_image(counted->look, lock) || !is_in_the_way(counted->look->question, lock)) return true;
+    counted->all++;
+    if (mark_is_row(lock)) counted->marks[lock->start == UNSHARED_BYTE]++;
     return true;
 }
 
-/* All rows that are in the way, whoever has them.  -1: not told. */
-static int count_all(const struct look *look)
+/* All there are, whoever has them. */
+static struct counted count_all(const struct look *look)
 {
-    struct counted counted = {look, 0};
-    return fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_row, &counted) < 0 ? -1 : counted.count;
+    struct counted counted = {.look = look};
+    if (fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_row, &counted) < 0) counted.all = -1;
+    return counted;
 }
+
+static struct fdinfo_lock lock_of(const struct row *row)
+{
+    return (struct fdinfo_lock){
+        .owner = FDINFO_DESCRIPTION, .exclusive = row->exclusive, .start = row->start, .end = row->end};
+}
+
+/* Of how many descriptions at least are the marks that were counted and that nobody has who was looked at?  One has one
+ * of each kind.  *others: how many of the other locks nobody has. */
+static int unseen_marks(const struct look *look, const struct counted *counted, int *others)
+{
+    int marks[RANGES_OF_MARK] = {counted->marks[0], counted->marks[1]};
+    *others = counted->all - look->known_count - marks[0] - marks[1];
+    for (int i = 0; i < look->known_count; i++) {
+        const struct fdinfo_lock lock = lock_of(&look->known[i]);
+        if (!mark_is_row(&lock)) continue;
+        marks[lock.start == UNSHARED_BYTE]--;
+        ++*others;
+    }
+    return marks[0] > marks[1] ? marks[0] : marks[1];
+}
+
+/* ---- mappings ------------------------------------------------------------------------------------------- */
+
+/* A mapping keeps its description, and that its marks, when the descriptor is closed: then nothing in /proc shows whose
+ * they are. */
+static int mappings_of_process(struct look *look, pid_t pid, int most)
+{
+    const bool known = look->major || look->minor;
+    const struct mapped_file file = {.device = known ? makedev(look->major, look->minor) : look->image.st_dev,
+                                     .inode = look->image.st_ino,
+                                     .path = *look->path ? look->path : NULL};
+    const int process = proc_open((uint64_t)pid, "");
+    if (process < 0) return process;
+    const int count = mappings_of(process, &file, most, look->line, sizeof look->line);
+    sys_close(process);
+    return count;
+}
+
+static bool is_own_or_ancestors(const struct look *look, pid_t pid)
+{
+    return pid == look->self || (look->question->ancestors && is_ancestor(look, pid));
+}
+
+static bool note_mapping_of_stranger(uint64_t number, void *argument)
+{
+    struct look *look = argument;
+    if (is_own_or_ancestors(look, (pid_t)number)) return true;
+    const int count = mappings_of_process(look, (pid_t)number, 1);
+    look->stranger |= count > 0;
+    look->unread |= count == -EACCES || count == -EPERM;
+    return !look->stranger;
+}
+
+/* May the marks of so many descriptions, which no descriptor shows, be those of mappings that this process and its
+ * ancestors have, and nobody else who can be seen?  A description may have many mappings, so with the marks of more
+ * than one it has to be seen that nobody else has a mapping. */
+static bool are_of_own_mappings(struct look *look, int unseen)
+{
+    bool deleted;
+    if (realpath_of_descriptor(look->question->descriptor, look->path, &deleted) < 0) *look->path = '\0';
+    int64_t mappings = mappings_of_process(look, look->self, unseen);
+    for (int i = 0; look->question->ancestors && i < look->ancestor_count; i++) {
+        const int of_ancestor = mappings_of_process(look, look->ancestors[i], unseen);
+        if (of_ancestor > 0) mappings += of_ancestor;
+    }
+    if (unseen > mappings) return false;
+    proc_each_process(look->deadline, note_mapping_of_stranger, look);
+    return !look->stranger && (unseen <= 1 || !look->unread);
+}
+
+/* ---- the answer ----------------------------------------------------------------------------------------- */
 
 /* Has each lock that the kernel names been seen with somebody who is no stranger?  /proc/locks leaves out what other
  * hosts have locked, and what those outside this PID namespace have by F_SETLK. */
@@ -395,7 +477,8 @@ static bool is_explained(const struct look *look)
                                          .end = found.length ? found.start + found.length - 1 : INT64_MAX};
         const struct row row = row_of(&lock, 0, 0);
         /* By F_SETLK of this very process it is ours. */
-        bool known = !is_in_the_way(question, &lock) || (found.pid > 0 && found.pid == sys_getpid());
+        bool known = !is_in_the_way(question, &lock) || (found.pid > 0 && found.pid == sys_getpid()) ||
+                     (look->mapped && mark_is_row(&lock));
         for (int j = 0; j < look->known_count && !known; j++)
             known = same_row(&look->known[j], &row) &&
                     (look->known[j].pid != look->self || look->known[j].number != question->descriptor);
@@ -404,16 +487,25 @@ static bool is_explained(const struct look *look)
     return true;
 }
 
-static enum markers_answer judge(const struct look *look, int before)
+/* Are these no more than were seen with those who are no strangers?  Whoever is seen beside them shares their
+ * descriptions, or there would be more. */
+static bool are_all_known(struct look *look, const struct counted *counted)
+{
+    if (counted->all < 0) return false;
+    if (counted->all <= look->known_count) return true;
+    int others;
+    const int unseen = unseen_marks(look, counted, &others);
+    return others <= 0 && (look->mapped = are_of_own_mappings(look, unseen));
+}
+
+static enum markers_answer judge(struct look *look, const struct counted *before)
 {
     if (look->is_own) return MARKERS_STRANGERS;
     if (!look->rows) return look->stranger || !look->known_count ? MARKERS_STRANGERS : MARKERS_NO_STRANGERS;
     /* The list is read in pieces, between which it changes, and the processes are looked at one after the other. */
-    const int after = count_all(look);
-    if (before < 0 || after < 0) return MARKERS_STRANGERS;
-    /* Whoever is seen beside those who may be there shares their descriptions, or there would be more. */
-    if (before > look->known_count || after > look->known_count) return MARKERS_STRANGERS;
-    return is_explained(look) ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
+    const struct counted after = count_all(look);
+    const bool known = are_all_known(look, before) && are_all_known(look, &after) && is_explained(look);
+    return known ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
 }
 
 static void look_at_kin(struct look *look)
@@ -446,12 +538,12 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
         fdinfo_each_lock(AT_FDCWD, name, note_own, look);
         /* FUSE shows them where the kernel keeps its locks. */
         look->rows |= look->major || look->minor;
-        const int before = look->rows ? count_all(look) : 0;
+        const struct counted before = look->rows ? count_all(look) : (struct counted){.all = 0};
         if (everybody)
             proc_each_process(look->deadline, add_process, look);
         else
             look_at_kin(look);
-        answer = judge(look, before);
+        answer = judge(look, &before);
     }
     sys_sigmask(SIG_SETMASK, &signals, NULL);
     sys_munmap(look, sizeof *look);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "mappings.h"
 #include "mark.h"
 #include "proc.h"
 #include "process.h"
@@ -23,7 +24,7 @@ struct own_description {
     int number;
 };
 
-enum { KIN_MAX = 64, OWN_MAX = 64, LINE_SIZE = PATH_MAX + 256 };
+enum { KIN_MAX = 64, OWN_MAX = 64, LINE_SIZE = PROC_LINE_SIZE };
 
 struct search {
     const struct outsiders_question *question;
@@ -236,81 +237,18 @@ static bool look_at_process(uint64_t number, void *argument)
 
 /* ---- mappings ------------------------------------------------------------------------------------------- */
 
-static const char *skip_word(const char *at)
-{
-    at += strcspn(at, " ");
-    return at + strspn(at, " ");
-}
-
-static bool parse_hex(const char **at, uint64_t *number)
-{
-    static const char digits[] = "0123456789abcdef";
-    const char *start = *at, *found;
-    for (*number = 0; **at && (found = strchr(digits, **at)); ++*at)
-        *number = *number << 4 | (uint64_t)(found - digits);
-    return *at > start;
-}
-
-/* "7f00-7f10 rw-s 00000000 fe:00 131   /srv/x.img" */
-static bool is_of_image(const struct outsiders_question *question, const char *line)
-{
-    uint64_t high, low, inode;
-    const char *at = skip_word(skip_word(skip_word(line)));
-    if (!parse_hex(&at, &high) || *at++ != ':' || !parse_hex(&at, &low)) return false;
-    at += strspn(at, " ");
-    if (!text_parse_number(&at, &inode) || inode != question->inode) return false;
-    at += strspn(at, " ");
-    return makedev((unsigned)high, (unsigned)low) == question->device || strcmp(at, question->path) == 0;
-}
-
-/* Calls visit for each line of a file, cut where it is longer than a path can make it.  False: it cannot be read. */
-static bool each_line(struct search *search, int directory, const char *name,
-                      bool (*visit)(const char *line, void *argument), void *argument)
-{
-    char *line = search->line;
-    size_t have = 0;
-    const int file = sys_openat(directory, name, O_RDONLY | O_CLOEXEC, 0);
-    if (file < 0) return false;
-    bool more = true;
-    for (long got; more && (got = sys_read(file, line + have, LINE_SIZE - 1 - have)) > 0;) {
-        have += (size_t)got;
-        line[have] = '\0';
-        char *at = line;
-        for (char *end; more && (end = strchr(at, '\n')); at = end + 1) {
-            *end = '\0';
-            more = visit(at, argument);
-        }
-        have -= (size_t)(at - line);
-        memmove(line, at, have);
-        if (have == LINE_SIZE - 1) have = 0;
-    }
-    sys_close(file);
-    return true;
-}
-
-struct maps {
-    const struct outsiders_question *question;
-    bool image;
-};
-
-static bool note_mapping(const char *line, void *argument)
-{
-    struct maps *maps = argument;
-    maps->image = is_of_image(maps->question, line);
-    return !maps->image;
-}
-
 /* A mapping keeps the description that it was made of.  It does not tell what that was open for; so these are looked at
  * last. */
 static bool look_at_mappings(uint64_t number, void *argument)
 {
     struct search *search = argument;
-    struct maps maps = {.question = search->question};
+    const struct outsiders_question *question = search->question;
+    const struct mapped_file file = {question->device, question->inode, question->path};
     const int process = proc_open(number, "");
     if (process < 0) return true;
-    if (each_line(search, process, "maps", note_mapping, &maps) && maps.image) {
+    if (mappings_of(process, &file, 1, search->line, LINE_SIZE) > 0) {
         const bool library = proc_has_library(process) > 0;
-        if (is_kin(search, (pid_t)number) || (library && !search->question->marked))
+        if (is_kin(search, (pid_t)number) || (library && !question->marked))
             search->inside = true;
         else
             note_process(search, OUTSIDER_MAPPING, (pid_t)number);
@@ -498,9 +436,9 @@ static bool note_mount(const char *line, void *argument)
     const char *behind = strstr(line, " - ");
     const size_t length = strlen(mounted->device);
     if (!behind) return true;
-    const char *source = skip_word(behind + 3);
+    const char *source = proc_next_word(behind + 3);
     if (strncmp(source, mounted->device, length) != 0 || (source[length] != ' ' && source[length] != 'p')) return true;
-    append_unescaped(mounted->text, skip_word(skip_word(skip_word(skip_word(line)))));
+    append_unescaped(mounted->text, proc_next_word(proc_next_word(proc_next_word(proc_next_word(line)))));
     mounted->any = true;
     return false;
 }
@@ -513,7 +451,7 @@ bool outsiders_append_mount(struct text *text, unsigned loop)
     if (!search) return false;
     text_append(&device, "/dev/loop");
     text_append_number(&device, loop);
-    each_line(search, AT_FDCWD, "/proc/self/mountinfo", note_mount, &mounted);
+    proc_each_line(AT_FDCWD, "/proc/self/mountinfo", search->line, LINE_SIZE, note_mount, &mounted);
     sys_munmap(search, sizeof *search);
     return mounted.any;
 }

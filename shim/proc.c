@@ -76,6 +76,35 @@ int proc_open_parent(pid_t *number)
     }
 }
 
+int proc_each_line(int directory, const char *name, char *line, size_t size,
+                   bool (*visit)(const char *line, void *argument), void *argument)
+{
+    size_t have = 0;
+    const int file = sys_openat(directory, name, O_RDONLY | O_CLOEXEC, 0);
+    if (file < 0) return file;
+    bool more = true;
+    for (long got; more && (got = sys_read(file, line + have, size - 1 - have)) > 0;) {
+        have += (size_t)got;
+        line[have] = '\0';
+        char *at = line;
+        for (char *end; more && (end = strchr(at, '\n')); at = end + 1) {
+            *end = '\0';
+            more = visit(at, argument);
+        }
+        have -= (size_t)(at - line);
+        memmove(line, at, have);
+        if (have == size - 1) have = 0;
+    }
+    sys_close(file);
+    return 0;
+}
+
+const char *proc_next_word(const char *word)
+{
+    word += strcspn(word, " ");
+    return word + strspn(word, " ");
+}
+
 int proc_has_library(int process)
 {
     static const char name[] = "libimglock";

@@ -4,7 +4,9 @@
 #ifndef IMGLOCK_PROC_H
 #define IMGLOCK_PROC_H
 
+#include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -28,6 +30,15 @@ int proc_open(uint64_t number, const char *name);
 /* The directory of the process's parent, which stands for that very process from now on.  *number: of the process, 0:
  * of this one; and then of the parent.  -ESRCH: there is no parent. */
 int proc_open_parent(pid_t *number);
+
+/* Calls visit for each line of a file there, without its newline, until it says false.  line[size] is room for one; one
+ * that is longer is cut.  0, or -errno: it cannot be opened. */
+enum { PROC_LINE_SIZE = PATH_MAX + 256 };
+int proc_each_line(int directory, const char *name, char *line, size_t size,
+                   bool (*visit)(const char *line, void *argument), void *argument);
+
+/* Where the next word of such a line begins. */
+const char *proc_next_word(const char *word);
 
 /* Is the library in the process whose directory this is?  1, 0, or -errno: that cannot be told; -ESRCH: it has ended.
  */

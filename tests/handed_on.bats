@@ -155,3 +155,41 @@ status_is() {
     release
     admits
 }
+
+@test "a program, and its children, beside a mapping that it keeps: nothing is refused" {
+    for access in r w; do
+        head -c 64K /dev/zero >disk.img
+        run wrapped "$HELPERS/mapped" "$access" disk.img
+        assert_success
+        assert_output "read: done
+write: done
+child: done
+system: done
+truncate: done
+lengthen: done
+rename: done
+unlink: done"
+    done
+}
+
+# beside_mappings COMMAND...: what follows it maps disk.img for reading, may read it beside HOLDER's mapping, and not write.
+beside_mappings() {
+    run wrapped "$@" disk.img 'cat disk.img >/dev/null && echo read; : >>disk.img'
+    assert_failure
+    assert_output --partial read
+    assert_output --partial "cannot open for writing: "
+}
+
+@test "two programs that each keep a mapping of one image: neither writes beside the other's" {
+    background env LD_PRELOAD="$SHIM" "$HELPERS/mapped" r disk.img 'echo ready; exec sleep 1000'
+    beside_mappings "$HELPERS/mapped" rr
+    assert_output --partial "has it mapped"
+}
+
+@test "the same beside another user's, and one of another PID namespace, whose mappings cannot be seen" {
+    [ "$(id -u)" -eq 0 ] || skip "becomes another user"
+    background env LD_PRELOAD="$SHIM" "$HELPERS/mapped" r disk.img 'echo ready; exec sleep 1000'
+    beside_mappings unshare --pid --fork --mount-proc "$HELPERS/mapped" r
+    chown nobody disk.img
+    beside_mappings "${NOBODY[@]}" "$HELPERS/mapped" rr
+}
