@@ -357,11 +357,18 @@ enum outcome {
 };
 
 /* An image that was handed down, with its marks: has whoever holds the lock got it from the same hand?  Then the
- * description is marked, and no other is.  All commands of a pipeline have what their shell has open. */
+ * description is marked, and no other is.  All commands of a pipeline have what their shell has open; one that has just
+ * taken the lock gets a moment in which to mark it. */
 static bool is_of_siblings(const struct claim *claim, const struct attempt *attempt)
 {
-    return claim->inherited && attempt->opened >= 0 && mark_is_there(attempt->request.mark) &&
-           !mark_is_in_the_way(attempt->request.mark, LOCK_EXCLUSIVE, O_RDWR, NULL);
+    if (!claim->inherited || attempt->opened < 0) return false;
+    const int64_t end = sys_monotonic() + LOCK_GRACE_NS;
+    do {
+        if (mark_is_there(attempt->request.mark) &&
+            !mark_is_in_the_way(attempt->request.mark, LOCK_EXCLUSIVE, O_RDWR, NULL))
+            return true;
+    } while (attempt->given && sys_pause(end));
+    return false;
 }
 
 /* The only lock that is to be had is a shared one, and the open would do as one for reading. */
@@ -402,8 +409,8 @@ static enum outcome acquire(const struct claim *claim, struct attempt *attempt, 
     bool interrupted = false;
     enum lock_result result = try_to_take(claim, attempt, hold);
     if (result == LOCK_TAKEN) return OUTCOME_HELD;
-    if (result == LOCK_BUSY && is_of_siblings(claim, attempt)) return OUTCOME_BESIDE;
     attempt->given = claim->inherited && fdinfo_parent_has(claim->descriptor);
+    if (result == LOCK_BUSY && is_of_siblings(claim, attempt)) return OUTCOME_BESIDE;
     if (attempt->given) return go_on_without(claim, attempt, hold);
     if (result == LOCK_BUSY && settings->wait_ns && claim->time->wait) {
         if (attempt->request.lease != F_UNLCK) outside_step_back(&attempt->place, false);
