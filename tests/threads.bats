@@ -110,7 +110,7 @@ same_numbers() {
 
 @test "a signal ends the wait for a lock exactly when it would end a blocking open" {
     hold disk.img write
-    IMGLOCK_WAIT=0.3 run helper signals wait disk.img
+    IMGLOCK_WAIT=2 run helper signals wait disk.img
     assert_success
     assert_output --regexp "^imglock: $PWD/disk.img: cannot open for writing: locked exclusively by holder \(pid $HOLDER, "
     assert_equal "${#lines[@]}" 1
