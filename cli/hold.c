@@ -20,6 +20,7 @@
 
 #include "cli.h"
 #include "device.h"
+#include "held_image.h"
 #include "lock.h"
 #include "memory.h"
 #include "message.h"
@@ -33,6 +34,7 @@ struct wanted {
     const char *image; /* its real path */
     dev_t device;      /* of a block device; 0: it is none */
     struct lock lock;
+    struct held_image own; /* of a file's lock by path: the file itself; path NULL: none */
     bool left_out; /* IMGLOCK_ON_CONFLICT=warn, IMGLOCK_ON_ERROR=allow */
 };
 
@@ -72,6 +74,9 @@ static bool want_image(struct hold *hold, const char *image)
     *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
     lock_name_of_image(kept, exists ? &status : NULL, &wanted->name);
     if (exists && S_ISBLK(status.st_mode)) wanted->device = status.st_rdev;
+    if (!wanted->device && hold->mode != LOCK_NONE)
+        wanted->own =
+            (struct held_image){.settings = &hold->settings, .path = kept, .mode = hold->mode, .descriptor = -1};
     if (hold->settings.key_inode && exists && !S_ISBLK(status.st_mode)) {
         wanted = &hold->wanted[hold->count++];
         *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};
@@ -116,7 +121,11 @@ static void stop_waiting(struct awaited *awaited)
 
 static void give_back(struct hold *hold)
 {
-    for (size_t i = 0; i < hold->count; i++) lock_release(&hold->wanted[i].lock);
+    for (size_t i = 0; i < hold->count; i++) {
+        struct wanted *wanted = &hold->wanted[i];
+        if (wanted->own.path) held_image_give_back(&wanted->own);
+        lock_release(&wanted->lock);
+    }
 }
 
 static const struct hold *asking;
@@ -156,6 +165,7 @@ struct obstacle {
     int opened;                /* its lock file */
     bool elsewhere;            /* the lock was to be had, but not beside who has the same storage: */
     struct device_taken taken; /* by the lock of another device, or as use says */
+    bool on_image;             /* nor beside who has the image itself, as blocked->own says */
     struct lock_problem problem;
 };
 
@@ -184,6 +194,10 @@ static enum lock_result try_all(struct hold *hold, struct awaited *awaited, stru
             obstacle->elsewhere = result == LOCK_BUSY;
             if (result == LOCK_FAILED) obstacle->problem = obstacle->taken.problem;
         }
+        if (result == LOCK_TAKEN && wanted->own.path) {
+            result = held_image_take(&wanted->own, &wanted->lock, &obstacle->problem);
+            obstacle->on_image = result == LOCK_BUSY;
+        }
         if (result == LOCK_TAKEN) continue;
         give_back(hold);
         obstacle->blocked = wanted;
@@ -208,8 +222,14 @@ static int descriptor_to_ask(const struct awaited *awaited, const struct obstacl
 
 static const struct marker *use_of(const struct obstacle *obstacle, struct marker *use)
 {
+    if (obstacle->on_image) return &obstacle->blocked->own.marker;
     *use = (struct marker){.use = obstacle->taken.use};
     return obstacle->elsewhere && obstacle->taken.lock_descriptor < 0 ? use : NULL;
+}
+
+static bool is_outsider(const struct obstacle *obstacle)
+{
+    return obstacle->on_image && !obstacle->blocked->own.marked;
 }
 
 static void tell_conflict(const struct hold *hold, const struct awaited *awaited, const struct obstacle *obstacle,
@@ -220,6 +240,10 @@ static void tell_conflict(const struct hold *hold, const struct awaited *awaited
     const char *image = obstacle->blocked->image;
     struct marker use;
     char action[48];
+    if (is_outsider(obstacle)) {
+        message_outsider(&hold->settings, image, action_of(hold->mode), &obstacle->blocked->own.outsider);
+        return;
+    }
     if (!obstacle->problem.blocked) {
         message_conflict(&hold->settings, image, action_of(hold->mode), descriptor_to_ask(awaited, obstacle),
                          hold->mode, 0, use_of(obstacle, &use), refused ? &advice : NULL);
@@ -235,6 +259,7 @@ static bool wait_for(const struct hold *hold, struct awaited *awaited, const str
 {
     enum { LOOK_NS = 50 * 1000 * 1000 };
     bool interrupted;
+    if (obstacle->on_image) return lock_wait(&awaited->waiter, -1, hold->mode, &interrupted);
     if (!obstacle->elsewhere) return lock_wait(&awaited->waiter, awaited->opened, hold->mode, &interrupted);
     /* Nothing tells of the end of a mount; and the lock that is waited for is free. */
     const int64_t left = hold->deadline - sys_monotonic();
@@ -247,9 +272,10 @@ static void start_waiting(const struct hold *hold, struct awaited *awaited, cons
     if (obstacle->elsewhere || obstacle->blocked != awaited->lock) stop_waiting(awaited);
     if (obstacle->elsewhere || obstacle->blocked == awaited->lock) return;
     awaited->lock = obstacle->blocked;
-    awaited->opened = obstacle->opened;
+    awaited->opened = obstacle->on_image ? -1 : obstacle->opened;
     lock_wait_start(&awaited->waiter, hold->settings.directory, &obstacle->blocked->name, hold->deadline,
                     awaited->inotify);
+    if (obstacle->on_image) lock_wait_for_image(&awaited->waiter, obstacle->blocked->own.descriptor);
 }
 
 /* The lock cannot be evaluated.  Goes on without it, or not. */
@@ -262,6 +288,13 @@ static bool goes_on(struct hold *hold, struct awaited *awaited, const struct obs
     return hold->settings.allow_on_error;
 }
 
+/* After a wait that was worth one look. */
+static bool is_there_still(const struct awaited *awaited, const struct obstacle *obstacle)
+{
+    if (obstacle->on_image) return held_image_is_busy(&obstacle->blocked->own);
+    return !obstacle->elsewhere && awaited->waiter.still;
+}
+
 /* Waits until another try is worth while, and says that it waits when it is time to.  False: it is not to wait any
  * longer. */
 static bool wait_longer(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle,
@@ -272,12 +305,15 @@ static bool wait_longer(const struct hold *hold, struct awaited *awaited, const 
     do {
         /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
         if (!obstacle->problem.blocked && sys_monotonic() - start > message_waits_until(&hold->settings, *said)) {
-            message_waiting(&hold->settings, obstacle->blocked->image, descriptor_to_ask(awaited, obstacle), hold->mode,
-                            use_of(obstacle, &use));
+            if (is_outsider(obstacle))
+                message_waiting_outsider(&hold->settings, obstacle->blocked->image, &obstacle->blocked->own.outsider);
+            else
+                message_waiting(&hold->settings, obstacle->blocked->image, descriptor_to_ask(awaited, obstacle),
+                                hold->mode, use_of(obstacle, &use));
             ++*said;
         }
         if (!wait_for(hold, awaited, obstacle)) return false;
-    } while (!obstacle->elsewhere && awaited->waiter.still);
+    } while (is_there_still(awaited, obstacle));
     return true;
 }
 
@@ -304,7 +340,10 @@ static int take_all(struct hold *hold, int conflict_status)
         if (again) continue;
         stop_waiting(&awaited);
         if (hold->settings.on_conflict == CONFLICT_DENY) return conflict_status;
-        obstacle.blocked->left_out = true;
+        if (obstacle.on_image)
+            obstacle.blocked->own.path = NULL; /* the lock itself is to be had */
+        else
+            obstacle.blocked->left_out = true;
     }
 }
 

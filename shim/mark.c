@@ -63,16 +63,27 @@ int mark_set_by(const struct mark_means *means, void *file, enum lock_mode mode,
     return set(means, file, mode, access);
 }
 
-enum { MARKS_END = UNSHARED_BYTE + MARK_UNSHARED };
+enum { SET_END = UNSHARED_BYTE + MARK_UNSHARED };
 
 void mark_clear_by(const struct mark_means *means, void *file)
 {
-    means->lock(file, F_UNLCK, USED_BYTE, MARKS_END - USED_BYTE);
+    means->lock(file, F_UNLCK, USED_BYTE, SET_END - USED_BYTE);
 }
 
 void mark_clear(int descriptor)
 {
-    bytes_unlock(descriptor, USED_BYTE, MARKS_END - USED_BYTE);
+    bytes_unlock(descriptor, USED_BYTE, SET_END - USED_BYTE);
+}
+
+int mark_hold(int descriptor, enum lock_mode mode)
+{
+    return bytes_lock(descriptor, F_RDLCK, mode == LOCK_EXCLUSIVE ? HELD_BYTE : HELD_SHARED_BYTE, 1);
+}
+
+void mark_unhold(int descriptor)
+{
+    bytes_unlock(descriptor, HELD_BYTE, 1);
+    bytes_unlock(descriptor, HELD_SHARED_BYTE, 1);
 }
 
 void mark_move(int from, int to, enum lock_mode mode, int access)
@@ -89,7 +100,8 @@ int mark_ranges(enum lock_mode mode, int access, struct mark_range ranges[MARK_R
     ranges[0] = (struct mark_range){F_WRLCK, 1, 0};
     if (mode == LOCK_EXCLUSIVE) return 1;
     ranges[0] = (struct mark_range){F_WRLCK, UNSHARED_BYTE, MARK_UNSHARED};
-    if (access != O_RDONLY) return 1;
+    ranges[1] = (struct mark_range){F_WRLCK, HELD_BYTE, 1};
+    if (access != O_RDONLY) return 2;
     ranges[0] = (struct mark_range){F_WRLCK, USED_BYTE + 1, UNSHARED_BYTE - USED_BYTE - 1};
     ranges[1] = (struct mark_range){F_RDLCK, 1, 0};
     return 2;
@@ -151,10 +163,18 @@ bool mark_is_in_the_way_by(const struct mark_means *means, void *file, enum lock
     return is_in_the_way(means, file, mode, access, &ignored);
 }
 
+/* Is it what mark_hold leaves? */
+static bool is_holds_row(const struct fdinfo_lock *lock)
+{
+    return lock->owner == FDINFO_DESCRIPTION && !lock->exclusive && lock->start == lock->end &&
+           (lock->start == HELD_BYTE || lock->start == HELD_SHARED_BYTE);
+}
+
 bool mark_is_row(const struct fdinfo_lock *lock)
 {
     if (lock->owner != FDINFO_DESCRIPTION) return false;
     const off_t length = lock->end - lock->start + 1;
+    if (is_holds_row(lock)) return true;
     if (lock->start == USED_BYTE) return !lock->exclusive && (length == MARK_READS || length == MARK_WRITES);
     return lock->start == UNSHARED_BYTE && length == MARK_UNSHARED;
 }
@@ -171,21 +191,23 @@ void mark_note(struct mark_meaning *meaning, const struct fdinfo_lock *lock)
     const bool unshared = lock->start >= UNSHARED_BYTE - 1 && lock->end < UNSHARED_BYTE - 1 + QEMU_BYTES;
     meaning->keeper = (meaning->keeper || !meaning->bytes) && mark_is_keepers(lock);
     meaning->posix |= lock->owner == FDINFO_PROCESS;
-    meaning->bytes |= !mark_is_row(lock)         ? MARK_SAYS_OTHER
+    meaning->bytes |= is_holds_row(lock)         ? MARK_SAYS_HELD
+                      : !mark_is_row(lock)       ? MARK_SAYS_OTHER
                       : lock->start == USED_BYTE ? (lock->end == USED_BYTE ? MARK_SAYS_READS : MARK_SAYS_WRITES)
                       : lock->exclusive          ? MARK_SAYS_EXCLUSIVE
                                                  : MARK_SAYS_UNSHARED;
     meaning->exclusive |= lock->exclusive;
     meaning->qemu |= used || unshared;
-    meaning->writes |= used && lock->end > USED_BYTE;
-    meaning->unshares |= unshared;
+    const bool held = lock->start == HELD_BYTE && is_holds_row(lock);
+    meaning->writes |= held || (used && lock->end > USED_BYTE);
+    meaning->unshares |= held || unshared;
 }
 
 bool mark_is_imglocks(const struct mark_meaning *meaning)
 {
     return meaning->bytes == (MARK_SAYS_READS | MARK_SAYS_UNSHARED) ||
            meaning->bytes == (MARK_SAYS_WRITES | MARK_SAYS_UNSHARED) || meaning->bytes == MARK_SAYS_EXCLUSIVE ||
-           meaning->bytes == MARK_SAYS_WRITES || meaning->bytes == MARK_SAYS_READS;
+           meaning->bytes == MARK_SAYS_WRITES || meaning->bytes == MARK_SAYS_READS || meaning->bytes == MARK_SAYS_HELD;
 }
 
 static bool note_own(const struct fdinfo_lock *lock, void *own)

@@ -27,8 +27,13 @@ int mark_set(int descriptor, enum lock_mode mode, int access);
 /* Takes it all back, of a description that no other process has or that the program is about to lock itself. */
 void mark_clear(int descriptor);
 
-/* Announces the same on another description, opened with this access, that is about to take the place of one.  Whoever
- * looks meanwhile sees that somebody writes, at the least. */
+/* Announces on a description that is open for reading that imglock hold has this lock, and takes that back.  By bytes of
+ * their own, which imglock alone asks about.  0 or -errno. */
+int mark_hold(int descriptor, enum lock_mode mode);
+void mark_unhold(int descriptor);
+
+/* Announces what mark_set does on another description, opened with this access, that is about to take the place of one.
+ * Whoever looks meanwhile sees that somebody writes, at the least. */
 void mark_move(int from, int to, enum lock_mode mode, int access);
 
 /* A range in which a lock that excludes one of this type is in the way. */
@@ -73,7 +78,8 @@ struct mark_meaning {
         MARK_SAYS_WRITES = 2,
         MARK_SAYS_UNSHARED = 4,
         MARK_SAYS_EXCLUSIVE = 8,
-        MARK_SAYS_OTHER = 16
+        MARK_SAYS_HELD = 16,
+        MARK_SAYS_OTHER = 32
     } bytes;
     bool qemu;             /* QEMU's bytes are among them, which say: */
     bool writes, unshares; /* it writes; others must not write, or not at all */

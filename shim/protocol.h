@@ -55,7 +55,11 @@ enum {
     MARK_READS = 1,
     MARK_WRITES = 4,
     UNSHARED_BYTE = 201, /* others do not write, write what is there, resize */
-    MARK_UNSHARED = 3
+    MARK_UNSHARED = 3,
+    /* Those of imglock hold, which no QEMU asks about: its command may be one. */
+    HELD_BYTE = 150,        /* exclusively */
+    HELD_SHARED_BYTE = 210, /* in the way of who may have nobody beside him */
+    MARKS_END               /* behind the last of all these */
 };
 
 /* ---- the lock file's text ------------------------------------------------------------------------------- */

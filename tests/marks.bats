@@ -67,6 +67,74 @@ refused_for() {
     assert_equal "$(rows disk.img)" ''
 }
 
+@test "imglock hold keeps out who comes by another name or lock directory, and its command may be a QEMU" {
+    ln disk.img hard.img
+    mkdir other
+    background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 1000'
+    assert_equal "$(rows disk.img)" 'read 150-150'
+    local who="locked exclusively by hold:sh (pid $HOLDER, user $(id -un))" mode
+    refused_for hard.img "cannot open for writing: $who as $PWD/disk.img" dd if=/dev/zero of=hard.img count=1 conv=notrunc
+    refused_for hard.img "cannot open for reading: $who as $PWD/disk.img" dd if=hard.img of=/dev/null
+    IMGLOCK_MODE=shared refused_for hard.img "cannot open for writing: $who" dd if=/dev/zero of=hard.img conv=notrunc count=1
+    IMGLOCK_DIR=$PWD/other refused_for disk.img "cannot open for writing: $who" dd if=/dev/zero of=disk.img conv=notrunc count=1
+    run "$IMGLOCK" hold hard.img -- echo ran
+    assert_failure 1
+    assert_line --partial "imglock: $PWD/hard.img: cannot hold exclusively: $who as $PWD/disk.img"
+    IMGLOCK_DIR=$PWD/other run "$IMGLOCK" hold -s disk.img -- echo ran
+    assert_failure 1
+    assert_equal "$(IMGLOCK_DIR=$PWD/other "$IMGLOCK" status -rn -o PID,KIND,MODE disk.img)" "$HOLDER marked exclusive"
+    release
+    assert_equal "$(rows disk.img)" ''
+    # Its own command may: by another directory, by QEMU's bytes, by a lock of the whole file that is wrapped.
+    run "$IMGLOCK" hold disk.img hard.img -- sh -c 'qemu-io -f raw -c "write -q 0 512" disk.img &&
+        qemu-io -r -f raw -c "read 0 512" disk.img >/dev/null &&
+        "$0" dd if=/dev/zero of=hard.img conv=notrunc count=1 status=none &&
+        IMGLOCK_DIR=$PWD/other "$0" dd if=/dev/zero of=disk.img conv=notrunc count=1 status=none &&
+        "$0" python3 -c "import fcntl; fcntl.lockf(open(\"disk.img\", \"r+b\"), fcntl.LOCK_EX | fcntl.LOCK_NB)"' "$IMGLOCK"
+    assert_success
+    assert_output ''
+}
+
+@test "imglock hold -s by another name keeps writers out, and no reader" {
+    ln disk.img hard.img
+    background "$IMGLOCK" hold -s disk.img -- sh -c 'echo ready; exec sleep 1000'
+    assert_equal "$(rows disk.img)" 'read 210-210'
+    refused_for hard.img "locked shared by hold:sh (pid $HOLDER, user $(id -un)) as $PWD/disk.img" \
+        dd if=/dev/zero of=hard.img count=1 conv=notrunc
+    wrapped cat hard.img >/dev/null
+    IMGLOCK_MODE=shared wrapped dd if=/dev/zero of=hard.img count=1 conv=notrunc status=none
+    run "$IMGLOCK" hold -s hard.img -- echo ran
+    assert_output ran
+    IMGLOCK_ON_CONFLICT=warn run "$IMGLOCK" hold hard.img -- "$HELPERS/lock_query" "$(lock_file hard.img)"
+    assert_success
+    assert_line --partial 'locked shared by hold:sh'
+    # It has the lock that is to be had.
+    assert_line 'write 0-1'
+}
+
+@test "an unwrapped QEMU keeps imglock hold out, by IMGLOCK_OUTSIDERS, and is waited for" {
+    bare_qemu -f qcow2 disk.qcow2
+    local who="in use by qemu-io (pid $CLIENT, user $(id -un)): QEMU's own lock: writes, shares nothing" how
+    for how in 'x exclusively' 's shared'; do
+        run "$IMGLOCK" hold "-${how% *}" disk.qcow2 -- echo ran
+        assert_failure 1
+        assert_output --partial "imglock: $PWD/disk.qcow2: cannot hold ${how#* }: $who"
+        IMGLOCK_OUTSIDERS=warn run "$IMGLOCK" hold "-${how% *}" disk.qcow2 -- echo ran
+        assert_success
+        assert_line --index 0 --partial "imglock: $PWD/disk.qcow2: held all the same: $who"
+        IMGLOCK_OUTSIDERS=ignore run "$IMGLOCK" hold "-${how% *}" disk.qcow2 -- echo ran
+        assert_success
+        assert_output ran
+    done
+    "$IMGLOCK" hold -w 200 disk.qcow2 -- echo ran >result 2>&1 3>&- &
+    local waiter=$!
+    wait_until eval 'grep -qs inotify.wd /proc/$waiter/fdinfo/*'
+    says quit
+    ends 0
+    wait "$waiter"
+    assert_equal "$(cat result)" ran
+}
+
 @test "new images are marked, by whatever call they are made" {
     local how
     for how in 'os.open("new.img", os.O_RDWR | os.O_CREAT | os.O_EXCL)' 'os.open("new.img", os.O_RDWR | os.O_CREAT | os.O_TRUNC)' \

@@ -342,6 +342,52 @@ on_file_system() {
     assert_output --partial 'outside imglock'
 }
 
+@test "imglock hold asks as an open does: an outsider refuses it, by IMGLOCK_OUTSIDERS, and is waited for" {
+    outside write disk.img
+    local how who="outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+    for how in 'x exclusively' 's shared'; do
+        run "$IMGLOCK" hold "-${how% *}" -E 75 disk.img -- echo ran
+        assert_failure 75
+        assert_output "imglock: $PWD/disk.img: cannot hold ${how#* }: $who"
+        IMGLOCK_OUTSIDERS=warn run "$IMGLOCK" hold "-${how% *}" disk.img -- echo ran
+        assert_success
+        assert_line --index 0 "imglock: $PWD/disk.img: held all the same: $who"
+        assert_line --index 1 ran
+        IMGLOCK_OUTSIDERS=ignore run "$IMGLOCK" hold "-${how% *}" disk.img -- echo ran
+        assert_success
+        assert_output ran
+    done
+    # What is not locked is not asked about.
+    run "$IMGLOCK" hold --no-lock --block resize disk.img -- echo ran
+    assert_output ran
+    run "$IMGLOCK" hold -w 0.3 other.img disk.img -- echo ran
+    assert_failure 1
+    assert_output "imglock: $PWD/disk.img: cannot hold exclusively: $who"
+    "$IMGLOCK" hold -w 200 disk.img other.img -- echo ran >result 2>&1 3>&- &
+    local waiter=$!
+    # It watches the image.
+    eventually eval 'grep -qs inotify.wd /proc/$waiter/fdinfo/*' || { kill "$waiter"; fail "it does not wait"; }
+    release
+    wait "$waiter"
+    assert_equal "$(cat result)" ran
+    # Who only reads is in nobody's way.
+    outside read disk.img
+    run "$IMGLOCK" hold disk.img -- echo ran
+    assert_output ran
+}
+
+@test "imglock hold beside a loop device, and a relative's lock" {
+    loop_device disk.img
+    run "$IMGLOCK" hold disk.img -- echo ran
+    assert_failure 1
+    assert_output "imglock: $PWD/disk.img: cannot hold exclusively: loop device $LOOP has it open for writing, outside imglock"
+    losetup -d "$LOOP"
+    # What the command itself does comes later.
+    run "$IMGLOCK" hold disk.img -- sh -c 'exec 3<>disk.img; "$0" hold disk.img -- echo ran' "$IMGLOCK"
+    assert_success
+    assert_output ran
+}
+
 @test "programs that open one image for the first time at once do not take each other for outsiders" {
     local i
     for i in 1 2 3 4; do

@@ -6,11 +6,10 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#include "../bytes.h"
 #include "../count.h"
-#include "../holders.h"
 #include "../lock.h"
 #include "../message.h"
+#include "../occupied.h"
 #include "../policy.h"
 #include "../realpath.h"
 #include "../sys.h"
@@ -18,15 +17,6 @@
 #include "cleanup.h"
 
 enum {
-    /* A program without the library may be one that has not mapped it yet. */
-    SETTLING_NS = 10 * 1000 * 1000,
-    /* Whom /proc does not show is none of many who were just about to close the file only if there is somebody each
-     * time that it is asked, so often between two looks, and so many looks. */
-    PASSING_ASKED = 5,
-    UNSEEN_ASKED = 50,
-    UNSEEN_LOOKS = 4,
-    /* Where there is another one at each look, there is always one. */
-    TURNS_NS = 1000 * 1000 * 1000,
     LOOK_NS = 2 * 1000 * 1000, /* after an event, which comes before the kernel counts */
     FIRST_SLEEP_NS = 2 * 1000 * 1000,
     LONGEST_SLEEP_NS = 250 * 1000 * 1000
@@ -43,6 +33,26 @@ struct outside {
 };
 
 static const sys_signals all_signals = SYS_ALL_SIGNALS;
+
+static struct occupied_question question_of(const struct outside *outside)
+{
+    const struct outside_request *request = outside->request;
+    return (struct occupied_question){.who = {.device = request->status->st_dev,
+                                              .inode = request->status->st_ino,
+                                              .path = request->path,
+                                              .lock_descriptor = outside->lock_descriptor,
+                                              .skipped = outside->through,
+                                              .ancestors = request->settings->family},
+                                      .through = outside->through,
+                                      .exact = outside->exact,
+                                      .family = request->family};
+}
+
+static bool is_busy(const struct outside *outside)
+{
+    const struct occupied_question question = question_of(outside);
+    return occupied_now(&question);
+}
 
 /* ---- what is asked through ------------------------------------------------------------------------------ */
 
@@ -93,87 +103,20 @@ int outside_step_forth(struct outside_place *place, bool held)
     return replace(place, replaced, place->request->access == O_RDONLY ? O_RDONLY : replaced & O_ACCMODE, held);
 }
 
-static enum count_answer ask(const struct outside *outside)
+/* Is there somebody whom it is worth to look for? */
+static bool is_worth_a_look(struct outside *outside)
 {
-    return count_ask(outside->through, outside->exact ? F_RDLCK : F_WRLCK, outside->request->status->st_dev);
-}
-
-/* COUNT_SOMEBODY where there is more to ask. */
-static enum count_answer ask_again(struct outside *outside)
-{
-    const struct outside_request *request = outside->request;
     if (!outside->exact) {
         /* Through the program's own description for writing nobody can tell readers from writers. */
-        outside_step_back(request->place, true);
-        outside->exact = request->place->replaced >= 0;
+        outside_step_back(outside->request->place, true);
+        outside->exact = outside->request->place->replaced >= 0;
     }
-    return ask(outside);
+    return is_busy(outside);
 }
 
 static int end(const struct outside *outside)
 {
     return outside_step_forth(outside->request->place, true);
-}
-
-/* ---- who it is ------------------------------------------------------------------------------------------ */
-
-static struct outsiders_question question_of(const struct outside *outside)
-{
-    const struct outside_request *request = outside->request;
-    return (struct outsiders_question){.device = request->status->st_dev,
-                                       .inode = request->status->st_ino,
-                                       .path = request->path,
-                                       .lock_descriptor = outside->lock_descriptor,
-                                       .skipped = outside->through,
-                                       .ancestors = request->settings->family};
-}
-
-/* May it be somebody under imglock whom /proc does not show: another user, who has a slot of the lock file, or waits
- * for the lock with the image open? */
-static bool may_be_inside(const struct outside *outside)
-{
-    struct holder holder;
-    const struct outside_request *request = outside->request;
-    return !outside->exact || request->family ||
-           (outside->lock_descriptor >= 0 && (holders_next(outside->lock_descriptor, 0, &holder) ||
-                                              bytes_held(outside->lock_descriptor, F_RDLCK, GATE_BYTE, 1, NULL) > 0));
-}
-
-static bool is_busy(const struct outside *outside)
-{
-    return ask(outside) == COUNT_SOMEBODY;
-}
-
-/* Is there somebody each time that it is asked? */
-static bool stays_busy(const struct outside *outside, int times)
-{
-    while (times-- > 0) {
-        sys_pause(INT64_MAX);
-        if (!is_busy(outside)) return false;
-    }
-    return true;
-}
-
-/* Somebody has it open for writing: is it an outsider?  Whoever opens it to be refused, or ends, is gone in a moment;
- * so it has to be the same one for a while. */
-static bool is_held(const struct outside *outside, struct outsider *outsider)
-{
-    struct outsider before = {.kind = OUTSIDER_UNSEEN};
-    const struct outsiders_question question = question_of(outside);
-    const int64_t start = sys_monotonic();
-    int64_t since = start;
-    for (int unseen = 0;;) {
-        *outsider = (struct outsider){.kind = OUTSIDER_UNSEEN};
-        const enum outsiders_found answer = outsiders_find(&question, outsider);
-        const bool seen = answer == OUTSIDERS_FOUND;
-        if (answer == OUTSIDERS_INSIDE || (!seen && may_be_inside(outside))) return false;
-        const int64_t now = sys_monotonic();
-        if (!outsiders_same(&before, outsider)) since = now;
-        before = *outsider;
-        unseen = seen ? 0 : unseen + 1;
-        if (seen ? now - since >= SETTLING_NS || now - start >= TURNS_NS : unseen == UNSEEN_LOOKS) return true;
-        if (!stays_busy(outside, seen ? 1 : UNSEEN_ASKED)) return false;
-    }
 }
 
 /* ---- waiting -------------------------------------------------------------------------------------------- */
@@ -217,6 +160,7 @@ static bool sleep_until_closed(const struct outside *outside, int64_t *sleep)
 static int wait_for_end(struct outside *outside, struct outsider *outsider)
 {
     const struct outside_request *request = outside->request;
+    const struct occupied_question question = question_of(outside);
     struct _pthread_cleanup_buffer cleanup;
     int64_t sleep = FIRST_SLEEP_NS;
     const int64_t start = sys_monotonic();
@@ -232,7 +176,7 @@ static int wait_for_end(struct outside *outside, struct outsider *outsider)
         }
         if (!sleep_until_closed(outside, &sleep))
             result = -EINTR;
-        else if (!is_busy(outside) || !is_held(outside, outsider))
+        else if (!occupied_now(&question) || !occupied_by(&question, outsider))
             result = 0;
     }
     sys_sigmask(SIG_BLOCK, &all_signals, NULL);
@@ -259,20 +203,19 @@ static bool is_our_own(const struct outside_request *request)
     return false;
 }
 
-/* Whoever is refused by the lock has the image open until then: to see him gone takes a fraction of a look at /proc. */
 static int ask_who(struct outside *outside, struct outsider *outsider)
 {
     struct track_own own;
     if (track_own_lock(outside->request->name, &own)) outside->lock_descriptor = own.descriptor;
-    const struct outsiders_question question = question_of(outside);
-    if (outsiders_is_own(&question) || !stays_busy(outside, PASSING_ASKED) || !is_held(outside, outsider)) return 0;
+    const struct occupied_question question = question_of(outside);
+    if (!occupied_ask(&question, outsider)) return 0;
     return sys_monotonic() < outside->request->deadline ? wait_for_end(outside, outsider) : 1;
 }
 
 static int ask_closer(struct outside *outside, struct outsider *outsider)
 {
     sys_sigmask(SIG_BLOCK, &all_signals, &outside->signals);
-    int result = ask_again(outside) == COUNT_SOMEBODY ? ask_who(outside, outsider) : 0;
+    int result = is_worth_a_look(outside) ? ask_who(outside, outsider) : 0;
     const int error = end(outside);
     sys_sigmask(SIG_SETMASK, &outside->signals, NULL);
     return error && (result == 0 || policy_warns_of_outsiders(outside->request->settings)) ? error : result;

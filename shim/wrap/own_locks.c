@@ -8,8 +8,6 @@
 #include "../realpath.h"
 #include "../sys.h"
 
-enum { MARKS_END = UNSHARED_BYTE + MARK_UNSHARED };
-
 static bool is_asking(int command)
 {
     return command == F_GETLK || command == F_OFD_GETLK;
