@@ -47,6 +47,7 @@ static bool is_marked_by_stranger(struct held_image *image, const struct lock *l
     struct markers_question question = markers_question_of(image->descriptor, image->mode, O_RDONLY);
     question.ancestors = image->settings->family;
     question.lock_descriptor = lock->descriptor;
+    question.recorded = image->recorded;
     return markers_look(&question, true, &image->marker) == MARKERS_STRANGERS;
 }
 
@@ -114,13 +115,12 @@ enum lock_result held_image_take(struct held_image *image, const struct lock *lo
 {
     const int error = open_image(image);
     if (error < 0) {
-        *problem = (struct lock_problem){
-            .error = -error, .what = "cannot look at who else has it", .owner = (uid_t)-1};
+        *problem = (struct lock_problem){.error = -error, .what = "cannot look at who else has it", .owner = (uid_t)-1};
         return LOCK_FAILED;
     }
     if (image->descriptor < 0 || !S_ISREG(image->status.st_mode)) return LOCK_TAKEN;
     const bool marks = mark_is_possible(image->descriptor, image->status.st_dev);
-    if (marks && image->settings->on_conflict != CONFLICT_WARN) mark_hold(image->descriptor, image->mode);
+    if (marks && image->announces) mark_hold(image->descriptor, image->mode);
     /* Let past a relative's lock: who else is there was decided with the lock. */
     if (lock_is_beside(lock)) return LOCK_TAKEN;
     image->marker = (struct marker){.pid = 0};

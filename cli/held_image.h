@@ -17,6 +17,8 @@ struct held_image {
     const struct settings *settings;
     const char *path; /* real */
     enum lock_mode mode;
+    bool announces; /* it is to be marked */
+    bool recorded;  /* who has a record in the lock file may be there */
     int descriptor; /* -1: not open */
     struct stat status;
     /* Who is in the way: */

@@ -35,7 +35,7 @@ struct wanted {
     dev_t device;      /* of a block device; 0: it is none */
     struct lock lock;
     struct held_image own; /* of a file's lock by path: the file itself; path NULL: none */
-    bool left_out; /* IMGLOCK_ON_CONFLICT=warn, IMGLOCK_ON_ERROR=allow */
+    bool left_out;         /* IMGLOCK_ON_CONFLICT=warn, IMGLOCK_ON_ERROR=allow */
 };
 
 struct hold {
@@ -75,8 +75,11 @@ static bool want_image(struct hold *hold, const char *image)
     lock_name_of_image(kept, exists ? &status : NULL, &wanted->name);
     if (exists && S_ISBLK(status.st_mode)) wanted->device = status.st_rdev;
     if (!wanted->device && hold->mode != LOCK_NONE)
-        wanted->own =
-            (struct held_image){.settings = &hold->settings, .path = kept, .mode = hold->mode, .descriptor = -1};
+        wanted->own = (struct held_image){.settings = &hold->settings,
+                                          .path = kept,
+                                          .mode = hold->mode,
+                                          .announces = hold->settings.on_conflict != CONFLICT_WARN,
+                                          .descriptor = -1};
     if (hold->settings.key_inode && exists && !S_ISBLK(status.st_mode)) {
         wanted = &hold->wanted[hold->count++];
         *wanted = (struct wanted){.image = kept, .lock.descriptor = -1};

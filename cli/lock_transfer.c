@@ -16,6 +16,7 @@
 #include "bytes.h"
 #include "complain.h"
 #include "fdinfo.h"
+#include "held_image.h"
 #include "mark_transfer.h"
 #include "message.h"
 #include "name.h"
@@ -854,6 +855,31 @@ static void move_marks(const struct transfer *transfer)
         complain("%s: cannot mark the image for the destination: %s", transfer->path, strerror(errno));
 }
 
+/* While nobody held the lock, has anybody come by another name, by QEMU's own lock, or outside imglock?  The
+ * destination gets it as if it opened the image now.  A source has kept out whoever looks.  0, or the exit status. */
+static int look_at_image(struct transfer *transfer)
+{
+    char action[128];
+    const struct settings *settings = &transfer->settings;
+    struct lock_problem problem;
+    struct held_image image = {
+        .settings = settings, .path = transfer->path, .mode = LOCK_EXCLUSIVE, .recorded = true, .descriptor = -1};
+    if (is_there(&transfer->source) || bytes_of(&transfer->target, 0) || !S_ISREG(transfer->image.st_mode)) return 0;
+    const enum lock_result result =
+        held_image_take(&image, &(struct lock){.descriptor = transfer->locks[0].descriptor}, &problem);
+    if (image.descriptor >= 0) close(image.descriptor);
+    if (result == LOCK_TAKEN || (result == LOCK_FAILED && settings->allow_on_error)) return 0;
+    if (result == LOCK_FAILED)
+        return transfer_refuse(transfer, STATUS_FAILED, "%s: %s", problem.what, strerror(problem.error));
+    snprintf(action, sizeof action, "%s to %s", transfer->action, transfer->target.name);
+    if (image.marked)
+        message_conflict(settings, transfer->path, action, -1, LOCK_EXCLUSIVE, 0, &image.marker, NULL);
+    else
+        message_outsider(settings, transfer->path, action, &image.outsider);
+    transfer_end(transfer);
+    return EXIT_FAILURE;
+}
+
 /* What forbids it before anything is done.  0, or the exit status. */
 static int look_ahead(struct transfer *transfer)
 {
@@ -872,7 +898,7 @@ static int look_ahead(struct transfer *transfer)
     /* Also the children that have not run their program yet, which is over in a moment. */
     if (is_inherited(transfer) && descendants_stay(transfer))
         return transfer_refuse(transfer, EXIT_FAILURE, "%s", descendant_is_there);
-    return 0;
+    return look_at_image(transfer);
 }
 
 int transfer_move(struct transfer *transfer)

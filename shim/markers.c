@@ -33,7 +33,7 @@ struct shown {
     int rows; /* that are in the way */
     struct row way[ROWS];
     struct mark_meaning meaning;
-    bool lock; /* it is the lock file, and holds its lock */
+    bool lock; /* it is the lock file, and holds its lock, or has what counts as much */
 };
 
 /* Mapped: a handler's stack may be small. */
@@ -102,7 +102,7 @@ static bool note_row(const struct fdinfo_lock *lock, void *argument)
     struct look *look = argument;
     struct shown *shown = &look->shown;
     if (look->lock_file.st_ino && lock->inode == look->lock_file.st_ino && lock->owner != FDINFO_OTHER &&
-        (lock->start < LOCK_BYTE + LOCK_BYTES || lock->start >= RELATIVES_BYTE))
+        (lock->start < LOCK_BYTE + LOCK_BYTES || lock->start >= RELATIVES_BYTE || look->question->recorded))
         shown->lock = true;
     if (!is_of_image(look, lock) || lock->owner == FDINFO_OTHER) return true;
     mark_note(&shown->meaning, lock);

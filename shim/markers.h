@@ -24,6 +24,7 @@ struct markers_question {
     bool by_process;     /* what is asked for is a lock by F_SETLK, which those of the descriptor itself exclude, too */
     bool by_marks_alone; /* what is not imglock's mark is a stranger's, whoever has it; even of this process */
     bool all_marks;      /* and what is, is in nobody's way, whoever has it */
+    bool recorded;       /* who has but a record in the lock file is no stranger either */
 };
 
 /* A stranger, as far as it can be seen. */

@@ -74,6 +74,8 @@ owner_is() {
     assert_output --partial "cannot open for writing: locked exclusively by holder (pid $1, user "
 }
 
+nobody_has_a_byte() { assert_equal "$(owned_bytes "$SOURCE")$(owned_bytes "$TARGET")" ''; }
+
 nobody_owns() {
     assert_equal "$(status_owner)" ""
     run third_party
@@ -89,6 +91,28 @@ fails() {
     assert_equal "${#lines[@]}" 1
     assert_output --partial "imglock: $IMAGE: cannot "
     assert_output --partial "$text"
+}
+
+@test "activate asks who has come meanwhile outside imglock or by another name, as an open does" {
+    ends
+    ln disk.img hard.img
+    "$IMGLOCK" inactivate disk.img
+    background "$HELPERS/outsider" write disk.img
+    local to="cannot give the lock to holder (pid $TARGET):" who="outsider (pid $HOLDER, user $(id -un)) has it open for writing"
+    fails 1 "$to $who, outside imglock" activate disk.img --to "$TARGET"
+    nobody_has_a_byte
+    IMGLOCK_OUTSIDERS=warn run "$IMGLOCK" activate disk.img --to "$TARGET"
+    assert_success
+    assert_line --partial "$who, outside imglock"
+    owner_is "$TARGET"
+    "$IMGLOCK" inactivate disk.img
+    finish "$HOLDER"
+    hold hard.img write
+    fails 1 "$to locked exclusively by holder (pid $HOLDER, user $(id -un)) as $PWD/hard.img" activate disk.img --to "$TARGET"
+    nobody_has_a_byte
+    finish "$HOLDER"
+    "$IMGLOCK" activate disk.img --to "$TARGET"
+    owner_is "$TARGET"
 }
 
 # ---- what it does ----------------------------------------------------------------------------------------------------
