@@ -194,6 +194,33 @@ GO
     IMGLOCK_OUTSIDERS=ignore nobody_refused disk.img
 }
 
+@test "IMGLOCK_OUTSIDERS says what the guard of names does for a wrapped losetup's device, too" {
+    needs_root
+    run wrapped losetup --find --show disk.img
+    [ "$status" = 0 ] || skip "no loop devices here"
+    LOOPS+=("$output")
+    LOOP=$output
+    local who="loop device $LOOP has it open for writing, outside imglock" operation
+    ln disk.img third.img
+    for operation in "mv disk.img other.img" "truncate -s 64K disk.img" "rm third.img"; do
+        # shellcheck disable=SC2086 # words
+        run wrapped $operation
+        assert_failure
+        assert_line --partial "$who"
+        # shellcheck disable=SC2086 # words
+        IMGLOCK_OUTSIDERS=warn run wrapped $operation
+        assert_success
+        assert_line --partial "$who"
+        [ -e disk.img ] || mv other.img disk.img
+        [ "$operation" != 'rm third.img' ] || ln disk.img third.img
+        # shellcheck disable=SC2086 # words
+        IMGLOCK_OUTSIDERS=ignore run wrapped $operation
+        assert_success
+        assert_output ''
+        [ -e disk.img ] || mv other.img disk.img
+    done
+}
+
 @test "a program of another user, which /proc does not show" {
     needs_root
     chown nobody disk.img

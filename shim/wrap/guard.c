@@ -31,6 +31,14 @@ static const char *action_of(enum operation operation)
 /* Beside descriptors.  UNLOCKED: nobody ever locked the name, and what lies there may be held under another. */
 enum { GO_ON = -1, REFUSED = -2, IN_DOUBT = -3, UNLOCKED = -4 };
 
+/* Who has announced on the image itself that he has it. */
+struct stranger {
+    struct marker marker;
+    struct outsider outsider; /* whom the marks do not show, where: */
+    bool counted;
+    bool outside; /* IMGLOCK_OUTSIDERS says what he does */
+};
+
 /* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
 static bool finds_outsider(const struct settings *settings, const char *path, struct outsider *outsider)
 {
@@ -49,21 +57,23 @@ static bool finds_outsider(const struct settings *settings, const char *path, st
 
 /* Tells of a conflict.  GO_ON or REFUSED. */
 static int refuse(const struct settings *settings, enum operation operation, unsigned operations,
-                  struct audit_image *about, int blocked, const struct marker *marker)
+                  struct audit_image *about, int blocked, const struct stranger *stranger)
 {
-    bool allowed =
-        settings->on_conflict == CONFLICT_WARN || (marker && marker->outside && policy_warns_of_outsiders(settings));
+    const bool allowed = settings->on_conflict == CONFLICT_WARN ||
+                         (stranger && stranger->outside && policy_warns_of_outsiders(settings));
+    const bool counted = stranger && stranger->counted;
+    const struct marker *marker = stranger && !counted ? &stranger->marker : NULL;
     const struct message_advice advice = {0};
-    struct outsider outsider;
     if (blocked)
         message_blocked(settings, about->path, action_of(operation), about->lock_descriptor,
                         (enum operation)(blocked - 1));
-    else if (marker && !marker->pid && finds_outsider(settings, about->path, &outsider))
-        message_outsider(settings, about->path, action_of(operation), &outsider);
+    else if (counted)
+        message_outsider(settings, about->path, action_of(operation), &stranger->outsider);
     else
         message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
                          operations, marker, allowed ? NULL : &advice);
     about->marker = marker;
+    about->outsider = counted ? &stranger->outsider : NULL;
     audit_guard(settings, about, settings_operation_name(operation), allowed ? 0 : EBUSY);
     return allowed ? GO_ON : REFUSED;
 }
@@ -190,7 +200,7 @@ static int open_to_ask(const char *path, int access)
 
 /* Has a stranger announced on the image itself that he has it?  1, 0, or -errno: that cannot be told.  Nobody else is
  * asked where the program has record locks on it, which the descriptor's close would drop. */
-static int is_marked(const struct settings *settings, const char *path, int lock_descriptor, struct marker *stranger)
+static int is_marked(const struct settings *settings, const char *path, int lock_descriptor, struct stranger *stranger)
 {
     struct stat status;
     const int result = sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW);
@@ -205,22 +215,24 @@ static int is_marked(const struct settings *settings, const char *path, int lock
         struct markers_question question = markers_question_of(image, LOCK_EXCLUSIVE, O_RDWR);
         question.ancestors = settings->family;
         question.lock_descriptor = lock_descriptor;
-        marked = markers_look(&question, false, stranger) == MARKERS_STRANGERS &&
-                 markers_look(&question, true, stranger) == MARKERS_STRANGERS &&
-                 !(stranger->outside && settings->outsiders == OUTSIDERS_IGNORE);
+        marked = markers_look(&question, false, &stranger->marker) == MARKERS_STRANGERS &&
+                 markers_look(&question, true, &stranger->marker) == MARKERS_STRANGERS;
     }
     sys_close(image);
-    return marked;
+    if (!marked) return 0;
+    stranger->counted = !stranger->marker.pid && finds_outsider(settings, path, &stranger->outsider);
+    stranger->outside = stranger->counted ? !stranger->outsider.library : stranger->marker.outside;
+    return !(stranger->outside && settings->outsiders == OUTSIDERS_IGNORE);
 }
 
 /* The look at the marks of an image whose lock is had, or that has none.  GO_ON, REFUSED or IN_DOUBT. */
 static int look_at_marks(const struct settings *settings, enum operation operation, unsigned operations,
                          struct audit_image *about, int lock_descriptor)
 {
-    struct marker marker;
-    const int marked = is_marked(settings, about->path, lock_descriptor, &marker);
+    struct stranger stranger;
+    const int marked = is_marked(settings, about->path, lock_descriptor, &stranger);
     if (marked == 0) return GO_ON;
-    if (marked > 0) return refuse(settings, operation, operations, about, 0, &marker);
+    if (marked > 0) return refuse(settings, operation, operations, about, 0, &stranger);
     const struct lock_problem problem = {
         .error = -marked, .what = "cannot look at who else has it", .owner = (uid_t)-1};
     return doubt(settings, operation, about, NULL, &problem);
