@@ -444,6 +444,16 @@ static bool said_just_now(const struct settings *settings, const char *path, con
     return false;
 }
 
+/* Whose marks nobody can be shown to have set may be those of another user's program that has the lock, too. */
+static void append_sharers(struct text *line, int lock_descriptor)
+{
+    struct named named;
+    name_holders(lock_descriptor, LOCK_EXCLUSIVE, &named);
+    if (!named.first.recorded) return;
+    text_append(line, "; it is locked shared ");
+    append_holder(line, &named.first, named.others, named.unfinished);
+}
+
 void message_conflict(const struct settings *settings, const char *path, const char *action, int lock_descriptor,
                       enum lock_mode wanted, unsigned operations, const struct marker *marker,
                       const struct message_advice *advice)
@@ -456,6 +466,7 @@ void message_conflict(const struct settings *settings, const char *path, const c
     pid_t named = 0;
     if (marker) {
         append_marker(&line, marker, path);
+        if (!marker->pid && !marker->use) append_sharers(&line, lock_descriptor);
     } else {
         named = append_holders(&line, lock_descriptor, wanted, &alone);
         append_blocker(&line, lock_descriptor, operations, named);

@@ -95,6 +95,19 @@ refused_for() {
     assert_output ''
 }
 
+@test "mode shared: a writer beside another user's reader is refused, and told who has it shared" {
+    needs_root
+    chmod a+rwX . disk.img
+    IMGLOCK_MODE=shared hold disk.img read
+    # Root sees whose the mark is.
+    IMGLOCK_MODE=shared run wrapped dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    assert_success
+    assert_output ''
+    IMGLOCK_MODE=shared run "${NOBODY[@]}" env LD_PRELOAD="$SHIM" dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
+    assert_failure
+    assert_output --partial "imglock: $PWD/disk.img: cannot open for writing: in use by a program that cannot be seen from here: another user's, a container's, or on another host; it is locked shared by holder (pid $HOLDER, user root) for "
+}
+
 @test "imglock hold -s by another name keeps writers out, and no reader" {
     ln disk.img hard.img
     background "$IMGLOCK" hold -s disk.img -- sh -c 'echo ready; exec sleep 1000'

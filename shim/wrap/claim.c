@@ -537,11 +537,20 @@ static void tell_conflict(const struct claim *claim, struct attempt *attempt, in
     audit_conflict(claim->settings, &attempt->about, claim->flags, wanted, error);
 }
 
+/* Of a mark that nobody can be shown to have, the lock that was had beside it may tell. */
+static void open_to_tell(const struct claim *claim, struct attempt *attempt)
+{
+    struct lock_problem ignored;
+    if (attempt->marked && !attempt->marker.pid && !attempt->marker.use && attempt->opened < 0)
+        attempt->opened = lock_open_existing(claim->settings->directory, &attempt->name, &ignored);
+}
+
 static void tell(const struct claim *claim, struct attempt *attempt, enum outcome outcome, int error,
                  const struct track_hold *hold)
 {
     const struct settings *settings = claim->settings;
     struct audit_image *about = &attempt->about;
+    if (outcome == OUTCOME_CONFLICT) open_to_tell(claim, attempt);
     if (outcome != OUTCOME_HELD || settings->audit) {
         about->lock_descriptor = descriptor_to_ask(attempt);
         about->marker = attempt->marked ? &attempt->marker : NULL;
