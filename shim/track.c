@@ -202,11 +202,13 @@ static enum lock_result lock_foreign(const struct track_request *request, struct
     return result;
 }
 
-/* Asks who else has the image open.  replaced: another file lies at the name now, about which nobody was asked. */
+/* Asks who else has the image open, at the first open for reading and the first for writing.  Who comes later comes to
+ * a process that has it: to refuse that a further descriptor, by whatever name, would keep nobody out.  replaced:
+ * another file lies at the name than the one that somebody was asked about, if any was. */
 static void count(const struct track_request *request, struct track_hold *hold, bool replaced)
 {
     SECTION_ASSERT();
-    if (request->lease == F_UNLCK || (!request->first && !replaced && hold->before >= LOCK_SHARED)) return;
+    if (request->lease == F_UNLCK || (!request->first && !replaced && hold->before >= hold->mode)) return;
     hold->crowded =
         count_ask_unsignalled(request->mark, request->lease, request->device, section_thread()) == COUNT_SOMEBODY;
 }
@@ -333,8 +335,8 @@ static enum lock_result take_once(const struct track_request *request, bool watc
         hold->device = request->device;
         hold->inode = request->inode;
         if (request->mark >= 0 && result == LOCK_TAKEN) {
-            const bool replaced = had >= LOCK_SHARED && image->inode &&
-                                  (image->inode != request->inode || image->device != request->device);
+            const bool replaced =
+                had >= LOCK_SHARED && (image->inode != request->inode || image->device != request->device);
             mark(held, request, hold, found);
             count(request, hold, replaced);
         }

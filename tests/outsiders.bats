@@ -415,6 +415,47 @@ on_file_system() {
     assert_output ran
 }
 
+@test "a program that has it open for reading asks again before it writes" {
+    mkfifo go
+    wrapped python3 -c 'import os
+os.open("disk.img", os.O_RDONLY)
+open("ready", "w")
+open("go").read()
+os.open("disk.img", os.O_RDWR)' >out 2>&1 3>&- &
+    local reader=$!
+    eventually test -e ready
+    outside write disk.img
+    : >go
+    if wait "$reader"; then fail 'it writes beside an outsider'; fi
+    run cat out
+    assert_line "imglock: $PWD/disk.img: cannot open for writing: outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+}
+
+@test "an image that took the place of another while it was opened is asked about, new or there before" {
+    # Stopped before each of its locks: the last two come when the file has been opened inside of libc.
+    local at who
+    for at in 1 2 3 4; do
+        rm -f new.img
+        cp disk.img old.img
+        cp disk.img other.img
+        outside write other.img
+        who="outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+        run "$HELPERS/lock_between" lock:$at 'mv other.img old.img' env LD_PRELOAD="$SHIM" \
+            python3 -c 'import ctypes, sys; sys.exit(not ctypes.CDLL(None).fopen(b"old.img", b"w"))'
+        assert_equal "$at: $status $output" "$at: 1 imglock: $PWD/old.img: cannot truncate: $who"
+        release
+        [ "$at" -lt 3 ] || continue
+        cp disk.img other.img
+        outside write other.img
+        who="outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+        run "$HELPERS/lock_between" lock:$at 'mv other.img new.img' env LD_PRELOAD="$SHIM" \
+            python3 -c 'import os; os.open("new.img", os.O_RDWR | os.O_CREAT)'
+        assert_failure
+        assert_line --partial "imglock: $PWD/new.img: cannot open for writing: $who"
+        release
+    done
+}
+
 @test "programs that open one image for the first time at once do not take each other for outsiders" {
     local i
     for i in 1 2 3 4; do

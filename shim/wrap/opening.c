@@ -626,6 +626,7 @@ int opening_end(struct opening *opening, struct ahead *ahead, int descriptor)
         /* A new image, whose inode is known only now; or another file than the one that was judged.  The new hold
          * comes before the old one goes. */
         struct track_hold *also = ahead->hold.mode && !ahead->is_new ? &ahead->hold : NULL;
+        ahead->hold.before = LOCK_NONE; /* and nobody has been asked who has it open */
         error = judge(opening, descriptor, true, &(struct identity){0}, also);
         if (!error && ahead->truncates && status.st_size > 0) {
             error = truncate_opened(opening, descriptor);
