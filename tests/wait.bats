@@ -320,3 +320,28 @@ calls_while_waiting() {
     [ "$calls" -gt 10 ]
     [ "$calls" -lt 300 ]
 }
+
+@test "who has waited in vain does not wait again at once; another thread and a child do" {
+    hold disk.qcow2 write
+    IMGLOCK_WAIT=0.4 run wrapped python3 -c '
+import os, threading, time
+took = []
+def tries():
+    start = time.monotonic()
+    try:
+        os.open("disk.qcow2", os.O_RDWR)
+    except OSError:
+        took.append(time.monotonic() - start)
+def child():
+    tries()
+    os._exit(took[-1] < 0.4)
+tries()
+tries()
+thread = threading.Thread(target=tries)
+thread.start()
+thread.join()
+tries()
+child_waited = os.fork() or child()
+print(took[0] >= 0.4, took[2] >= 0.4, os.waitpid(child_waited, 0)[1], len(took))'
+    assert_line 'True True 0 4'
+}

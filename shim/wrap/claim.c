@@ -32,14 +32,19 @@ void claim_start(struct claim_time *time, const struct settings *settings)
 }
 
 /* A program that has waited in vain tries again at once: qemu-img opens an image twice before it gives up.  It does not
- * wait twice as long as it was told. */
+ * wait twice as long as it was told.  Another thread, or a child, is another who was told to wait. */
 static _Atomic uint64_t waited_for;
 static _Atomic int64_t waited_until;
+
+static uint64_t this_wait(const struct claim *claim)
+{
+    return memo_text(memo_number(MEMO_START, (uint64_t)sys_gettid()), claim->path);
+}
 
 static void stop_waiting_again(const struct claim *claim)
 {
     enum { AT_ONCE_NS = 1000 * 1000 * 1000 };
-    if (!claim->settings->wait_ns || !memo_is(&waited_for, memo_text(MEMO_START, claim->path))) return;
+    if (!claim->settings->wait_ns || !waited_for || !memo_is(&waited_for, this_wait(claim))) return;
     if (sys_monotonic() - waited_until < AT_ONCE_NS) claim->time->wait = 0;
 }
 
@@ -48,7 +53,7 @@ static void note_vain_wait(const struct claim *claim)
     const int64_t now = claim->settings->wait_ns ? sys_monotonic() : 0;
     if (!claim->time->wait || now < claim->time->wait) return;
     waited_until = now;
-    memo_note(&waited_for, memo_text(MEMO_START, claim->path));
+    memo_note(&waited_for, this_wait(claim));
 }
 
 /* One claim under way; what has to be undone when the program's thread is cancelled or jumps out while we wait. */
