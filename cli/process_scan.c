@@ -90,6 +90,20 @@ size_t scan_add(struct process_scan *scan, const struct file_identity *identity,
     return scan->file_count - 1;
 }
 
+/* ---- what cannot be read --------------------------------------------------------------------------------------- */
+
+/* Does the error say but that it has ended, or is closed? */
+static bool is_gone(int error)
+{
+    return error == ENOENT || error == ESRCH || error == EBADF;
+}
+
+/* Of a file itself: one on a server that is dead, say, is none that is looked for. */
+static bool says_nothing(int error)
+{
+    return error == ENOMEM || error == EMFILE || error == ENFILE || error == EINTR;
+}
+
 /* ---- one descriptor ----------------------------------------------------------------------------------------- */
 
 static ssize_t read_text(int directory, const char *name, char *bytes, size_t size)
@@ -97,11 +111,13 @@ static ssize_t read_text(int directory, const char *name, char *bytes, size_t si
     int descriptor = openat(directory, name, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) return -1;
     size_t length = 0;
-    ssize_t got;
+    ssize_t got = 0;
     while (length < size - 1 && (got = read(descriptor, bytes + length, size - 1 - length)) > 0) length += (size_t)got;
+    const int error = errno;
     close(descriptor);
+    errno = error;
     bytes[length] = '\0';
-    return (ssize_t)length;
+    return got < 0 ? -1 : (ssize_t)length;
 }
 
 /* The slots whose bytes one open file description has locked: one, unless somebody plays tricks. */
@@ -167,13 +183,21 @@ static void add_finding(struct process_scan *scan, const struct finding *finding
 static void scan_descriptor(struct process_scan *scan, pid_t pid, int folder, int directory, const char *number)
 {
     struct file_identity identity;
-    if (!identify_file(directory, number, &identity)) return;
+    errno = 0;
+    if (!identify_file(directory, number, &identity)) {
+        scan->missed |= says_nothing(errno);
+        return;
+    }
     const struct scanned_file *file = find_file(scan, &identity);
     if (!file) return;
     struct finding finding = {
         .file = (size_t)(file - scan->files), .pid = pid, .descriptor = atoi(number), .slot = -1, .loop = -1};
     struct slots slots = {.count = 0};
-    if (!read_fdinfo(folder, number, file->lock_file, &finding, &slots)) return;
+    errno = 0;
+    if (!read_fdinfo(folder, number, file->lock_file, &finding, &slots)) {
+        scan->missed |= errno && !is_gone(errno);
+        return;
+    }
     size_t at = 0;
     do {
         if (slots.count) finding.slot = slots.numbers[at];
@@ -240,6 +264,7 @@ static void scan_mappings(struct process_scan *scan, pid_t pid, int folder, size
     int descriptor = openat(folder, "maps", O_RDONLY | O_CLOEXEC);
     FILE *stream = descriptor < 0 ? NULL : fdopen(descriptor, "r");
     if (!stream) {
+        scan->missed |= !is_gone(errno) && errno != EACCES && errno != EPERM;
         if (descriptor >= 0) close(descriptor);
         return;
     }
@@ -269,6 +294,7 @@ static void scan_mappings(struct process_scan *scan, pid_t pid, int folder, size
         }
         if (!known) add_finding(scan, &finding);
     }
+    scan->missed |= ferror(stream) && !is_gone(errno);
     fclose(stream);
 }
 
@@ -285,21 +311,29 @@ static bool is_kernel_thread(int folder)
 static void scan_process(struct process_scan *scan, pid_t pid, int proc, const char *name)
 {
     int folder = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return;
+    if (folder < 0) {
+        scan->unseen += !is_gone(errno);
+        return;
+    }
     int directory = openat(folder, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *stream = directory < 0 ? NULL : fdopendir(directory);
     if (!stream) {
-        if ((errno == EACCES || errno == EPERM) && !is_kernel_thread(folder)) scan->unseen++;
+        scan->unseen += !is_gone(errno) && !is_kernel_thread(folder);
+        if (directory >= 0) close(directory);
         close(folder);
         return;
     }
     size_t before = scan->finding_count;
-    for (const struct dirent *entry; (entry = readdir(stream));)
+    scan->missed = false;
+    for (const struct dirent *entry; errno = 0, (entry = readdir(stream));)
         if (isdigit((unsigned char)entry->d_name[0])) scan_descriptor(scan, pid, folder, directory, entry->d_name);
+    scan->missed |= errno && !is_gone(errno);
     note_waiting(scan, folder, stream, before);
     closedir(stream);
     if (scan->mappings) scan_mappings(scan, pid, folder, before);
     close(folder);
+    scan->unseen += scan->missed;
+    if (scan->missed) return;
     scan->seen = array_grow(scan->seen, scan->seen_count, &scan->seen_room, sizeof *scan->seen);
     scan->seen[scan->seen_count++] = pid;
 }
@@ -369,10 +403,11 @@ void scan_run(struct process_scan *scan)
         return;
     }
     pid_t self = getpid();
-    for (const struct dirent *entry; (entry = readdir(stream));) {
+    for (const struct dirent *entry; errno = 0, (entry = readdir(stream));) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (pid > 0 && pid != self) scan_process(scan, pid, dirfd(stream), entry->d_name);
     }
+    scan->error = errno;
     closedir(stream);
     scan_loop_devices(scan);
     if (scan->finding_count) qsort(scan->findings, scan->finding_count, sizeof *scan->findings, by_file);

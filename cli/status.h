@@ -68,6 +68,7 @@ struct process_scan {
     pid_t *seen; /* the processes that could be looked into, in ascending order */
     size_t seen_count, seen_room;
     size_t unseen; /* how many could not */
+    bool missed;   /* a part of the one that is looked into could not be read */
     int error;     /* why /proc cannot be read, or 0 */
 };
 

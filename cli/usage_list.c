@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <search.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,6 +202,14 @@ static void name_lock(const char *path, struct lock_name *name)
     lock_name_of_image(path, stat(path, &status) < 0 ? NULL : &status, name);
 }
 
+/* Is a file that a lock file tells of gone, or where this user cannot look, or no file?  Then it is told of by its name
+ * alone. */
+static bool is_out_of_reach(int error)
+{
+    return !error || error == ENOENT || error == ENOTDIR || error == EACCES || error == EPERM || error == ENOTCONN ||
+           error == ESTALE;
+}
+
 /* Index + 1. */
 static size_t add_image(struct usage_list *list, struct process_scan *scan, const char *path)
 {
@@ -210,7 +219,12 @@ static size_t add_image(struct usage_list *list, struct process_scan *scan, cons
     struct looked_image image = {.path = string_keep(path)};
     struct file_identity identity;
     name_lock(path, &image.name);
+    errno = 0;
     image.exists = identify_file(AT_FDCWD, path, &identity);
+    if (!image.exists && !is_out_of_reach(errno)) {
+        complain("%s: cannot look at it: %s", path, strerror(errno));
+        list->failed = true;
+    }
     if (image.exists) image.file = scan_add(scan, &identity, false);
     list->images = array_grow(list->images, list->image_count, &list->image_room, sizeof *list->images);
     list->images[list->image_count++] = image;
@@ -442,13 +456,22 @@ static enum lock_mode mode_of(const struct finding *finding)
     return finding->own > finding->beside ? finding->own : finding->beside;
 }
 
+/* As process_look_up, of a process that a finding is of: one that is there and cannot be looked at is not left out in
+ * silence. */
+static bool look_up(const struct joining *joining, pid_t pid, struct process_facts *process)
+{
+    if (process_look_up(pid, process)) return true;
+    joining->list->unseen += kill(pid, 0) == 0 || errno == EPERM;
+    return false;
+}
+
 /* The process that a finding is of holds the slot. */
 static void join_finding(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot,
                          const struct finding *finding)
 {
     const struct holder *holder = &slot->holder;
     struct process_facts process;
-    if (is_in_list(joining, finding) || !process_look_up(finding->pid, &process)) return;
+    if (is_in_list(joining, finding) || !look_up(joining, finding->pid, &process)) return;
     bool this_boot = holder->recorded && holder->process.boot == joining->self->boot;
     bool recorded = this_boot && holder->process.start == process.start && holder->process.pid == process.inner_pid &&
                     (holder->process.pid_space == process.pid_space || !process.pid_space);
@@ -618,7 +641,7 @@ static void join_unrecorded(struct joining *joining, const struct looked_lock *l
         struct process_facts process;
         if (knows_slot(lock, findings[i].slot) || mode_of(&findings[i]) == LOCK_NONE) continue;
         found = true;
-        if (is_user(joining, findings[i].pid) || !process_look_up(findings[i].pid, &process)) continue;
+        if (is_user(joining, findings[i].pid) || !look_up(joining, findings[i].pid, &process)) continue;
         struct usage *usage = add_usage(joining, lock, KIND_UNRECORDED, mode_of(&findings[i]));
         tell_process(joining, usage, &process);
         usage->descriptor = findings[i].descriptor;
@@ -676,7 +699,7 @@ static void join_waiting(struct joining *joining, const struct looked_lock *lock
         struct process_facts process;
         if (!findings[i].waits || is_user(joining, findings[i].pid)) continue;
         if (i > 0 && findings[i - 1].waits && findings[i - 1].pid == findings[i].pid) continue;
-        if (!process_look_up(findings[i].pid, &process)) continue;
+        if (!look_up(joining, findings[i].pid, &process)) continue;
         struct usage *usage = add_usage(joining, lock, KIND_WAITING, LOCK_NONE);
         tell_process(joining, usage, &process);
         usage->descriptor = findings[i].descriptor;
@@ -797,7 +820,7 @@ static void join_opens(struct joining *joining, const struct looked_image *image
         } else {
             struct process_facts process;
             next = i + add_findings(finding, count - i, &usage);
-            if (is_told(joining, image, finding->pid) || !process_look_up(finding->pid, &process)) continue;
+            if (is_told(joining, image, finding->pid) || !look_up(joining, finding->pid, &process)) continue;
             tell_process(joining, &usage, &process);
             tell_meaning(&usage);
             usage.noted = usage.kind == KIND_WAITING;
@@ -908,7 +931,7 @@ static bool collect(const struct question *question, struct usage_list *list, bo
     drop_sharers(list);
     join_keys(list);
     if (list->count) qsort(list->usages, list->count, sizeof *list->usages, usages_order);
-    list->unseen = scan.unseen;
+    list->unseen += scan.unseen;
     if (scan.error && (!joining.changed || last_attempt)) {
         complain("cannot look at processes in /proc: %s", strerror(scan.error));
         list->failed = true;

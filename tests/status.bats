@@ -1268,3 +1268,57 @@ best_of_five() {
     assert_equal "$(sort -n <<<"$output")" "$(pgrep -P "$HOLDER" | sort -n | sed 's/$/ shared holder/')"
     assert_equal "${#lines[@]}" 1000
 }
+
+# ---- what cannot be asked --------------------------------------------------------------------------------------------
+
+# asked_in_turn WHO HOLDER...: in a PID namespace, where few processes are to be looked at, somebody has the image; and status
+# is asked while one of the calls that it looks with fails, each in its turn.  What it says is never "nothing", and of who has a
+# lock never that he has none.
+asked_in_turn() {
+    cat >asked.sh <<'SCRIPT'
+who=$1 image=$2
+shift 2
+mkfifo ready
+case $image in ram/*) mount -t ramfs none ram && chmod 755 ram && : >"$image" ;; esac
+"$@" "$image" >ready &
+read -r _ <ready
+asked=(strace -qq -o trace)
+status=("$IMGLOCK" status -rn -o PID,MODE,KIND "$image")
+[ "$who" = root ] || status=(setpriv --reuid=nobody --regid=nogroup --clear-groups "${status[@]}")
+looks='openat|newfstatat|fstat|statx|fcntl|getdents64|read|pread64|readlinkat|fstatfs|statfs|faccessat'
+"${asked[@]}" "${status[@]}" 2>&1
+echo "without a fault: $?"
+awk -v looks="^($looks)\$" '/disk\.img/ && !/execve/ { on = 1 }
+    { name = $0; sub(/\(.*/, "", name); turn[name]++ }
+    on && name ~ looks { print name, turn[name] }' trace >calls
+while read -r call turn; do
+    said=$("${asked[@]}" -e "trace=$call" -e "inject=$call:error=ENOMEM:when=$turn" "${status[@]}" 2>&1 </dev/null)
+    case $?:$said in
+    *unlocked*) [ "$1" = "$HELPERS/outsider" ] || echo "$call $turn: $said: $(grep INJECTED trace)" ;;
+    0:* | 125:*) ;;
+    *) echo "$call $turn: $said: $(grep INJECTED trace)" ;;
+    esac
+    grep INJECTED trace >>injected
+done <calls
+[ "$(wc -l <injected)" -gt 30 ] || echo 'hardly any calls'
+kill %1
+SCRIPT
+    run unshare --fork --pid --mount-proc bash asked.sh "$@"
+    assert_success
+    rm ready injected
+}
+
+@test "status does not say that nobody has an image while a call that it asks with fails" {
+    needs_root
+    unshare --fork --pid --mount-proc true 2>/dev/null || skip "no PID namespaces here"
+    # The kernel does not tell whether anybody has a file of a ramfs open.
+    mkdir ram
+    asked_in_turn root ram/disk.img "$HELPERS/outsider" write
+    assert_output --regexp '^[0-9]+ unlocked open.without a fault: 0$'
+    # Nor does it tell anybody but a file's owner and root, and shows them alone who it is.
+    asked_in_turn nobody disk.img env LD_PRELOAD="$SHIM" "$HELPERS/holder" write
+    assert_output --regexp '^[0-9]+ exclusive holder.*without a fault: 0$'
+    asked_in_turn nobody disk.img "$HELPERS/outsider" write
+    assert_line --index 1 'without a fault: 125'
+    assert_equal "${#lines[@]}" 2
+}
