@@ -818,6 +818,71 @@ marks_of() {
     "$told"
 }
 
+@test "each call that a hand-over makes fails in turn: one end has the lock, the line says which, and the same command completes it" {
+    needs_root
+    unshare --fork --pid --mount-proc true 2>/dev/null || skip "no PID namespaces here"
+    # In a PID namespace, where few processes are to be looked at.  Back and forth between two ends.  make test-long tries all of
+    # the 250 calls, else it is each fourth.
+    cat >faults.sh <<'SCRIPT'
+calls='openat|newfstatat|fstat|statx|fcntl|getdents64|read|pread64|pwrite64|readlinkat|fstatfs|poll|ppoll|pidfd_open|pidfd_getfd|kcmp'
+mkfifo ready
+LD_PRELOAD=$SHIM "$HELPERS/holder" write disk.img >ready &
+source=$!
+read -r _ <ready
+IMGLOCK_MODE=inactive LD_PRELOAD=$SHIM "$HELPERS/holder" write disk.img >ready &
+target=$!
+read -r _ <ready
+lock=("$IMGLOCK_DIR"/.qemu-*)
+
+# bytes PID: which of bytes 0 and 1 it holds, by the kernel's word.
+bytes() {
+    local descriptor type access start end held=
+    for descriptor in "/proc/$1/fd/"*; do
+        [ "$descriptor" -ef "${lock[0]}" ] || continue
+        while read -r name _ type _ access _ _ start end; do
+            [ "$name $type $access" = "lock: OFDLCK WRITE" ] || continue
+            if ((start <= 0)); then held+=0; fi
+            if ((start <= 1 && end >= 1)); then held+=1; fi
+        done <"/proc/$1/fdinfo/${descriptor##*/}"
+    done
+    echo "$held"
+}
+
+swap() { local other=$source; source=$target target=$other; }
+
+strace -qq -o trace "$IMGLOCK" handoff disk.img --to "$target" >/dev/null
+awk -v calls="^($calls)\$" -v each="${FAULTS_ALL:-4}" '/disk\.img/ && !/execve/ { on = 1 }
+    { name = $0; sub(/\(.*/, "", name); turn[name]++ }
+    on && name ~ calls && made++ % each == 0 { print name, turn[name] }' trace >made
+swap
+while read -r call turn; do
+    said=$(strace -qq -o trace -e "trace=$call" -e "inject=$call:error=ENOMEM:when=$turn" \
+        "$IMGLOCK" handoff disk.img --to "$target" 2>&1 </dev/null)
+    status=$? held="$(bytes "$source") $(bytes "$target")"
+    grep -q INJECTED trace && injected=$((injected + 1))
+    case $status:$held in
+    0:' 01') ;;
+    0:*) echo "$call $turn: said to be done, and it is '$held': $(grep INJECTED trace)" ;;
+    *:'01 ') [[ $said != *"(pid $target) holds the lock"* ]] || echo "$call $turn: the source has it: $said" ;;
+    *:' 01') [[ $said != *"(pid $source) holds the lock"* ]] || echo "$call $turn: the destination has it: $said" ;;
+    *:'0 1' | *:'1 0') ;;
+    *) echo "$call $turn: '$held': $said: $(grep INJECTED trace)" ;;
+    esac
+    if ((status != 0)); then
+        [[ $said == *"imglock: "* ]] || echo "$call $turn: no reason is told: $said"
+        [ "$held" = ' 01' ] || "$IMGLOCK" handoff disk.img --to "$target" >/dev/null || echo "$call $turn: not completed"
+        [ "$(bytes "$source") $(bytes "$target")" = ' 01' ] || echo "$call $turn: not completed, after: $said"
+    fi
+    swap
+done <made
+((injected > 30)) || echo "hardly any calls: $injected"
+kill "$source" "$target"
+SCRIPT
+    run unshare --fork --pid --mount-proc bash faults.sh
+    assert_success
+    assert_output ''
+}
+
 # ---- what the two ends see -------------------------------------------------------------------------------------------
 
 # begin_end NAME [SETTING...]: a program that opens and closes as it is told; tell NAME WORDS answers what it says.
