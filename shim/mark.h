@@ -27,8 +27,8 @@ int mark_set(int descriptor, enum lock_mode mode, int access);
 /* Takes it all back, of a description that no other process has or that the program is about to lock itself. */
 void mark_clear(int descriptor);
 
-/* Announces on a description that is open for reading that imglock hold has this lock, and takes that back.  By bytes of
- * their own, which imglock alone asks about.  0 or -errno. */
+/* Announces on a description that is open for reading that imglock hold has this lock, and takes that back.  By bytes
+ * of their own, which imglock alone asks about.  0 or -errno. */
 int mark_hold(int descriptor, enum lock_mode mode);
 void mark_unhold(int descriptor);
 

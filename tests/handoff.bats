@@ -98,7 +98,9 @@ fails() {
     ln disk.img hard.img
     "$IMGLOCK" inactivate disk.img
     background "$HELPERS/outsider" write disk.img
-    local to="cannot give the lock to holder (pid $TARGET):" who="outsider (pid $HOLDER, user $(id -un)) has it open for writing"
+    local to who
+    to="cannot give the lock to holder (pid $TARGET):"
+    who="outsider (pid $HOLDER, user $(id -un)) has it open for writing"
     fails 1 "$to $who, outside imglock" activate disk.img --to "$TARGET"
     nobody_has_a_byte
     IMGLOCK_OUTSIDERS=warn run "$IMGLOCK" activate disk.img --to "$TARGET"

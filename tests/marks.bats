@@ -72,7 +72,8 @@ refused_for() {
     mkdir other
     background "$IMGLOCK" hold disk.img -- sh -c 'echo ready; exec sleep 1000'
     assert_equal "$(rows disk.img)" 'read 150-150'
-    local who="locked exclusively by hold:sh (pid $HOLDER, user $(id -un))" mode
+    local who
+    who="locked exclusively by hold:sh (pid $HOLDER, user $(id -un))"
     refused_for hard.img "cannot open for writing: $who as $PWD/disk.img" dd if=/dev/zero of=hard.img count=1 conv=notrunc
     refused_for hard.img "cannot open for reading: $who as $PWD/disk.img" dd if=hard.img of=/dev/null
     IMGLOCK_MODE=shared refused_for hard.img "cannot open for writing: $who" dd if=/dev/zero of=hard.img conv=notrunc count=1
@@ -127,7 +128,8 @@ refused_for() {
 
 @test "an unwrapped QEMU keeps imglock hold out, by IMGLOCK_OUTSIDERS, and is waited for" {
     bare_qemu -f qcow2 disk.qcow2
-    local who="in use by qemu-io (pid $CLIENT, user $(id -un)): QEMU's own lock: writes, shares nothing" how
+    local who how
+    who="in use by qemu-io (pid $CLIENT, user $(id -un)): QEMU's own lock: writes, shares nothing"
     for how in 'x exclusively' 's shared'; do
         run "$IMGLOCK" hold "-${how% *}" disk.qcow2 -- echo ran
         assert_failure 1

@@ -371,7 +371,8 @@ on_file_system() {
 
 @test "imglock hold asks as an open does: an outsider refuses it, by IMGLOCK_OUTSIDERS, and is waited for" {
     outside write disk.img
-    local how who="outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
+    local how who
+    who="outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
     for how in 'x exclusively' 's shared'; do
         run "$IMGLOCK" hold "-${how% *}" -E 75 disk.img -- echo ran
         assert_failure 75

@@ -69,7 +69,8 @@ struct attempt {
     int inode_opened; /* the second one, with IMGLOCK_KEY=inode */
     int descriptor;   /* the program's, opened but not yet returned; -1: none */
     int64_t waited;   /* nanoseconds; 0: nobody was in the way */
-    bool marked;      /* the lock was to be had, but not beside what somebody has announced on the image itself */
+    bool marked;      /* the last try: the lock was to be had, but not beside what somebody has announced on the image
+                         itself.  What that try had is given back, its own mark, too; this is for waiting and telling */
     bool beside_own;  /* as in struct track_hold */
     struct bytes_found found;
     struct marker marker; /* who that is */
@@ -273,8 +274,9 @@ static enum lock_result look_at_device(const struct claim *claim, struct attempt
         return LOCK_FAILED;
     }
     attempt->marker = (struct marker){.use = attempt->device.use, .outside = true};
-    attempt->marked = attempt->device.lock_descriptor < 0;
-    if (attempt->marked && is_let_past(claim, attempt)) return LOCK_TAKEN;
+    const bool used = attempt->device.lock_descriptor < 0;
+    if (used && is_let_past(claim, attempt)) return LOCK_TAKEN;
+    attempt->marked = used;
     attempt->taken = true;
     return LOCK_BUSY;
 }
