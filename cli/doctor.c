@@ -227,7 +227,7 @@ static void examine_mount(const char *directory, const char *name, const struct 
     char *options = mount_options(directory);
     report(GRADE_WARNING,
            "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
-           "that uses the images, and when it restarts they may be lost",
+           "that uses the images, and when it restarts they may be lost; IMGLOCK_ON_LOST says what happens then",
            directory, name);
     if (options && strcmp(name, "NFS") == 0) examine_nfs(directory, options);
     if (strcmp(name, "FUSE") == 0 && shown->by_the_kernel)

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "cli.h"
 #include "device.h"
 #include "held_image.h"
@@ -36,6 +37,7 @@ struct wanted {
     struct lock lock;
     struct held_image own; /* of a file's lock by path: the file itself; path NULL: none */
     bool left_out;         /* IMGLOCK_ON_CONFLICT=warn, IMGLOCK_ON_ERROR=allow */
+    bool lost;             /* a server has lost it, and others have it: told */
 };
 
 struct hold {
@@ -172,20 +174,26 @@ struct obstacle {
     struct lock_problem problem;
 };
 
+static struct lock_request request_of(const struct hold *hold, const struct wanted *wanted, int64_t deadline)
+{
+    return (struct lock_request){.name = &wanted->name,
+                                 .directory = hold->settings.directory,
+                                 .image_path = wanted->image,
+                                 .mode = hold->mode,
+                                 .relatives = hold->settings.family,
+                                 .patient = hold->deadline != 0,
+                                 .block = hold->block,
+                                 .reason = hold->reason,
+                                 .deadline = deadline};
+}
+
 /* Tries all once.  LOCK_TAKEN: all are held.  Else none is, and *obstacle tells why. */
 static enum lock_result try_all(struct hold *hold, struct awaited *awaited, struct obstacle *obstacle)
 {
     for (size_t i = 0; i < hold->count; i++) {
         struct wanted *wanted = &hold->wanted[i];
-        struct lock_request request = {.name = &wanted->name,
-                                       .directory = hold->settings.directory,
-                                       .image_path = wanted->image,
-                                       .mode = hold->mode,
-                                       .relatives = hold->settings.family,
-                                       .patient = hold->deadline != 0,
-                                       .block = hold->block,
-                                       .reason = hold->reason,
-                                       .deadline = hold->deadline ? hold->deadline : sys_monotonic() + LOCK_GRACE_NS};
+        const struct lock_request request =
+            request_of(hold, wanted, hold->deadline ? hold->deadline : sys_monotonic() + LOCK_GRACE_NS);
         if (wanted->left_out) continue;
         int fresh = -1;
         bool first = wanted == awaited->lock;
@@ -379,14 +387,69 @@ static void execute(const struct hold *hold, char **command)
     _exit(error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE);
 }
 
+/* The server takes nothing from the lock's description any more: takes the lock on another one, which the command has
+ * not.  As lock_ask_again. */
+static int take_again(const struct hold *hold, struct wanted *wanted, int *opened)
+{
+    const struct lock_request request = request_of(hold, wanted, sys_monotonic() + LOCK_GRACE_NS);
+    struct lock_problem ignored;
+    struct lock fresh;
+    const enum lock_result result = lock_take(&request, &fresh, opened, &ignored);
+    if (result != LOCK_TAKEN) return result == LOCK_BUSY ? -EAGAIN : -EIO;
+    lock_release(&wanted->lock);
+    wanted->lock = fresh;
+    return 1;
+}
+
+/* A server may have lost a lock: asks for it again, and tells once who has it by now. */
+static void ask_again(const struct hold *hold, struct wanted *wanted)
+{
+    if (wanted->lock.descriptor < 0 || !lock_is_held(&wanted->lock)) return;
+    int opened = -1, result = lock_ask_again(&wanted->lock, LOCK_AGAIN_RECORD);
+    const bool ended = result == -EBADFD;
+    if (ended) result = take_again(hold, wanted, &opened);
+    const bool lost = result == -EAGAIN;
+    const int descriptor = opened >= 0 ? opened : wanted->lock.descriptor;
+    const struct audit_image about = {.path = wanted->image, .name = &wanted->name, .lock_descriptor = descriptor};
+    if (lost ? !wanted->lost : result > 0 || (result == 0 && wanted->lost))
+        audit_lost(&hold->settings, &about, hold->mode, !lost);
+    const struct message_loss loss = {.lock_descriptor = descriptor,
+                                      .mode = hold->mode,
+                                      .why = ended ? "its server has ended it" : "its server has forgotten it"};
+    if (lost && !wanted->lost) message_lost(&hold->settings, &loss);
+    if (lost || result >= 0) wanted->lost = lost;
+    if (opened >= 0) close(opened);
+}
+
+/* Does a server keep one of the locks? */
+static bool may_lose(const struct hold *hold)
+{
+    for (size_t i = 0; i < hold->count; i++)
+        if (hold->wanted[i].lock.descriptor >= 0 && hold->wanted[i].lock.place != LOCK_HERE) return true;
+    return false;
+}
+
+/* The next signal; or 0 after ten seconds, when locks that a server keeps have been asked for again. */
+static int next_signal(const struct hold *hold, const sigset_t *signals, siginfo_t *info)
+{
+    enum { ASK_SECONDS = 10 };
+    static const struct timespec pause = {.tv_sec = ASK_SECONDS};
+    if (!may_lose(hold)) return sigwaitinfo(signals, info);
+    const int number = sigtimedwait(signals, info, &pause);
+    if (number > 0 || errno != EAGAIN) return number;
+    for (size_t i = 0; i < hold->count; i++) ask_again(hold, &hold->wanted[i]);
+    return 0;
+}
+
 /* Waits for the command and passes on signals that somebody sends to this process alone.  What a terminal sends goes to
  * the command as well, by the kernel. */
-static int attend(pid_t child, const sigset_t *signals)
+static int attend(const struct hold *hold, pid_t child, const sigset_t *signals)
 {
     for (;;) {
         siginfo_t info;
         int status;
-        int number = sigwaitinfo(signals, &info);
+        int number = next_signal(hold, signals, &info);
+        if (number == 0) continue;
         if (number > 0 && number != SIGCHLD) {
             if (info.si_code <= 0) kill(child, number);
             continue;
@@ -417,7 +480,7 @@ static int run_held(const struct hold *hold, char **command)
         sigprocmask(SIG_SETMASK, &before, NULL);
         execute(hold, command);
     }
-    return attend(child, &signals);
+    return attend(hold, child, &signals);
 }
 
 /* Records and messages name the process that holds a lock by its name in the kernel: there the command tells more than

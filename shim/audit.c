@@ -413,6 +413,7 @@ void audit_lost(const struct settings *settings, const struct audit_image *image
     if (!start_line(&line, settings, "lost", image)) return;
     append_word(&line, "mode", policy_mode_name(mode));
     append_truth(&line, "regained", regained);
+    if (!regained) append_holders(&line, image);
     end_line(&line);
 }
 

@@ -276,39 +276,78 @@ static enum lock_result take_knowing(int descriptor, const struct lock_request *
     return lock_take(&told, lock, opened, problem);
 }
 
-/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it, unless a child has it, too;
- * takes it again, at another number. */
-static void renew_private(uint32_t number)
+_Atomic bool images_distant;
+
+void images_note_distant(uint32_t number)
+{
+    images_at(number)->answered = sys_monotonic();
+    images_distant = true;
+}
+
+static void note_place(uint32_t number)
+{
+    if (__builtin_expect(images_at(number)->lock.place != LOCK_HERE, 0)) images_note_distant(number);
+}
+
+static enum lock_mode mode_needed(const struct tracked_image *image)
+{
+    return image->writers ? LOCK_EXCLUSIVE : LOCK_SHARED;
+}
+
+/* Takes a lock again whose descriptor is gone, on another one.  *opened: the lock file, where others have it. */
+static enum lock_result take_again(uint32_t number, enum lock_mode mode, int *opened)
 {
     struct tracked_image *image = images_at(number);
     const struct settings *settings = settings_get();
     struct lock_request request = {.name = &image->name,
                                    .directory = settings->directory,
                                    .image_path = "",
-                                   .mode = image->writers ? LOCK_EXCLUSIVE : LOCK_SHARED,
+                                   .mode = mode,
+                                   .through_exec = image->inheritable,
                                    .relatives = settings->family,
                                    .block = image->lock.block,
                                    .reason = settings->reason,
                                    .deadline = sys_monotonic() + LOCK_GRACE_NS,
                                    .section = section_process()};
     struct lock_problem ignored;
-    int opened = -1;
-    if (image->lock.mode < LOCK_SHARED) request.mode = image->lock.mode;
     if (image->lock.descriptor >= 0 && table_image(table_entry(image->lock.descriptor)) == number &&
         table_is_private(image->lock.descriptor))
         table_set(image->lock.descriptor, 0);
-    request.through_exec = image->inheritable;
     image->opened = children_now();
     image->inherited = image->forked = false;
-    bool regained = take_knowing(-1, &request, &image->lock, &opened, &ignored) == LOCK_TAKEN;
-    if (regained) {
-        images_set_private(image->lock.descriptor, number);
-        image->through_exec = image->inheritable;
-    }
+    const enum lock_result result = take_knowing(-1, &request, &image->lock, opened, &ignored);
+    if (result != LOCK_TAKEN) return result;
+    images_set_private(image->lock.descriptor, number);
+    image->through_exec = image->inheritable;
+    return result;
+}
+
+/* A private descriptor was closed by a call that we cannot see.  The lock is gone with it, unless a child has it, too;
+ * takes it again, at another number. */
+static void renew_private(uint32_t number)
+{
+    struct tracked_image *image = images_at(number);
+    const struct settings *settings = settings_get();
+    const enum lock_mode mode = image->lock.mode < LOCK_SHARED ? image->lock.mode : mode_needed(image);
+    int opened = -1;
+    const bool regained = take_again(number, mode, &opened) == LOCK_TAKEN;
+    const struct message_loss loss = {
+        .lock_descriptor = opened, .mode = mode, .why = "the program closed the lock's descriptor"};
     struct audit_image about = audited(image);
-    audit_lost(settings, &about, request.mode, regained);
-    if (!regained) message_lost(settings, opened, request.mode);
+    if (!regained) about.lock_descriptor = opened;
+    audit_lost(settings, &about, mode, regained);
+    if (!regained) message_lost(settings, &loss);
     if (opened >= 0) sys_close(opened);
+}
+
+int images_renew(uint32_t number)
+{
+    SECTION_ASSERT();
+    int opened = -1;
+    close_lock(images_at(number));
+    const enum lock_result result = take_again(number, mode_needed(images_at(number)), &opened);
+    if (opened >= 0) sys_close(opened);
+    return result == LOCK_TAKEN ? 1 : result == LOCK_BUSY ? -EAGAIN : -EIO;
 }
 
 static enum lock_result no_memory(struct lock_problem *problem, const char *what)
@@ -337,7 +376,8 @@ static enum lock_result take_own(uint32_t number, const struct lock_request *req
     image->lock = fresh;
     image->through_exec = image->inheritable;
     image->opened = before;
-    image->inherited = image->forked = false;
+    image->inherited = image->forked = image->lost = false;
+    note_place(number);
     return LOCK_TAKEN;
 }
 
@@ -347,13 +387,11 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
                                  struct lock_problem *problem)
 {
     struct tracked_image *image = images_at(number);
-    if (!lock_is_open(&image->lock)) {
-        renew_private(number);
-        if (image->lock.descriptor < 0) {
-            struct lock_request stronger = *request;
-            if (image->writers) stronger.mode = LOCK_EXCLUSIVE;
-            return take_own(number, &stronger, opened, problem);
-        }
+    if (!image->lost && !lock_is_open(&image->lock)) renew_private(number);
+    if (image->lost || image->lock.descriptor < 0) {
+        struct lock_request stronger = *request;
+        if (image->writers) stronger.mode = LOCK_EXCLUSIVE;
+        return take_own(number, &stronger, opened, problem);
     }
     /* A fork child's own open has a lock of its own: by that it stays in, and is seen, when imglock handoff takes the
      * inherited one from all who have it. */
@@ -398,6 +436,7 @@ enum lock_result images_take(const struct lock_request *request, bool watch, uin
         lock_release(&image->lock);
         result = no_memory(problem, "no memory for another descriptor");
     }
+    note_place(*number);
     if (result == LOCK_TAKEN || (watch && result == LOCK_BUSY)) {
         if (settings_get()->audit) image->since = audit_now();
     } else {
@@ -472,6 +511,31 @@ void images_inherit_all(void)
     SECTION_ASSERT();
     for (uint32_t number = 1; number < images_used; number++)
         images_at(number)->inherited = images_at(number)->forked = true;
+}
+
+/* ---- the descriptors of a file ---------------------------------------------------------------------------- */
+
+/* It may be closed by now, and another's. */
+bool images_is_open_on(int descriptor, dev_t device, ino_t inode)
+{
+    struct stat status;
+    const int result = sys_fstat(descriptor, &status);
+    /* An error of another kind says nothing of whose number it is. */
+    if (result < 0) return result != -EBADF;
+    return status.st_dev == device && status.st_ino == inode;
+}
+
+int images_next_of_file(int64_t first, dev_t device, ino_t inode, uint64_t *entry)
+{
+    SECTION_ASSERT();
+    for (int64_t at = first; (at = table_next((unsigned)at, INT_MAX)) >= 0; at++) {
+        *entry = table_entry((int)at);
+        if (!table_is_hold(*entry)) continue;
+        const struct tracked_image *image = images_at(table_image(*entry));
+        if (image->device == device && image->inode == inode && images_is_open_on((int)at, device, inode))
+            return (int)at;
+    }
+    return -1;
 }
 
 /* ---- two names of one image ----------------------------------------------------------------------------- */

@@ -34,6 +34,13 @@ struct tracked_image {
     ino_t inode;
     enum lock_mode asked; /* up to which the marks of others are known to be in nobody's way; marks.h */
     bool unmarked;        /* a description of the image is not marked as it should be, since another excludes that */
+    bool distant;         /* a server keeps the marks */
+    bool beside_marks;    /* marks of others were in the way, and let be: what they have says nothing any more */
+    bool lost;            /* the server has lost the lock, and it is not had again: asking.h */
+    bool lost_marks;      /* others have marked the image since the server lost the marks */
+    bool told;            /* of either */
+    bool doubtful;        /* marks of others are there, for a moment perhaps */
+    int64_t answered;     /* when a server was last asked for them, sys_monotonic; 0: none keeps them */
 };
 
 /* An image by its number; 0 is none. */
@@ -65,6 +72,16 @@ void images_adopt(const struct lock_name *name, int descriptor);
 /* Releases the adopted locks that nobody came to hold. */
 void images_release_unused(void);
 
+/* Has this process an image whose lock or marks a server keeps?  Outside the section as well. */
+extern _Atomic bool images_distant;
+
+/* A server has just given this image's lock, or keeps its marks. */
+void images_note_distant(uint32_t number);
+
+/* The server takes nothing from the lock's description any more: takes the lock on another one.  1; -EAGAIN: others
+ * have it; or -EIO: it cannot be evaluated. */
+int images_renew(uint32_t number);
+
 /* The private descriptor from is about to be closed, and has a copy under another number already. */
 void images_move_private(uint32_t number, int from, int copy);
 
@@ -89,6 +106,14 @@ void images_uncount(uint32_t number, enum lock_mode mode, bool inheritable);
 
 /* So many descriptors of the image more have no FD_CLOEXEC. */
 void images_count_inheritable(uint32_t number, int change);
+
+/* Is the descriptor still open on the file? */
+bool images_is_open_on(int descriptor, dev_t device, ino_t inode);
+
+/* The lowest descriptor from first on that has a hold on the file, by whatever name; -1: none.  *entry: of the table.
+ * One that is about to be closed still has its marks; if it is closed already and its number another's on the same
+ * file, that has none yet. */
+int images_next_of_file(int64_t first, dev_t device, ino_t inode, uint64_t *entry);
 
 /* Drops the holds of entries that had to make room for a private descriptor.  At the end of the section. */
 void images_drop_displaced(void);

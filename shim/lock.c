@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include <sys/sysmacros.h>
+
 #include "blocker.h"
 #include "bytes.h"
 #include "descriptor.h"
+#include "distant.h"
 #include "fdinfo.h"
 #include "holders.h"
 #include "memo.h"
@@ -194,6 +197,27 @@ static void record(struct lock *lock, const struct lock_request *request, const 
     if (lock->slot < 0 || note.since_ms / 1000 - status->st_atim.tv_sec > FRESH_SECONDS) sys_touch(lock->descriptor);
 }
 
+/* ---- where it lies -------------------------------------------------------------------------------------- */
+
+static int find_own(int descriptor, off_t start, off_t length, struct bytes_found *found);
+
+/* Of a lock that was just taken.  One device has all of a process's lock files, mostly: to ask where it lies takes a
+ * call, on a distant one of the server, and is remembered. */
+static enum lock_place place_of(int descriptor, dev_t device, int start)
+{
+    static _Atomic uint64_t known[LOCK_HIDDEN + 1];
+    struct bytes_found found;
+    /* On a disk of this host. */
+    if (major(device) != 0) return LOCK_HERE;
+    for (int place = LOCK_HERE; place <= LOCK_HIDDEN; place++)
+        if (known[place] == device) return (enum lock_place)place;
+    const enum lock_place place = !distant_is(descriptor)                                      ? LOCK_HERE
+                                  : find_own(descriptor, start, length_at(start), &found) == 0 ? LOCK_HIDDEN
+                                                                                               : LOCK_SHOWN;
+    known[place] = device;
+    return place;
+}
+
 /* ---- taking --------------------------------------------------------------------------------------------- */
 
 /* The bytes that the request asks for, its own blockers among them.  0, or -EAGAIN and nothing is locked, or -errno. */
@@ -289,11 +313,13 @@ enum lock_result lock_take(const struct lock_request *request, struct lock *lock
         return LOCK_FAILED;
     }
     if (result != ATTEMPT_TAKEN) return LOCK_BUSY;
+    const enum lock_place place = request->mode < LOCK_SHARED ? LOCK_HERE : place_of(*opened, status.st_dev, start);
     *lock = (struct lock){.descriptor = descriptor_move_high(*opened, request->through_exec),
                           .device = status.st_dev,
                           .inode = status.st_ino,
                           .slot = -1,
                           .mode = request->mode,
+                          .place = place,
                           .start = start,
                           .block = request->block,
                           .reason = request->reason};
@@ -359,7 +385,30 @@ static int find_own(int descriptor, off_t start, off_t length, struct bytes_foun
 bool lock_is_held(const struct lock *lock)
 {
     struct bytes_found found;
-    return lock->mode < LOCK_SHARED || find_own(lock->descriptor, lock->start, length_at(lock->start), &found) != 0;
+    return lock->mode < LOCK_SHARED || lock->place == LOCK_HIDDEN ||
+           find_own(lock->descriptor, lock->start, length_at(lock->start), &found) != 0;
+}
+
+static bool is_own_record(const struct lock *lock)
+{
+    struct holder holder;
+    const struct process_identity *self = process_self();
+    return holders_read(lock->descriptor, lock->slot, &holder) && holder.process.pid == self->pid &&
+           holder.process.start == self->start && holder.process.boot == self->boot &&
+           holder.process.pid_space == self->pid_space;
+}
+
+int lock_ask_again(struct lock *lock, enum lock_again what)
+{
+    int result = bytes_lock(lock->descriptor, bytes_type(lock->mode), lock->start, length_at(lock->start));
+    if (result < 0) return result;
+    if (lock->block) blocker_set(lock->descriptor, lock->block, 0);
+    if (lock->slot < 0 || what == LOCK_AGAIN_ALONE) return 0;
+    result = bytes_lock(lock->descriptor, F_RDLCK, SLOT_BYTE + lock->slot, 1);
+    if (what != LOCK_AGAIN_RECORD || (result < 0 && result != -EAGAIN) || (result == 0 && is_own_record(lock)))
+        return 0;
+    record_change(lock);
+    return 1;
 }
 
 /* From a record alone to a lock: nothing is held yet, so it is taken as a new one is. */
@@ -372,6 +421,7 @@ static enum lock_result lock_recorded(struct lock *lock, const struct lock_reque
     lock->start = start;
     lock->block = request->block;
     lock->mode = request->mode;
+    lock->place = place_of(lock->descriptor, lock->device, start);
     record_change(lock);
     return LOCK_TAKEN;
 }

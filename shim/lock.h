@@ -24,12 +24,20 @@
 #include "protocol.h"
 #include "relatives.h"
 
+/* Who keeps the lock file's locks. */
+enum lock_place {
+    LOCK_HERE,  /* this host's kernel, which loses none */
+    LOCK_SHOWN, /* a server, which may lose them; the kernel shows those of this host */
+    LOCK_HIDDEN /* the same, and the kernel knows of none */
+};
+
 struct lock {
     int descriptor; /* private, at a high number; -1: no lock */
     dev_t device;   /* of the lock file */
     ino_t inode;
     int slot; /* the record's, or -1 */
     enum lock_mode mode;
+    enum lock_place place;
     int start;          /* LOCK_BYTE, or the byte of the relatives' range */
     unsigned block;     /* the operations that are forbidden to others */
     const char *reason; /* for the record, or NULL */
@@ -81,6 +89,16 @@ bool lock_is_open(const struct lock *lock);
 /* Has the description its bytes still?  The kernel's word; nothing is changed.  False: the lock was given up or passed
  * on, by imglock inactivate or imglock handoff, which reach the description from outside. */
 bool lock_is_held(const struct lock *lock);
+
+/* Asks a server once more for what the description has: to lock again what one has changes nothing, and what the server
+ * has lost is had again, if nobody else has it by now.  0: it is had; 1: and had been lost; -EAGAIN: others have it;
+ * or -errno: not told, -EBADFD: the server takes nothing from this description any more. */
+enum lock_again {
+    LOCK_AGAIN_ALONE,  /* not for the record, whose time is over */
+    LOCK_AGAIN_SLOT,   /* for its slot, and it is not written anew: another process may have the description */
+    LOCK_AGAIN_RECORD, /* for both: who had the lock meanwhile may have taken the slot */
+};
+int lock_ask_again(struct lock *lock, enum lock_again what);
 
 /* Raises or lowers the mode of a lock whose description this process alone has; atomically, the old mode stays when the
  * new one is not to be had.  problem as above. */

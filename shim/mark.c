@@ -5,17 +5,19 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
+#include "distant.h"
 #include "sys.h"
 
-bool mark_is_possible(int descriptor, dev_t device)
+enum mark_place mark_place(int descriptor, dev_t device)
 {
     enum { CIFS = (int)0xff534d42, SMB2 = (int)0xfe534d42, SMB = 0x517b };
     struct statfs about;
     /* What lies on a block device needs no second look. */
-    if (major(device) != 0) return true;
-    if (sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0) return true;
+    if (major(device) != 0) return MARK_HERE;
+    if (sys_call(SYS_fstatfs, descriptor, (long)&about, 0, 0, 0, 0) < 0) return MARK_HERE;
     const int type = (int)about.f_type;
-    return type != CIFS && type != SMB2 && type != SMB;
+    if (type == CIFS || type == SMB2 || type == SMB) return MARK_NOWHERE;
+    return distant_name(about.f_type) ? MARK_DISTANT : MARK_HERE;
 }
 
 static bool is_busy(int result)

@@ -17,8 +17,19 @@
 #include "fdinfo.h"
 #include "protocol.h"
 
-/* Are there marks on this file system?  Not on CIFS, whose locks are mandatory: nobody could write those bytes. */
-bool mark_is_possible(int descriptor, dev_t device);
+/* Who keeps the marks on this file system? */
+enum mark_place {
+    MARK_NOWHERE, /* none are set: on CIFS, whose locks are mandatory, nobody could write those bytes */
+    MARK_HERE,    /* this host's kernel */
+    MARK_DISTANT, /* a server, which may lose them */
+};
+enum mark_place mark_place(int descriptor, dev_t device);
+
+/* Are there marks at all? */
+static inline bool mark_is_possible(int descriptor, dev_t device)
+{
+    return mark_place(descriptor, device) != MARK_NOWHERE;
+}
 
 /* Announces what a description does: opened with this access (O_ACCMODE), for this mode.  0, or -EAGAIN: a part of it
  * excludes what somebody else has announced, and the rest is set. */

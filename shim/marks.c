@@ -40,30 +40,6 @@ bool marks_are_given_up(dev_t device, ino_t inode)
 
 /* ---- the process's descriptors of a file ---------------------------------------------------------------- */
 
-/* Is the number still open on the file?  It may be closed by now, and another's. */
-static bool is_open_on(int descriptor, dev_t device, ino_t inode)
-{
-    struct stat status;
-    const int result = sys_fstat(descriptor, &status);
-    /* An error of another kind says nothing of whose number it is. */
-    if (result < 0) return result != -EBADF;
-    return status.st_dev == device && status.st_ino == inode;
-}
-
-/* The lowest descriptor from first on that has a hold on the file, by whatever name; -1: none.  *entry: of the table.
- * One that is about to be closed still has its marks; if it is closed already and its number another's on the same
- * file, that has none yet. */
-static int next_of_file(int64_t first, dev_t device, ino_t inode, uint64_t *entry)
-{
-    for (int64_t at = first; (at = table_next((unsigned)at, INT_MAX)) >= 0; at++) {
-        *entry = table_entry((int)at);
-        if (!table_is_hold(*entry)) continue;
-        const struct tracked_image *image = images_at(table_image(*entry));
-        if (image->device == device && image->inode == inode && is_open_on((int)at, device, inode)) return (int)at;
-    }
-    return -1;
-}
-
 /* What the process has of the file beside one descriptor. */
 enum others { OTHERS_NONE, OTHERS_OWN, OTHERS_SHARED };
 
@@ -71,7 +47,7 @@ static enum others others_of(int descriptor, dev_t device, ino_t inode)
 {
     enum others others = OTHERS_NONE;
     uint64_t entry;
-    for (int at = -1; (at = next_of_file(at + 1, device, inode, &entry)) >= 0;) {
+    for (int at = -1; (at = images_next_of_file(at + 1, device, inode, &entry)) >= 0;) {
         if (at == descriptor) continue;
         if (images_is_shared(table_image(entry))) return OTHERS_SHARED;
         others = OTHERS_OWN;
@@ -82,7 +58,7 @@ static enum others others_of(int descriptor, dev_t device, ino_t inode)
 static void clear_others(int descriptor, dev_t device, ino_t inode)
 {
     uint64_t entry;
-    for (int at = -1; (at = next_of_file(at + 1, device, inode, &entry)) >= 0;) {
+    for (int at = -1; (at = images_next_of_file(at + 1, device, inode, &entry)) >= 0;) {
         if (at == descriptor) continue;
         mark_clear(at);
         /* Should it stay after all. */
@@ -101,7 +77,7 @@ static bool set_others(int descriptor, dev_t device, ino_t inode)
 {
     bool all = true;
     uint64_t entry;
-    for (int at = -1; (at = next_of_file(at + 1, device, inode, &entry)) >= 0;)
+    for (int at = -1; (at = images_next_of_file(at + 1, device, inode, &entry)) >= 0;)
         if (at != descriptor && !(entry & TABLE_CLOSING)) all &= mark_as_opened(at, entry) == 0;
     return all;
 }
@@ -148,7 +124,12 @@ enum marks_answer marks_put(uint32_t number, enum lock_mode mode, const struct m
     struct tracked_image *image = images_at(number);
     const dev_t device = request->device;
     const ino_t inode = request->inode;
-    if (mode < LOCK_SHARED || !mark_is_possible(request->descriptor, device)) return MARKS_FREE;
+    const enum mark_place place = mode < LOCK_SHARED ? MARK_NOWHERE : mark_place(request->descriptor, device);
+    if (place == MARK_NOWHERE) return MARKS_FREE;
+    if (__builtin_expect(place == MARK_DISTANT && !image->distant, 0)) {
+        image->distant = true;
+        images_note_distant(number);
+    }
     if (request->inherited && mark_is_locked_otherwise(request->descriptor)) marks_give_up(device, inode);
     const bool by_itself = marks_are_given_up(device, inode);
     const bool set = request->set && !by_itself;
@@ -180,6 +161,42 @@ enum marks_answer marks_put(uint32_t number, enum lock_mode mode, const struct m
     return answer;
 }
 
+/* The one of the process's descriptors of the file that asks for most, or -1. */
+static int find_strongest(dev_t device, ino_t inode, enum lock_mode *mode)
+{
+    uint64_t entry;
+    int strongest = -1;
+    for (int at = -1; (at = images_next_of_file(at + 1, device, inode, &entry)) >= 0;) {
+        if (entry & TABLE_CLOSING || (strongest >= 0 && table_mode(entry) <= *mode)) continue;
+        strongest = at;
+        *mode = table_mode(entry);
+    }
+    return strongest;
+}
+
+bool marks_ask_again(uint32_t number, int *descriptor, int *access, enum lock_mode *mode)
+{
+    SECTION_ASSERT();
+    struct tracked_image *image = images_at(number);
+    struct bytes_found found;
+    *descriptor = find_strongest(image->device, image->inode, mode);
+    const int flags = *descriptor < 0 ? -1 : sys_fcntl(*descriptor, F_GETFL, 0);
+    if (flags < 0) return true;
+    *access = flags & O_ACCMODE;
+    const struct marks_request request = {.descriptor = *descriptor, .access = *access};
+    const enum others others = others_of(*descriptor, image->device, image->inode);
+    if (others != OTHERS_OWN && !set_others(-1, image->device, image->inode)) image->unmarked = true;
+    switch (others) {
+    case OTHERS_NONE:
+        return !mark_is_in_the_way(*descriptor, *mode, *access, &found) || !may_be_stranger(image, *mode, &request);
+    case OTHERS_OWN:
+        return !ask_alone(image, *mode, &request, true, &found);
+    case OTHERS_SHARED:
+        break;
+    }
+    return true;
+}
+
 void marks_accept(uint32_t number, enum lock_mode mode)
 {
     SECTION_ASSERT();
@@ -207,7 +224,7 @@ static void clear_all(void)
         const uint64_t entry = table_entry((int)at);
         if (!table_is_hold(entry)) continue;
         const struct tracked_image *image = images_at(table_image(entry));
-        if (!is_entered(image->device, image->inode) && is_open_on((int)at, image->device, image->inode))
+        if (!is_entered(image->device, image->inode) && images_is_open_on((int)at, image->device, image->inode))
             mark_clear((int)at);
     }
 }

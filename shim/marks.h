@@ -41,6 +41,11 @@ enum marks_answer marks_put(uint32_t image, enum lock_mode mode, const struct ma
 /* MARKS_TAKEN was nothing after all: the image needs not be asked about again. */
 void marks_accept(uint32_t image, enum lock_mode mode);
 
+/* Sets the marks of all the process's descriptors of the image once more, which changes nothing where they are there,
+ * and asks whether others have announced what does not go with them.  True: nobody has; or *descriptor, open with this
+ * access, is one that was asked through, and *mode is its mode. */
+bool marks_ask_again(uint32_t image, int *descriptor, int *access, enum lock_mode *mode);
+
 /* A descriptor of the image is gone.  What could not be marked beside it is marked now. */
 void marks_renew(uint32_t image);
 

@@ -585,15 +585,21 @@ void message_mode(const struct settings *settings, const char *path, const char 
     end_line(settings, &line);
 }
 
-void message_lost(const struct settings *settings, int lock_descriptor, enum lock_mode mode)
+void message_lost(const struct settings *settings, const struct message_loss *loss)
 {
     struct text line;
     bool alone;
     char path[PATH_MAX];
-    if (lock_descriptor < 0 || !record_read_header(lock_descriptor, path)) strcpy(path, "an image");
+    if (loss->lock_descriptor < 0 || !record_read_header(loss->lock_descriptor, path)) strcpy(path, "an image");
     if (!start_line(settings, LOG_CONFLICTS, &line, path)) return;
-    text_append(&line, "its lock is lost, the program closed the lock's descriptor; now ");
-    append_holders(&line, lock_descriptor, mode, &alone);
+    text_append(&line, "its lock is lost, ");
+    text_append(&line, loss->why);
+    text_append(&line, "; now ");
+    if (loss->marker)
+        append_marker(&line, loss->marker, path);
+    else
+        append_holders(&line, loss->lock_descriptor, loss->mode, &alone);
+    if (loss->fails) text_append(&line, "; writing to it fails from now on");
     end_line(settings, &line);
 }
 

@@ -48,9 +48,17 @@ void message_degraded(const struct settings *settings, const char *path, int loc
 /* "imglock: PATH: ACTION: WHY", where why is a mode that does not allow the open. */
 void message_mode(const struct settings *settings, const char *path, const char *action, const char *why);
 
-/* "imglock: PATH: its lock is lost: ...": a private descriptor was closed behind our back, and somebody else has the
- * lock by now.  lock_descriptor: the open lock file, whose header names the image, or -1. */
-void message_lost(const struct settings *settings, int lock_descriptor, enum lock_mode mode);
+/* A lock, or a mark, is gone, and somebody else has the image by now. */
+struct message_loss {
+    int lock_descriptor; /* open on the lock file, whose header names the image, or -1 */
+    enum lock_mode mode; /* that it was of */
+    const char *why;
+    const struct marker *marker; /* who has marked the image, where it is the mark that is lost */
+    bool fails;                  /* the program's writes do from now on */
+};
+
+/* "imglock: PATH: its lock is lost, WHY; now locked exclusively on HOST by COMMAND (pid N, user U) for T". */
+void message_lost(const struct settings *settings, const struct message_loss *loss);
 
 /* "imglock: PATH: ACTION: WHAT PATH-OF-LOCK-FILE: ERROR; next step". */
 void message_problem(const struct settings *settings, const char *path, const char *action,

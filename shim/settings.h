@@ -43,6 +43,7 @@ struct settings {
     int refusal_errno;               /* what a refused open returns */
     unsigned guard;                  /* 1 << enum operation, each: what counts as writing */
     bool allow_on_error;             /* IMGLOCK_ON_ERROR=allow */
+    bool fail_on_lost;               /* IMGLOCK_ON_LOST=fail */
     bool magic;                      /* look at headers */
     bool key_inode;                  /* a second lock by device and inode */
     bool family;                     /* descendants are let past */

@@ -4,13 +4,17 @@
 #include <limits.h>
 #include <string.h>
 
+#include "asking.h"
+#include "audit.h"
 #include "blocker.h"
 #include "count.h"
 #include "descriptor.h"
 #include "fork.h"
 #include "holders.h"
 #include "images.h"
+#include "markers.h"
 #include "marks.h"
+#include "message.h"
 #include "policy.h"
 #include "section.h"
 #include "sys.h"
@@ -403,7 +407,10 @@ void track_accept(const struct track_request *request, struct track_hold *hold)
     sys_signals before;
     hold->disputed = false;
     if (hold->foreign) return;
-    if (enter(&before)) marks_accept(image_of(request, hold), hold->mode);
+    if (enter(&before)) {
+        marks_accept(image_of(request, hold), hold->mode);
+        images_at(image_of(request, hold))->beside_marks = true;
+    }
     leave(&before);
 }
 
@@ -451,11 +458,7 @@ int track_attach(struct track_hold *hold, int descriptor, bool close_on_exec)
 
 static bool is_open_on(int descriptor, const struct tracked_image *image)
 {
-    struct stat status;
-    int result = sys_fstat(descriptor, &status);
-    /* An error of another kind says nothing of whose number it is. */
-    if (result < 0) return result != -EBADF;
-    return status.st_dev == image->device && status.st_ino == image->inode;
+    return images_is_open_on(descriptor, image->device, image->inode);
 }
 
 /* Reads a descriptor's hold out of the table.  One that is being closed has it until it is gone. */
@@ -591,6 +594,7 @@ void track_begin_close(struct track_closing *closing, int descriptor)
         closing->entry = entry | TABLE_CLOSING;
         atomic_signal_fence(memory_order_seq_cst);
     } while (!atomic_compare_exchange_weak(slot, &entry, closing->entry));
+    asking_let_replace();
 }
 
 static inline void finish_close(struct track_closing *closing, void (*act)(int descriptor, uint64_t entry))
@@ -628,6 +632,65 @@ void track_cancel_close(struct track_closing *closing)
 void track_undo_close(struct track_closing *closing)
 {
     finish_close(closing, keep_entry);
+}
+
+/* ---- what a server may have lost ------------------------------------------------------------------------ */
+
+/* Says who has it, and writes it down. */
+static void tell_loss(const struct asking_loss *loss)
+{
+    const struct settings *settings = settings_get();
+    struct lock_problem ignored;
+    struct marker marker;
+    /* By another description the process's own claims would be seen, had it any left. */
+    const int opened = lock_open_existing(settings->directory, &loss->name, &ignored);
+    const struct message_loss said = {.lock_descriptor = opened,
+                                      .mode = loss->mode,
+                                      .why = loss->cut_off ? "its server has ended it" : "its server has forgotten it",
+                                      .marker = loss->marks ? &marker : NULL,
+                                      .fails = settings->fail_on_lost};
+    const struct audit_image about = {.name = &loss->name, .lock_descriptor = opened, .marker = said.marker};
+    if (loss->marks) {
+        const struct markers_question question = markers_question_of(loss->descriptor, loss->mode, loss->access);
+        markers_look(&question, true, &marker);
+    }
+    message_lost(settings, &said);
+    audit_lost(settings, &about, loss->mode, false);
+    if (opened >= 0) sys_close(opened);
+}
+
+/* Whoever opens the image, to be refused, marks it for a moment; so it takes one until the marks of somebody are
+ * believed to be there. */
+static void ask_again(int descriptor, const struct lock_name *name)
+{
+    enum { LOOKING_NS = 1000 * 1000 * 1000 };
+    static const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    struct asking_loss loss = {.cut_off = false};
+    int64_t end = 0;
+    for (bool certain = false;; certain = sys_monotonic() >= end) {
+        sys_signals before;
+        enum asking_answer answer = ASKING_KEPT;
+        if (enter(&before)) {
+            const uint64_t entry = name ? 0 : table_entry(descriptor);
+            const uint32_t number = name ? images_find(name) : table_is_hold(entry) ? table_image(entry) : 0;
+            if (number) answer = asking_ask(number, !name, certain, &loss);
+        }
+        leave(&before);
+        if (answer == ASKING_LOST) tell_loss(&loss);
+        if (answer != ASKING_DOUBTFUL) return;
+        if (!end) end = sys_monotonic() + LOOKING_NS;
+        sys_call(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
+    }
+}
+
+void track_ask_again(int descriptor)
+{
+    if (__builtin_expect(images_distant, 0)) ask_again(descriptor, NULL);
+}
+
+void track_ask_again_of(const struct lock_name *name)
+{
+    if (__builtin_expect(images_distant, 0)) ask_again(-1, name);
 }
 
 /* ---- events --------------------------------------------------------------------------------------------- */

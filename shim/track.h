@@ -153,6 +153,13 @@ void track_undo_close(struct track_closing *closing);
 /* Is the descriptor still open on its image? */
 bool track_closed_nothing(const struct track_closing *closing);
 
+/* ---- what a server may have lost ------------------------------------------------------------------------ */
+
+/* Asks once more for the lock and the marks of the image that a descriptor is open on, or that has this name, where a
+ * server keeps them (asking.h): before a close, and before an open.  What others have by now is told of. */
+void track_ask_again(int descriptor);
+void track_ask_again_of(const struct lock_name *name);
+
 /* ---- events that wrappers report ------------------------------------------------------------------------ */
 
 /* A call of the program returned this new descriptor; whatever the table says of it is out of date. */

@@ -86,13 +86,14 @@ mount_store() {
 # start_gluster: the server and its volume.  Sets GLUSTER, its folder, and STORE, where hosts mount it.
 start_gluster() {
     export GLUSTER=$BATS_FILE_TMPDIR/gluster STORE=$BATS_FILE_TMPDIR/store
-    mkdir -p "$GLUSTER/log" "$GLUSTER/brick" "$GLUSTER/lib" "$GLUSTER/run" "$STORE"
+    mkdir -p "$GLUSTER/log" "$GLUSTER/brick" "$GLUSTER/lib" "$STORE"
     chmod a+rx "$BATS_FILE_TMPDIR"
     start_namespaces server
     echo "$STARTED" >"$GLUSTER/host.server"
     on server ip address add "$STORE_ADDRESS/32" dev lo
-    on server sh -c 'mkdir -p /var/lib/glusterd /var/run/gluster && mount --bind "$0/lib" /var/lib/glusterd &&
-        mount --bind "$0/run" /var/run/gluster && mount --bind "$0/log" /var/log/glusterfs' "$GLUSTER"
+    # Two servers that have one /run have one socket for the command.
+    on server sh -c 'mkdir -p /var/lib/glusterd && mount -t tmpfs run /run && mkdir /run/gluster &&
+        mount --bind "$0/lib" /var/lib/glusterd && mount --bind "$0/log" /var/log/glusterfs' "$GLUSTER"
     on server glusterd -p "$GLUSTER/glusterd.pid" -l "$GLUSTER/log/glusterd.log" 3>&- ||
         fail "glusterd: $(tail -n 5 "$GLUSTER/log/glusterd.log")"
     eventually on server gluster --mode=script volume list >/dev/null 2>&1
@@ -112,6 +113,43 @@ stop_gluster() {
         timeout 60 tail --pid="$pid" -f /dev/null || true
     done
     rm -f "$GLUSTER/pids"
+}
+
+# restart_brick: kills it, which loses all locks, and returns when both hosts have it again.  Glusterd starts it at times only
+# when it is told once more.
+restart_brick() {
+    local host try
+    kill -9 "$(pgrep -f "glusterfsd .*$BATS_FILE_TMPDIR")"
+    for host in alpha beta; do
+        for ((try = 0; try < 3000; try++)); do
+            on "$host" "$HELPERS/lock_query" "$IMAGE" >/dev/null 2>&1 && break
+            [ $((try % 50)) -ne 0 ] || on server gluster --mode=script volume start store force >/dev/null 2>&1 || true
+            read -rt 0.02 <> <(:) || true
+        done
+        on "$host" "$HELPERS/lock_query" "$IMAGE" >/dev/null || fail "$host has no brick"
+    done
+}
+
+# told_on HOST IMAGE: a program there has the image open for writing, and does what it is told by `tell` (helpers/told.py).  Sets
+# HOLDER.  Its messages are in IMAGE's name with .said.
+told_on() {
+    local name=${2##*/}
+    rm -f "$name.told"
+    mkfifo "$name.told"
+    SETTINGS+=("IMGLOCK_LOG=$PWD/$name.said")
+    : >"$name.said"
+    # Open for reading as well, so that it stays open between two words.
+    background on "$1" env LD_PRELOAD="$SHIM" IMGLOCK_DIR="$STORE/locks" "${SETTINGS[@]}" \
+        /usr/bin/python3 "$TOP/tests/helpers/told.py" "$2" "$PWD/$name.told" "$PWD/$name.answers"
+}
+
+# tell IMAGE WORD: what the program says to it.
+tell() {
+    local name=${1##*/}
+    rm -f "$name.answers"
+    echo "$2" >"$name.told"
+    eventually grep -q . "$name.answers"
+    cat "$name.answers"
 }
 
 # hold_on HOST read|write IMAGE: a program there has the image open.  Sets HOLDER.  SETTINGS: IMGLOCK_ variables.

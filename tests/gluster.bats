@@ -134,12 +134,15 @@ helper_on() {
         assert_success
         refute_output --partial imglock:
     done
+    # Another image: what beta has read of a lock file it knows for a second.
+    IMAGE=$IMAGE.first.qcow2
+    on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
     hold_on alpha read "$IMAGE"
     run helper_on beta O_RDONLY
     assert_failure
     assert_line --partial "cannot open for writing: locked shared on alpha by holder"
     end_holder
-    # Its parent has the lock file open, and no lock.  Another image: what beta has read of a lock file it knows for a second.
+    # Its parent has the lock file open, and no lock.  Another image again.
     IMAGE=$IMAGE.second.qcow2
     on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
     hold_on alpha write "$IMAGE"
@@ -323,4 +326,75 @@ assert_taken() {
     wait "${HOLDERS[1]}" || true
     assert_equal "$(jq -r 'select(.event == "open") | [.image, .mode, .flags] | join(" ")' "$log")" \
         "$(gfapi_url "$IMAGE") exclusive O_RDWR"
+}
+
+# is_told_of IMAGE: is the program that `told_on alpha` has started named to another host, after it has asked for its lock?
+is_told_of() {
+    [ "$(tell "$1" look)" = None ] &&
+        try_on beta "${WRITES[@]}" "$1" 2>&1 | grep -q 'locked exclusively on alpha by python3'
+}
+
+# tells_of_loss IMAGE: has it said that it lost its lock, after it has asked?
+tells_of_loss() {
+    tell "$1" look >/dev/null
+    grep -q 'its lock is lost' "${1##*/}.said"
+}
+
+@test "a brick that restarts: its locks are had again, or who has them is told, and with IMGLOCK_ON_LOST=fail writes fail" {
+    local kept=$IMAGE taken=$IMAGE.taken.qcow2 failing=$IMAGE.failing.qcow2 marked=$IMAGE.marked.qcow2
+    local passing=$IMAGE.passing.qcow2 second image
+    for image in "$taken" "$failing" "$marked" "$passing"; do on alpha cp "$kept" "$image"; done
+    told_on alpha "$kept"
+    told_on alpha "$passing"
+    told_on alpha "$taken"
+    told_on alpha "$marked"
+    SETTINGS=(IMGLOCK_ON_LOST=fail)
+    told_on alpha "$failing"
+    # Nothing is lost: nothing is said, by whichever host somebody is refused.
+    run try_on beta "${WRITES[@]}" "$failing"
+    assert_failure
+    assert_equal "$(tell "$failing" look)" None
+    restart_brick
+    assert_equal "$(on beta "$HELPERS/lock_query" "$kept")" ""
+    SETTINGS=()
+    hold_on beta write "$passing"
+    end_holder
+    hold_on beta write "$taken"
+    second=$(inner_pid)
+    hold_on beta write "$failing"
+    SETTINGS=("IMGLOCK_DIR=$STORE/others")
+    hold_on beta write "$marked"
+    SETTINGS=()
+
+    # Had again, and marked.
+    eventually is_told_of "$kept"
+    run try_on beta IMGLOCK_DIR="$STORE/others" "${WRITES[@]}" "$kept"
+    assert_failure
+    assert_equal "$(cat "${kept##*/}.said")" ""
+    # So is a lock that somebody else had meanwhile; for a second a host may remember whose record there was.
+    eventually is_told_of "$passing"
+    assert_equal "$(cat "${passing##*/}.said")" ""
+
+    # Others have it: told once, however often it is asked, which is once a second.
+    eventually tells_of_loss "$taken"
+    read -rt 1.1 <> <(:) || true
+    assert_equal "$(tell "$taken" look)" ETXTBSY
+    assert_equal "$(grep -c 'its lock is lost' "${taken##*/}.said")" 1
+    assert_regex "$(head -n 1 "${taken##*/}.said")" "^imglock: $taken: its lock is lost, its server has forgotten it; now locked exclusively on beta by holder \(pid $second, user root\) for [0-9]+ s\$"
+    assert_equal "$(tell "$taken" write)" 1
+
+    # A mark in the way has to be there for a second.
+    eventually tells_of_loss "$marked"
+    assert_equal "$(tell "$marked" look)" ETXTBSY
+    assert_regex "$(cat "${marked##*/}.said")" "its lock is lost, its server has forgotten it; now in use by a program that cannot be seen"
+
+    assert_equal "$(tell "$failing" write)" 1
+    eventually tells_of_loss "$failing"
+    assert_equal "$(tell "$failing" look)" ETXTBSY
+    assert_regex "$(cat "${failing##*/}.said")" "user root\) for [0-9]+ s; writing to it fails from now on"
+    assert_equal "$(tell "$failing" write)" EBADF
+    assert_equal "$(tell "$failing" read)" "b'QFI'"
+    assert_equal "$(tell "$failing" place)" 100
+    end_holder
+    assert_equal "$(tell "$failing" close)" None
 }

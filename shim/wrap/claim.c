@@ -660,6 +660,7 @@ int claim_image(struct claim *claim, struct track_hold *hold)
     claim_start(claim->time, claim->settings);
     stop_waiting_again(claim);
     prepare(claim, &attempt);
+    track_ask_again_of(&attempt.name);
     /* From the first try on: signals are blocked meanwhile, and come when it is over. */
     _pthread_cleanup_push(&cleanup, abandon_attempt, &attempt);
     enum outcome outcome = acquire(claim, &attempt, hold);

@@ -105,6 +105,7 @@ static int duplicate_at(const struct duplication *call, int old, int new, bool c
         return -1;
     }
     struct replacement replacement = {.replaced.descriptor = new, .close_on_exec = close_on_exec};
+    track_ask_again(new);
     _pthread_cleanup_push(&replacement.cleanup, replacement_interrupted, &replacement);
     /* Marked before there is a copy: a handler that jumps away in between finds what was there. */
     track_begin_close(&replacement.replaced, new);

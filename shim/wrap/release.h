@@ -34,6 +34,7 @@ static inline void release_interrupted(void *closing)
 static inline void release_begin(struct release *release, int descriptor)
 {
     release->closing = (struct track_closing){0};
+    track_ask_again(descriptor);
     _pthread_cleanup_push(&release->cleanup, release_interrupted, &release->closing);
     track_begin_close(&release->closing, descriptor);
 }
