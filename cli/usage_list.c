@@ -24,6 +24,7 @@
 #include "lock_file_look.h"
 #include "memory.h"
 #include "names.h"
+#include "regain.h"
 #include "status.h"
 #include "sys.h"
 
@@ -311,6 +312,7 @@ static void look_at_lock(const struct question *question, const struct lock_name
     struct file_identity identity;
     if ((image || is_asked_for(question, told)) && identify_file(descriptor, "", &identity)) {
         if (told) lock.image = add_image(list, scan, told);
+        regain_locks(descriptor);
         look_at_bytes(descriptor, &lock);
         lock.rows = distant_shows_rows(descriptor);
         lock.file = scan_add(scan, &identity, true);

@@ -152,6 +152,18 @@ tell() {
     cat "$name.answers"
 }
 
+# is_told_of IMAGE: is the program that `told_on alpha` has started named to another host, after it has asked for its lock?
+is_told_of() {
+    [ "$(tell "$1" look)" = None ] &&
+        try_on beta qemu-io -c "read 0 512" "$1" 2>&1 | grep -q 'locked exclusively on alpha by python3'
+}
+
+# tells_of_loss IMAGE: has it said that it lost its lock, after it has asked?
+tells_of_loss() {
+    tell "$1" look >/dev/null
+    grep -q 'its lock is lost' "${1##*/}.said"
+}
+
 # hold_on HOST read|write IMAGE: a program there has the image open.  Sets HOLDER.  SETTINGS: IMGLOCK_ variables.
 hold_on() {
     local host=$1

@@ -3,6 +3,7 @@
 look    opens the image for reading once more, and closes it
 write   writes a byte of it, as it was
 read    reads from its start
+size    asks the server how long it is
 place   says where the file's position is, which it has put at 100
 close   closes it
 Each time ANSWERS has the result, or the name of the error."""
@@ -23,6 +24,7 @@ WORDS = {
     "look": look,
     "write": lambda: os.pwrite(image, os.pread(image, 1, 0), 0),
     "read": lambda: os.pread(image, 3, 0),
+    "size": lambda: os.fstat(image).st_size,
     "place": lambda: os.lseek(image, 0, os.SEEK_CUR),
     "close": lambda: os.close(image),
 }

@@ -119,30 +119,53 @@ end_qemu() {
     assert_output --partial "Images are identical."
 }
 
-@test "a brick that restarts loses locks, and status tells so on the holder's host" {
-    hold_on alpha write "$IMAGE"
+@test "imglock hold asks for its locks again every ten seconds, and tells once who has them" {
+    local lost=$IMAGE.lost.qcow2 second
+    on alpha cp "$IMAGE" "$lost"
+    background imglock_on alpha hold "$IMAGE" "$lost" -- sh -c 'echo ready; exec sleep 600'
+    restart_brick
+    hold_on beta write "$lost"
+    second=$(inner_pid)
+    eventually bash -c '[ -n "$(nsenter -t "$1" -n -m -p -u "$2" "$3")" ]' - "$(cat "$GLUSTER/host.beta")" \
+        "$HELPERS/lock_query" "$STORE/locks/.qemu-$(printf %s "$IMAGE" | sha1sum | cut -d' ' -f1).lock"
     run try_on beta qemu-img check "$IMAGE"
     assert_failure
-    kill -9 "$(pgrep -f "glusterfsd .*$BATS_FILE_TMPDIR")" 2>/dev/null ||
-        pkill -9 -P "$(cat "$GLUSTER/host.server")" glusterfsd
-    run try_on beta qemu-img check "$IMAGE"
-    assert_failure
-    on server gluster --mode=script volume start store force >/dev/null
-    eventually try_on beta qemu-img check "$IMAGE"
-    run imglock_on alpha status -n -r -o MODE,KIND,PID,HAS "$IMAGE"
-    assert_output "unlocked open $(inner_pid) open\\x20for\\x20writing"
-    end_holder
+    assert_line --partial "locked exclusively on alpha by hold:sh (pid "
+    eventually grep -q 'its lock is lost' background.err
+    assert_regex "$(cat background.err)" "^imglock: $lost: its lock is lost, its server has forgotten it; now locked exclusively on beta by holder \\(pid $second, user root\\) for [0-9]+ s\$"
 }
 
-@test "a host that is cut off loses its locks after some 42 seconds, and status tells so when it is back" {
-    local start=$SECONDS
-    hold_on alpha write "$IMAGE"
-    nsenter -t "$(cat "$GLUSTER/host.server")" -n ip link set to-alpha down
+@test "a server that ends descriptors itself, strict-locks: the lock is taken by another one" {
+    on server gluster --mode=script volume set store client.strict-locks on >/dev/null
+    # Its clients are told of it some time later.
+    eventually bash -c 'grep -q "strict-locks using set value on" "$1" "$2"' - "$GLUSTER/log/alpha.log" "$GLUSTER/log/beta.log"
+    told_on alpha "$IMAGE"
+    restart_brick
+    eventually is_told_of "$IMAGE"
+    assert_equal "$(tell "$IMAGE" size)" EBADFD
+    assert_equal "$(cat "${IMAGE##*/}.said")" ""
+    on server gluster --mode=script volume reset store client.strict-locks >/dev/null
+}
+
+# link STATE: of alpha to the server.
+link() { nsenter -t "$(cat "$GLUSTER/host.server")" -n ip link set to-alpha "$1"; }
+
+@test "a host that is cut off loses its locks after some 42 seconds, and is told when it is back" {
+    local start=$SECONDS kept=$IMAGE.kept.qcow2
+    on alpha cp "$IMAGE" "$kept"
+    SETTINGS=(IMGLOCK_ON_LOST=fail)
+    told_on alpha "$IMAGE"
+    told_on alpha "$kept"
+    link down
     eventually try_on beta qemu-img check "$IMAGE"
     [ $((SECONDS - start)) -ge 30 ]
-    nsenter -t "$(cat "$GLUSTER/host.server")" -n ip link set to-alpha up
+    hold_on beta write "$IMAGE"
+    link up
     eventually on alpha stat "$IMAGE" >/dev/null
-    eventually bash -c 'nsenter -t "$1" -n -m -p -u env IMGLOCK_DIR="$2" "$3" status -n -r -o MODE,KIND "$4" | grep -qx "unlocked open"' \
-        - "$(cat "$GLUSTER/host.alpha")" "$STORE/locks" "$IMGLOCK" "$IMAGE"
-    end_holder
+    eventually is_told_of "$kept"
+    eventually tells_of_loss "$IMAGE"
+    assert_equal "$(tell "$IMAGE" write)" EBADF
+    run imglock_on alpha status -n -r -o MODE,KIND,HOST "$IMAGE"
+    assert_line "unlocked open alpha"
+    assert_line "exclusive foreign beta"
 }
