@@ -309,6 +309,21 @@ assert_taken() {
     assert_equal "$(on beta "$HELPERS/lock_query" "$IMAGE")" "write 200-200"
 }
 
+@test "gfapi: threads of one program that open an image beside each other keep none of them out" {
+    run try_gfapi alpha crowd "$IMAGE"
+    assert_success
+    assert_output ready
+}
+
+@test "gfapi: who is in the way by a mark is named where it has the lock shared" {
+    SETTINGS=(IMGLOCK_MODE=shared)
+    hold_gfapi alpha write "$IMAGE"
+    SETTINGS=()
+    run try_gfapi beta read "$IMAGE"
+    assert_failure
+    assert_line --partial "cannot open for reading: locked shared on alpha by gluster (pid $(inner_pid), user root)"
+}
+
 @test "gfapi: waits for a mark, and rules and the audit know it by its name" {
     local log=$PWD/log
     hold_on alpha write "$IMAGE"
@@ -328,24 +343,13 @@ assert_taken() {
         "$(gfapi_url "$IMAGE") exclusive O_RDWR"
 }
 
-# is_told_of IMAGE: is the program that `told_on alpha` has started named to another host, after it has asked for its lock?
-is_told_of() {
-    [ "$(tell "$1" look)" = None ] &&
-        try_on beta "${WRITES[@]}" "$1" 2>&1 | grep -q 'locked exclusively on alpha by python3'
-}
-
-# tells_of_loss IMAGE: has it said that it lost its lock, after it has asked?
-tells_of_loss() {
-    tell "$1" look >/dev/null
-    grep -q 'its lock is lost' "${1##*/}.said"
-}
-
 @test "a brick that restarts: its locks are had again, or who has them is told, and with IMGLOCK_ON_LOST=fail writes fail" {
     local kept=$IMAGE taken=$IMAGE.taken.qcow2 failing=$IMAGE.failing.qcow2 marked=$IMAGE.marked.qcow2
-    local passing=$IMAGE.passing.qcow2 second image
-    for image in "$taken" "$failing" "$marked" "$passing"; do on alpha cp "$kept" "$image"; done
+    local passing=$IMAGE.passing.qcow2 asked=$IMAGE.asked.qcow2 second image
+    for image in "$taken" "$failing" "$marked" "$passing" "$asked"; do on alpha cp "$kept" "$image"; done
     told_on alpha "$kept"
     told_on alpha "$passing"
+    told_on alpha "$asked"
     told_on alpha "$taken"
     told_on alpha "$marked"
     SETTINGS=(IMGLOCK_ON_LOST=fail)
@@ -366,7 +370,19 @@ tells_of_loss() {
     hold_on beta write "$marked"
     SETTINGS=()
 
-    # Had again, and marked.
+    # Had again by who looks, without a word of the program.
+    run imglock_on beta status "$asked"
+    assert_failure 1
+    run imglock_on alpha status -n -r -o KIND,MODE,COMMAND "$asked"
+    assert_output "holder exclusive python3"
+    run imglock_on beta status -n -r -o KIND,MODE,HOST "$asked"
+    assert_output "foreign exclusive alpha"
+    # What others have stays theirs.
+    run imglock_on alpha status -n -r -o KIND,MODE,HOST "$taken"
+    assert_line "foreign exclusive beta"
+    assert_line --regexp "^open unlocked "
+
+    # Had again by the program itself, and marked.
     eventually is_told_of "$kept"
     run try_on beta IMGLOCK_DIR="$STORE/others" "${WRITES[@]}" "$kept"
     assert_failure

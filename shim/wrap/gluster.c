@@ -33,11 +33,14 @@
 
 /* ---- what is known --------------------------------------------------------------------------------------- */
 
-enum { VOLUMES = 16, FILES = 1024, OPENING = 1 };
+enum { VOLUMES = 1024, FILES = 1024 };
 
-/* A glfs, and the start of its images' names. */
+/* What an entry has in place of a glfs_fd while that is about to be there, or to go; each is more than NULL, and less
+ * than any address. */
+enum { OPENING = 1, CLOSING = 2 };
+
+/* Of a glfs: the start of its images' names. */
 struct volume {
-    _Atomic(struct glfs *) fs;
     char name[256], host[256];
 };
 
@@ -52,13 +55,17 @@ struct file {
     enum lock_mode mode;
     int access;     /* O_RDONLY or O_RDWR: a server gives a read lock to what is open for writing alone, too */
     bool by_itself; /* the program locks the image itself */
+    uint64_t ends;  /* it goes with its glfs, by this number; 0: not yet */
 };
 
 /* Mapped by the first glfs that a program makes. */
 struct known {
-    struct volume volumes[VOLUMES];
+    _Atomic(struct glfs *) volumes[VOLUMES];
+    struct volume names[VOLUMES]; /* pages that no volume has come to cost nothing */
     struct file files[FILES];
-    _Atomic uint64_t owners;
+    _Atomic unsigned users[FILES]; /* who is at work on the file's glfs_fd, which is not closed meanwhile */
+    _Atomic uint64_t owners, ends;
+    _Atomic bool marking; /* one thread at a time: it takes the marks of all for others' off */
 };
 static _Atomic(struct known *) known;
 
@@ -77,7 +84,7 @@ static struct volume *volume_of(const struct glfs *fs)
     if (!fs) return NULL;
     struct known *all = atomic_load_explicit(&known, memory_order_acquire);
     for (int i = 0; all && i < VOLUMES; i++)
-        if (all->volumes[i].fs == fs) return &all->volumes[i];
+        if (all->volumes[i] == fs) return &all->names[i];
     return NULL;
 }
 
@@ -102,21 +109,50 @@ static struct file *file_new(void)
 
 static bool is_of(const struct file *file, dev_t device, ino_t inode)
 {
-    return (uintptr_t)file->fd > OPENING && file->device == device && file->inode == inode;
+    return (uintptr_t)file->fd > CLOSING && file->device == device && file->inode == inode;
 }
 
-/* Calls visit for each glfs_fd that the process has on the image. */
+/* Calls visit for each glfs_fd that the process has on the image.  Whoever closes one either sees that it is in use, or
+ * has said before that it is about to go. */
 static void each_file(dev_t device, ino_t inode, void (*visit)(struct file *file))
 {
     struct known *all = atomic_load_explicit(&known, memory_order_acquire);
-    for (int i = 0; all && i < FILES; i++)
+    for (int i = 0; all && i < FILES; i++) {
+        if (!is_of(&all->files[i], device, inode)) continue;
+        atomic_fetch_add(&all->users[i], 1);
         if (is_of(&all->files[i], device, inode)) visit(&all->files[i]);
+        atomic_fetch_sub(&all->users[i], 1);
+    }
+}
+
+/* As long as a server may take to answer; then the thread was ended in the midst of it. */
+#define ANSWER_NS (INT64_C(60) * 1000 * 1000 * 1000)
+
+static void begin_marking(struct known *all)
+{
+    const int64_t end = sys_monotonic() + ANSWER_NS;
+    while (atomic_exchange(&all->marking, true) && sys_pause(end)) continue;
+}
+
+static void end_marking(struct known *all)
+{
+    atomic_store(&all->marking, false);
+}
+
+/* From now on nobody finds the entry by its glfs_fd, whose address the next open may be given, and nobody is at work on
+ * it. */
+static void retire(struct known *all, struct file *file)
+{
+    const int64_t end = sys_monotonic() + ANSWER_NS;
+    atomic_store(&file->fd, (struct glfs_fd *)CLOSING);
+    while (atomic_load(&all->users[file - all->files]) && sys_pause(end)) continue;
 }
 
 static void drop(struct file *file)
 {
     struct track_hold hold = file->hold;
     file->hold = (struct track_hold){0};
+    file->ends = 0;
     atomic_store(&file->fd, NULL);
     track_drop(&hold);
 }
@@ -240,9 +276,14 @@ static bool name_image(const struct call *call, const struct stat *status, struc
     const struct volume *volume = volume_of(call->fs);
     struct text name = text_in(room->name, sizeof room->name);
     text_append(&name, LOCK_GLUSTER);
-    text_append(&name, volume ? volume->host : "");
-    text_append(&name, "/");
-    text_append(&name, volume ? volume->name : "");
+    if (volume) {
+        text_append(&name, volume->host);
+        text_append(&name, "/");
+        text_append(&name, volume->name);
+    } else { /* one too many: known by its number here alone */
+        text_append(&name, "/");
+        text_append_hex(&name, (uintptr_t)call->fs, 2 * sizeof(uintptr_t));
+    }
     append_path(&name, call, status, room->path);
     return name.length + 1 < name.size;
 }
@@ -320,17 +361,22 @@ static int try_to_take(const struct settings *settings, struct call *call, struc
                           .mark = -1,
                           .time = &call->time};
     const bool warn = settings->on_conflict == CONFLICT_WARN;
+    struct known *all = known_get();
     const int error = claim_image(&claim, &file->hold);
     if (error) return -error;
     file->mode = file->hold.mode;
     if (!fd || file->mode < LOCK_SHARED || !set_owner(fd)) return 0;
-    if (file->hold.family || asked_already(file) >= file->mode) {
-        if (!warn) mark_set_by(&by_gluster, fd, file->mode, file->access);
-    } else if (is_taken(file, fd, warn)) {
-        return 1;
+    begin_marking(all);
+    const bool asks = !file->hold.family && asked_already(file) < file->mode;
+    const bool taken = asks && is_taken(file, fd, warn);
+    if (!asks && !warn) mark_set_by(&by_gluster, fd, file->mode, file->access);
+    if (!taken) {
+        file->asked = file->mode;
+        /* Marked, so it has to be found. */
+        atomic_store(&file->fd, fd);
     }
-    file->asked = file->mode;
-    return 0;
+    end_marking(all);
+    return taken;
 }
 
 static int refuse(const struct settings *settings, const struct call *call, const struct room *room,
@@ -341,11 +387,18 @@ static int refuse(const struct settings *settings, const struct call *call, cons
     const struct marker unseen = {.pid = 0};
     const struct message_advice advice = {.waited_ns = waited, .may_wait = true};
     struct lock_name name;
+    struct track_own own;
     lock_name_of_path(room->name, &name);
-    const struct audit_image about = {
-        .path = room->name, .name = &name, .lock_descriptor = -1, .device = file->device, .inode = file->inode};
-    message_conflict(settings, room->name, claim_action(call->flags), -1, file->mode, 0, &unseen,
-                     error ? &advice : NULL);
+    /* Others who have the lock shared are in the way by their marks, or may be: they have names. */
+    const bool named = track_own_lock(&name, &own) && lock_in_the_way(own.descriptor, LOCK_EXCLUSIVE) > 0;
+    const struct audit_image about = {.path = room->name,
+                                      .name = &name,
+                                      .lock_descriptor = named ? own.descriptor : -1,
+                                      .device = file->device,
+                                      .inode = file->inode,
+                                      .marker = named ? NULL : &unseen};
+    message_conflict(settings, room->name, claim_action(call->flags), about.lock_descriptor, LOCK_EXCLUSIVE, 0,
+                     about.marker, error ? &advice : NULL);
     audit_conflict(settings, &about, call->flags, file->mode, error);
     return error;
 }
@@ -579,28 +632,34 @@ struct glfs_fd *glfs_dup(struct glfs_fd *fd)
     struct file *entry = file ? file_new() : NULL;
     if (!entry) return copy;
     const int saved = errno;
-    *entry = *file;
+    *entry = (struct file){.fd = (struct glfs_fd *)OPENING,
+                           .fs = file->fs,
+                           .device = file->device,
+                           .inode = file->inode,
+                           .asked = file->asked,
+                           .mode = file->mode,
+                           .access = file->access,
+                           .by_itself = file->by_itself};
     track_copy_hold(&file->hold, &entry->hold);
+    begin_marking(known_get());
     if (!entry->by_itself && set_owner(copy)) mark_set_by(&by_gluster, copy, entry->mode, entry->access);
     atomic_store(&entry->fd, copy);
+    end_marking(known_get());
     errno = saved;
     return copy;
 }
 
-/* The entry goes before, since the next open may be given the same address, and the lock after. */
+/* The lock goes after it. */
 int glfs_close(struct glfs_fd *fd)
 {
     __typeof__(&glfs_close) real = GLUSTER(glfs_close);
     struct file *file = file_of(fd);
-    struct track_hold hold = {0};
-    if (file) {
-        hold = file->hold;
-        file->hold = (struct track_hold){0};
-        atomic_store(&file->fd, NULL);
-    }
+    const int saved = errno;
+    if (file) retire(known_get(), file);
+    errno = saved;
     const int result = real ? real(fd) : (not_there(), -1);
     const int error = errno;
-    track_drop(&hold);
+    if (file) drop(file);
     errno = error;
     return result;
 }
@@ -634,9 +693,9 @@ struct glfs *glfs_new(const char *name)
     struct glfs *fs = real ? real(name) : (struct glfs *)not_there();
     struct known *all = fs && name && !settings_get()->off ? known_get() : NULL;
     for (int i = 0; all && i < VOLUMES; i++) {
-        struct volume *volume = &all->volumes[i];
+        struct volume *volume = &all->names[i];
         struct glfs *none = NULL;
-        if (!atomic_compare_exchange_strong(&volume->fs, &none, fs)) continue;
+        if (!atomic_compare_exchange_strong(&all->volumes[i], &none, fs)) continue;
         struct text text = text_in(volume->name, sizeof volume->name);
         text_append(&text, *name == '/' ? name + 1 : name);
         volume->host[0] = '\0';
@@ -657,17 +716,25 @@ int glfs_set_volfile_server(struct glfs *fs, const char *transport, const char *
     return real ? real(fs, transport, host, port) : (not_there(), -1);
 }
 
+/* All that it had open is closed with it; what a new one of the same address opens meanwhile is not. */
 int glfs_fini(struct glfs *fs)
 {
     __typeof__(&glfs_fini) real = GLUSTER(glfs_fini);
-    struct volume *volume = fs ? volume_of(fs) : NULL;
-    struct known *all = atomic_load_explicit(&known, memory_order_acquire);
-    if (volume) atomic_store(&volume->fs, NULL);
+    struct known *all = fs ? atomic_load_explicit(&known, memory_order_acquire) : NULL;
+    const uint64_t ends = all ? ++all->ends : 0;
+    const int saved = errno;
+    for (int i = 0; all && i < VOLUMES; i++)
+        if (all->volumes[i] == fs) atomic_store(&all->volumes[i], NULL);
+    for (int i = 0; all && i < FILES; i++) {
+        if ((uintptr_t)all->files[i].fd <= CLOSING || all->files[i].fs != fs) continue;
+        all->files[i].ends = ends;
+        retire(all, &all->files[i]);
+    }
+    errno = saved;
     const int result = real ? real(fs) : (not_there(), -1);
     const int error = errno;
-    /* All that it had open is closed with it. */
-    for (int i = 0; all && fs && i < FILES; i++)
-        if ((uintptr_t)all->files[i].fd > OPENING && all->files[i].fs == fs) drop(&all->files[i]);
+    for (int i = 0; all && i < FILES; i++)
+        if (all->files[i].ends == ends) drop(&all->files[i]);
     errno = error;
     return result;
 }

@@ -10,10 +10,13 @@
  *   made          create by its handle, or open what is there
  *   twice         open for reading, then for writing; close the first
  *   copy          open for writing, copy it and close the first
+ *   crowd         four threads open it and close it, for writing and for reading, a hundred times each
  *   lock          open for writing, and lock byte 200 itself, as programs do that lock for themselves
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +55,31 @@ static struct glfs *connect_to(char *url, char **path)
     return fs;
 }
 
+static struct glfs *crowd_volume;
+
+/* NULL: each time it was open. */
+static void *open_and_close(void *path)
+{
+    for (int i = 0; i < 100; i++) {
+        struct glfs_fd *fd = glfs_open(crowd_volume, path, i % 2 ? O_RDONLY : O_RDWR);
+        if (!fd || glfs_close(fd)) return path;
+    }
+    return NULL;
+}
+
+static bool is_crowded(struct glfs *fs, const char *path)
+{
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    void *failed;
+    bool all = true;
+    crowd_volume = fs;
+    for (int i = 0; i < THREADS; i++)
+        if (pthread_create(&threads[i], NULL, open_and_close, (void *)path)) exit(3);
+    for (int i = 0; i < THREADS; i++) all &= pthread_join(threads[i], &failed) == 0 && !failed;
+    return all;
+}
+
 static struct glfs_fd *open_by(struct glfs *fs, const char *operation, const char *path)
 {
     struct stat status;
@@ -68,6 +96,7 @@ static struct glfs_fd *open_by(struct glfs *fs, const char *operation, const cha
         return parent && glfs_h_creat_open(fs, parent, name + 1, O_RDWR | O_CREAT | O_TRUNC, 0600, &status, &fd) ? fd
                                                                                                                  : NULL;
     }
+    if (strcmp(operation, "crowd") == 0 && !is_crowded(fs, path)) return NULL;
     if (strcmp(operation, "twice") == 0) {
         other = glfs_open(fs, path, O_RDONLY);
         fd = other ? glfs_open(fs, path, O_RDWR) : NULL;
