@@ -158,9 +158,9 @@ is_told_of() {
         try_on beta qemu-io -c "read 0 512" "$1" 2>&1 | grep -q 'locked exclusively on alpha by python3'
 }
 
-# tells_of_loss IMAGE: has it said that it lost its lock, after it has asked?
+# tells_of_loss IMAGE: has it said that it lost its lock, after it has asked?  Sets ANSWER, of the open that asked.
 tells_of_loss() {
-    tell "$1" look >/dev/null
+    ANSWER=$(tell "$1" look)
     grep -q 'its lock is lost' "${1##*/}.said"
 }
 

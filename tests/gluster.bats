@@ -343,9 +343,15 @@ assert_taken() {
         "$(gfapi_url "$IMAGE") exclusive O_RDWR"
 }
 
+@test "a program that has an image open may cut it off, though the kernel tells of no lock of its own there" {
+    told_on alpha "$IMAGE"
+    assert_equal "$(tell "$IMAGE" cut)" None
+    assert_equal "$(tell "$IMAGE" size)" 0
+}
+
 @test "a brick that restarts: its locks are had again, or who has them is told, and with IMGLOCK_ON_LOST=fail writes fail" {
     local kept=$IMAGE taken=$IMAGE.taken.qcow2 failing=$IMAGE.failing.qcow2 marked=$IMAGE.marked.qcow2
-    local passing=$IMAGE.passing.qcow2 asked=$IMAGE.asked.qcow2 second image
+    local passing=$IMAGE.passing.qcow2 asked=$IMAGE.asked.qcow2 image
     for image in "$taken" "$failing" "$marked" "$passing" "$asked"; do on alpha cp "$kept" "$image"; done
     told_on alpha "$kept"
     told_on alpha "$passing"
@@ -363,8 +369,8 @@ assert_taken() {
     SETTINGS=()
     hold_on beta write "$passing"
     end_holder
-    hold_on beta write "$taken"
-    second=$(inner_pid)
+    # It sets no marks.
+    background imglock_on beta hold "$taken" -- sh -c 'echo ready; exec sleep 600'
     hold_on beta write "$failing"
     SETTINGS=("IMGLOCK_DIR=$STORE/others")
     hold_on beta write "$marked"
@@ -393,20 +399,21 @@ assert_taken() {
 
     # Others have it: told once, however often it is asked, which is once a second.
     eventually tells_of_loss "$taken"
+    assert_equal "$ANSWER" ETXTBSY
     read -rt 1.1 <> <(:) || true
     assert_equal "$(tell "$taken" look)" ETXTBSY
     assert_equal "$(grep -c 'its lock is lost' "${taken##*/}.said")" 1
-    assert_regex "$(head -n 1 "${taken##*/}.said")" "^imglock: $taken: its lock is lost, its server has forgotten it; now locked exclusively on beta by holder \(pid $second, user root\) for [0-9]+ s\$"
+    assert_regex "$(head -n 1 "${taken##*/}.said")" "^imglock: $taken: its lock is lost, its server has forgotten it; now locked exclusively on beta by hold:sh \(pid [0-9]+, user root\) for [0-9]+ s\$"
     assert_equal "$(tell "$taken" write)" 1
 
     # A mark in the way has to be there for a second.
     eventually tells_of_loss "$marked"
-    assert_equal "$(tell "$marked" look)" ETXTBSY
+    assert_equal "$ANSWER" ETXTBSY
     assert_regex "$(cat "${marked##*/}.said")" "its lock is lost, its server has forgotten it; now in use by a program that cannot be seen"
 
     assert_equal "$(tell "$failing" write)" 1
     eventually tells_of_loss "$failing"
-    assert_equal "$(tell "$failing" look)" ETXTBSY
+    assert_equal "$ANSWER" ETXTBSY
     assert_regex "$(cat "${failing##*/}.said")" "user root\) for [0-9]+ s; writing to it fails from now on"
     assert_equal "$(tell "$failing" write)" EBADF
     assert_equal "$(tell "$failing" read)" "b'QFI'"

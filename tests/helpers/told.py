@@ -1,6 +1,7 @@
 """told.py IMAGE FIFO ANSWERS: has the image open for writing, says "ready", and does what it reads from the FIFO, a word each:
 
 look    opens the image for reading once more, and closes it
+cut     opens it for writing once more, truncated, and closes it
 write   writes a byte of it, as it was
 read    reads from its start
 size    asks the server how long it is
@@ -20,7 +21,12 @@ def look():
     os.close(os.open(path, os.O_RDONLY))
 
 
+def cut():
+    os.close(os.open(path, os.O_RDWR | os.O_TRUNC))
+
+
 WORDS = {
+    "cut": cut,
     "look": look,
     "write": lambda: os.pwrite(image, os.pread(image, 1, 0), 0),
     "read": lambda: os.pread(image, 3, 0),
