@@ -172,6 +172,16 @@ static bool is_holds_row(const struct fdinfo_lock *lock)
            (lock->start == HELD_BYTE || lock->start == HELD_SHARED_BYTE);
 }
 
+enum { QEMU_BYTES = 10 };
+
+bool mark_contradicts(const struct bytes_found *found)
+{
+    const off_t start = found->start, end = found->length ? start + found->length : INT64_MAX;
+    if (found->type == F_WRLCK)
+        return (start < USED_BYTE + MARK_WRITES && end > USED_BYTE) || (start < SET_END && end > UNSHARED_BYTE);
+    return start >= USED_BYTE && end <= UNSHARED_BYTE - 1 + QEMU_BYTES;
+}
+
 bool mark_is_row(const struct fdinfo_lock *lock)
 {
     if (lock->owner != FDINFO_DESCRIPTION) return false;
@@ -188,7 +198,6 @@ bool mark_is_keepers(const struct fdinfo_lock *lock)
 
 void mark_note(struct mark_meaning *meaning, const struct fdinfo_lock *lock)
 {
-    enum { QEMU_BYTES = 10 };
     const bool used = lock->start >= USED_BYTE && lock->end < USED_BYTE + QEMU_BYTES;
     const bool unshared = lock->start >= UNSHARED_BYTE - 1 && lock->end < UNSHARED_BYTE - 1 + QEMU_BYTES;
     meaning->keeper = (meaning->keeper || !meaning->bytes) && mark_is_keepers(lock);

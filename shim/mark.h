@@ -66,6 +66,10 @@ bool mark_only_reads(bool exclusive, off_t start, off_t length);
 /* Does another description announce what does not go with this one?  *found, which may be NULL, is one of those. */
 bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct bytes_found *found);
 
+/* Is this lock of somebody one that could not have come beside marks: of QEMU's bytes alone, or an exclusive one of
+ * those?  Others may lock the file for reading at any time. */
+bool mark_contradicts(const struct bytes_found *found);
+
 /* The same of a file that has no descriptor here, by functions that do what bytes_lock and bytes_held do. */
 struct mark_means {
     int (*lock)(void *file, short type, off_t start, off_t length);

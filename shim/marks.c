@@ -178,7 +178,7 @@ bool marks_ask_again(uint32_t number, int *descriptor, int *access, enum lock_mo
 {
     SECTION_ASSERT();
     struct tracked_image *image = images_at(number);
-    struct bytes_found found;
+    struct bytes_found found = {.type = F_RDLCK};
     *descriptor = find_strongest(image->device, image->inode, mode);
     const int flags = *descriptor < 0 ? -1 : sys_fcntl(*descriptor, F_GETFL, 0);
     if (flags < 0) return true;
@@ -188,9 +188,10 @@ bool marks_ask_again(uint32_t number, int *descriptor, int *access, enum lock_mo
     if (others != OTHERS_OWN && !set_others(-1, image->device, image->inode)) image->unmarked = true;
     switch (others) {
     case OTHERS_NONE:
-        return !mark_is_in_the_way(*descriptor, *mode, *access, &found) || !may_be_stranger(image, *mode, &request);
+        return !mark_is_in_the_way(*descriptor, *mode, *access, &found) || !mark_contradicts(&found) ||
+               !may_be_stranger(image, *mode, &request);
     case OTHERS_OWN:
-        return !ask_alone(image, *mode, &request, true, &found);
+        return !ask_alone(image, *mode, &request, true, &found) || !mark_contradicts(&found);
     case OTHERS_SHARED:
         break;
     }

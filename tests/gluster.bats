@@ -343,6 +343,19 @@ assert_taken() {
         "$(gfapi_url "$IMAGE") exclusive O_RDWR"
 }
 
+@test "who locks the file for reading came beside the marks, and nothing is lost" {
+    told_on alpha "$IMAGE"
+    background on beta /usr/bin/python3 -c 'import fcntl, sys, time
+image = open(sys.argv[1])
+fcntl.lockf(image, fcntl.LOCK_SH)
+print("ready", flush=True)
+time.sleep(600)' "$IMAGE"
+    # What was asked within a second is not asked again.
+    read -rt 1.1 <> <(:) || true
+    assert_equal "$(tell "$IMAGE" look)" None
+    assert_equal "$(cat "${IMAGE##*/}.said")" ""
+}
+
 @test "a program that has an image open may cut it off, though the kernel tells of no lock of its own there" {
     told_on alpha "$IMAGE"
     assert_equal "$(tell "$IMAGE" cut)" None
