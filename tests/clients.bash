@@ -176,6 +176,8 @@ begins() {
     rm -f ../stdin
     mkfifo ../stdin
     exec 8<>../stdin
+    # What an earlier one has said there is not to be waited for.
+    : >../stdout
     LD_PRELOAD=$SHIM "$@" <../stdin >../stdout 2>../stderr 3>&- 8>&- &
     CLIENT=$!
     HOLDERS+=("$CLIENT")
