@@ -281,7 +281,7 @@ script_stops() {
 
 @test "no two owners while the lock file is deleted all the time: 4000 acquisitions" {
     new_image
-    IMGLOCK_LOG=quiet IMGLOCK_WAIT=forever IMGLOCK_GUARD=none run timeout -s KILL 300 env LD_PRELOAD="$SHIM" "$HELPERS/lock_race" \
+    IMGLOCK_LOG=quiet IMGLOCK_WAIT=forever IMGLOCK_GUARD=none run timeout -s KILL 1500 env LD_PRELOAD="$SHIM" "$HELPERS/lock_race" \
         "$(lock_file disk.qcow2)" disk.qcow2 4 4000
     assert_success
     # On a busy machine some wait for more than a second, and say so.
