@@ -203,8 +203,11 @@ static bool has_option(const char *options, const char *option)
     return false;
 }
 
-static void examine_nfs(const char *directory, const char *options)
+/* Who asks NFS 3 of Linux 6.1 for the lock that is in the way hears of exclusive ones alone; marks are shared ones. */
+static void examine_nfs(const char *directory)
 {
+    char *options = mount_options(directory);
+    if (!options) return;
     if (has_option(options, "nolock") || has_option(options, "local_lock=all") ||
         has_option(options, "local_lock=posix"))
         report(GRADE_PROBLEM,
@@ -218,24 +221,24 @@ static void examine_nfs(const char *directory, const char *options)
                directory);
     if (has_option(options, "vers=3"))
         report(GRADE_WARNING,
-               "mount of %s: NFS 3 keeps the locks of a host that died until that host is back; NFS 4 gives them up",
+               "mount of %s: NFS 3 keeps the locks of a host that died until that host is back, and does not tell of "
+               "shared locks, so marks and QEMU's own locks keep no other host out; NFS 4 does both better",
                directory);
+    free(options);
 }
 
 static void examine_mount(const char *directory, const char *name, const struct shown *shown)
 {
-    char *options = mount_options(directory);
     report(GRADE_WARNING,
            "file system of %s: %s, whose server keeps the locks: it has to keep them for every host "
            "that uses the images, and when it restarts they may be lost; IMGLOCK_ON_LOST says what happens then",
            directory, name);
-    if (options && strcmp(name, "NFS") == 0) examine_nfs(directory, options);
+    if (strcmp(name, "NFS") == 0) examine_nfs(directory);
     if (strcmp(name, "FUSE") == 0 && shown->by_the_kernel)
         report(GRADE_WARNING,
                "file system of %s: its server keeps no locks, so the kernel does, for this host alone: other hosts "
                "exclude nobody and nobody excludes them",
                directory);
-    free(options);
 }
 
 static void examine_file_system(const char *directory, const struct shown *shown)
@@ -313,6 +316,10 @@ static void examine_places(const char *directory)
                "programs there are kept out by marks alone, and not named; the preset shared-storage has IMGLOCK_DIR "
                "there",
                path, name, directory);
+    struct stat image, lock;
+    if (name && strcmp(name, "NFS") == 0 && stat(".", &image) == 0 && stat(directory, &lock) == 0 &&
+        image.st_dev != lock.st_dev)
+        examine_nfs(path);
 }
 
 /* ---- the library -------------------------------------------------------------------------------------------- */

@@ -11,7 +11,7 @@ test="$run $(sed 's/#.*//' "$(dirname "$0")/packages.txt" | tr '\n' ' ')"
 case ${1-} in
 run) wanted=$run ;;
 test) wanted=$test ;;
-long) wanted="$test libpython3-testsuite libglib2.0-tests stress-ng user-mode-linux cpio" ;;
+long) wanted="$test libpython3-testsuite libglib2.0-tests stress-ng user-mode-linux cpio debootstrap kmod file" ;;
 fuzz) wanted="$build clang" ;;
 bench) wanted="$run python3 git util-linux e2fsprogs strace eatmydata nocache fakeroot faketime" ;;
 lint) wanted="$build git clang-format clang-tidy cppcheck shellcheck mandoc codespell libseccomp-dev liburing-dev" ;;
