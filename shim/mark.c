@@ -119,6 +119,12 @@ bool mark_only_reads(bool exclusive, off_t start, off_t length)
     return !exclusive && start == USED_BYTE && length == MARK_READS;
 }
 
+void mark_ranges_beside(const struct mark_range *range, struct mark_range beside[2])
+{
+    beside[0] = (struct mark_range){range->type, range->start, USED_BYTE - range->start};
+    beside[1] = (struct mark_range){range->type, USED_BYTE + MARK_READS, 0};
+}
+
 /* Is somebody in the way in this range? */
 BY_ANY_MEANS bool is_held(const struct mark_means *means, void *file, const struct mark_range *range,
                           struct bytes_found *found)
@@ -130,9 +136,9 @@ BY_ANY_MEANS bool is_held(const struct mark_means *means, void *file, const stru
 BY_ANY_MEANS bool is_held_beside(const struct mark_means *means, void *file, const struct mark_range *range,
                                  struct bytes_found *found)
 {
-    const struct mark_range before = {range->type, range->start, USED_BYTE - range->start},
-                            behind = {range->type, USED_BYTE + MARK_READS, 0};
-    return is_held(means, file, &before, found) || is_held(means, file, &behind, found);
+    struct mark_range beside[2];
+    mark_ranges_beside(range, beside);
+    return is_held(means, file, &beside[0], found) || is_held(means, file, &beside[1], found);
 }
 
 BY_ANY_MEANS bool is_in_the_way(const struct mark_means *means, void *file, enum lock_mode mode, int access,

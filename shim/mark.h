@@ -63,6 +63,9 @@ bool mark_is_plain_reader(bool exclusive, off_t start, bool to_the_end);
 /* Does this lock say that its owner reads, and no more, as qemu-img -U does?  That goes together with everything. */
 bool mark_only_reads(bool exclusive, off_t start, off_t length);
 
+/* The two parts of a range beside the byte that says so, which is in it. */
+void mark_ranges_beside(const struct mark_range *range, struct mark_range beside[2]);
+
 /* Does another description announce what does not go with this one?  *found, which may be NULL, is one of those. */
 bool mark_is_in_the_way(int descriptor, enum lock_mode mode, int access, struct bytes_found *found);
 

@@ -449,6 +449,7 @@ static bool note_mapping_of_stranger(uint64_t number, void *argument)
 static bool are_of_own_mappings(struct look *look, int unseen)
 {
     bool deleted;
+    if (distant_is(look->question->descriptor)) return false; /* other hosts' marks stand in no list */
     if (realpath_of_descriptor(look->question->descriptor, look->path, &deleted) < 0) *look->path = '\0';
     int64_t mappings = mappings_of_process(look, look->self, unseen);
     for (int i = 0; look->question->ancestors && i < look->ancestor_count; i++) {
@@ -462,27 +463,40 @@ static bool are_of_own_mappings(struct look *look, int unseen)
 
 /* ---- the answer ----------------------------------------------------------------------------------------- */
 
+/* Is the lock that the kernel names in this range in nobody's way, or seen with somebody who is no stranger?
+ * found->start is -1 where it names none. */
+static bool is_known(const struct look *look, const struct mark_range *range, struct bytes_found *found)
+{
+    const struct markers_question *question = look->question;
+    *found = (struct bytes_found){.start = -1};
+    if (bytes_held(question->descriptor, range->type, range->start, range->length, found) <= 0) return true;
+    const struct fdinfo_lock lock = {.owner = FDINFO_DESCRIPTION,
+                                     .exclusive = found->type == F_WRLCK,
+                                     .start = found->start,
+                                     .end = found->length ? found->start + found->length - 1 : INT64_MAX};
+    const struct row row = row_of(&lock, 0, 0);
+    /* By F_SETLK of this very process it is ours. */
+    bool known = !is_in_the_way(question, &lock) || (found->pid > 0 && found->pid == sys_getpid()) ||
+                 (look->mapped && found->pid < 0 && mark_is_row(&lock));
+    for (int i = 0; i < look->known_count && !known; i++)
+        known = same_row(&look->known[i], &row) &&
+                (look->known[i].pid != look->self || look->known[i].number != question->descriptor);
+    return known;
+}
+
 /* Has each lock that the kernel names been seen with somebody who is no stranger?  /proc/locks leaves out what other
- * hosts have locked, and what those outside this PID namespace have by F_SETLK. */
+ * hosts have locked, and what those outside this PID namespace have by F_SETLK.  It names one lock in a range, and the
+ * first of a reader's is the byte that is in nobody's way. */
 static bool is_explained(const struct look *look)
 {
     const struct markers_question *question = look->question;
     for (int i = 0; i < question->count; i++) {
-        const struct mark_range *range = &question->ranges[i];
+        struct mark_range beside[2];
         struct bytes_found found;
-        if (bytes_held(question->descriptor, range->type, range->start, range->length, &found) <= 0) continue;
-        const struct fdinfo_lock lock = {.owner = FDINFO_DESCRIPTION,
-                                         .exclusive = found.type == F_WRLCK,
-                                         .start = found.start,
-                                         .end = found.length ? found.start + found.length - 1 : INT64_MAX};
-        const struct row row = row_of(&lock, 0, 0);
-        /* By F_SETLK of this very process it is ours. */
-        bool known = !is_in_the_way(question, &lock) || (found.pid > 0 && found.pid == sys_getpid()) ||
-                     (look->mapped && mark_is_row(&lock));
-        for (int j = 0; j < look->known_count && !known; j++)
-            known = same_row(&look->known[j], &row) &&
-                    (look->known[j].pid != look->self || look->known[j].number != question->descriptor);
-        if (!known) return false;
+        if (!is_known(look, &question->ranges[i], &found)) return false;
+        if (found.start < 0 || !mark_only_reads(found.type == F_WRLCK, found.start, found.length)) continue;
+        mark_ranges_beside(&question->ranges[i], beside);
+        if (!is_known(look, &beside[0], &found) || !is_known(look, &beside[1], &found)) return false;
     }
     return true;
 }

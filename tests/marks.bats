@@ -632,3 +632,21 @@ raise SystemExit(0 if libc.fopen(b"disk.img", b"w") else 1)'
     IMGLOCK_OUTSIDERS=ignore refused_for disk.img "locked exclusively by holder (pid $HOLDER, user root) as $PWD/link.img" \
         dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
 }
+
+@test "a reader that has locked the image by F_SETLK in another PID namespace keeps writers out" {
+    needs_root
+    truncate -s 1M disk.img
+    # As QEMU does that reads.  /proc/locks in the other namespace shows nothing of it, and the byte before is in nobody's way.
+    background python3 -c 'if True:
+        import fcntl, signal
+        image = open("disk.img")
+        fcntl.lockf(image, fcntl.LOCK_SH, 1, 100)
+        fcntl.lockf(image, fcntl.LOCK_SH, 3, 201)
+        print("ready", flush=True)
+        signal.pause()'
+    run unshare --pid --fork --mount-proc env LD_PRELOAD="$SHIM" dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
+    assert_failure
+    assert_line --partial "imglock: $PWD/disk.img: cannot open for writing: "
+    run unshare --pid --fork --mount-proc env LD_PRELOAD="$SHIM" dd if=disk.img of=/dev/null status=none
+    assert_success
+}

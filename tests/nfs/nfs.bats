@@ -144,7 +144,7 @@ shows() {
     hold_on alpha write "$IMAGE"
     local source target
     source=$(inner_pid)
-    SETTINGS=(IMGLOCK_INACTIVE="$IMAGE")
+    SETTINGS=(IMGLOCK_MODE=inactive)
     hold_on alpha write "$IMAGE"
     target=$(inner_pid)
     run imglock_on alpha handoff "$IMAGE" --to "$target"
@@ -262,7 +262,10 @@ WRITTEN="write: ok, sync: ok, read: ok"
 @test "a server that has forgotten its clients loses locks, and the holder's writes and reads fail" {
     hold_writing
     stop_nfsd
-    killall nfsdcld
+    local pid
+    pid=$(pidof nfsdcld)
+    kill "$pid"
+    eventually is_gone "$pid"
     rm /var/lib/nfs/nfsdcld/*
     start_nfsdcld
     start_nfsd
