@@ -106,7 +106,7 @@ shows() {
 
 @test "who waits for another host gets in" {
     local start times=()
-    for _ in {1..9}; do
+    for _ in {1..5}; do
         hold_on alpha write "$IMAGE"
         rm -f waiter.out
         mkfifo waiter.out
@@ -123,12 +123,13 @@ shows() {
         times+=($((($(date +%s%N) - start) / 1000000)))
         sed -n 's/.*ppoll(.*{tv_sec=\([0-9]*\), tv_nsec=\([0-9]*\)}.*/\1 \2/p' trace >pauses
         assert_equal "$(head -n 9 pauses)" "$(printf '0 %s\n' 4000000 8000000 16000000 32000000 64000000 128000000 250000000 250000000 250000000)"
+        assert_equal "$(awk '$1 > 0 || $2 > 250000000' pauses)" ""
         end_all "${HOLDERS[-1]}"
         wait "${HOLDERS[-1]}" || true
     done
     mapfile -t times < <(printf '%s\n' "${times[@]}" | sort -n)
-    echo "# hand-over between hosts, emulated, ms: median ${times[4]}, most ${times[8]}" >&3
-    [ "${times[4]}" -le $((500 + $(late))) ] || fail "${times[*]}"
+    # Ten times slower than a machine, and under strace: a number to look at.
+    echo "# hand-over between hosts, emulated, ms: median ${times[2]}, most ${times[4]}" >&3
 }
 
 @test "imglock hold, and a hand-over on one host, are seen by the other" {
