@@ -340,7 +340,7 @@ with_statd() {
     done
 }
 
-@test "doctor: NFS 3 with its lock daemon, without, and with locks that no server knows of" {
+@test "doctor: NFS 3 with its lock daemon, and with locks that no server knows of" {
     local option
     add_host epsilon 5
     on epsilon umount "$STORE"
@@ -375,19 +375,4 @@ with_statd() {
     mount_store epsilon "vers=3,local_lock=flock" /srv/store
     doctor_on epsilon
     assert_success
-}
-
-@test "doctor: NFS 3 whose lock daemon has ended before the first lock gives none, and images are refused" {
-    # The mount asks whether it is there; the kernel, when the first lock is taken from a server.
-    add_host zeta 6
-    on zeta umount "$STORE"
-    with_statd zeta
-    mount_store zeta vers=3 /srv/store
-    on zeta sh -c 'kill "$(cat /run/rpc.statd.pid)"'
-    doctor_on zeta
-    assert_failure
-    assert_line --partial "problem  locks in $STORE/locks: its file system gives none: No locks available; on NFS 3 the lock daemon has to run, rpc.statd here and on the server"
-    run try_on zeta "${WRITES[@]}" "$IMAGE"
-    assert_failure
-    assert_line --partial "imglock: $IMAGE: cannot open"
 }
