@@ -605,6 +605,7 @@ os.makedirs("passed_over", exist_ok=True)
 open("passed_over/" + os.path.basename(path), "w").close()
 os.environ["PATH"] = "/nowhere::passed_over:" + directory
 descriptor = os.open(path, os.O_RDONLY)
+execve, execveat = {"x86_64": (59, 322), "aarch64": (221, 281), "s390x": (11, 354)}[os.uname().machine]
 calls = {
     "execve": lambda: libc.execve(text(path), arguments, environment),
     "execv": lambda: libc.execv(text(path), arguments),
@@ -614,13 +615,16 @@ calls = {
     "execlp": lambda: libc.execlp(text(os.path.basename(path)), text("x"), None),
     "fexecve": lambda: libc.fexecve(descriptor, arguments, environment),
     "execveat": lambda: libc.execveat(descriptor, text(""), arguments, environment, 0x1000),
+    "syscall": lambda: libc.syscall(execve, text(path), arguments, environment),
+    "syscall_at": lambda: libc.syscall(execveat, descriptor, text(""), arguments, environment, 0x1000),
     "posix_spawn": lambda: os.waitpid(os.posix_spawn(path, ["x"], dict(os.environ)), 0),
     "posix_spawnp": lambda: os.waitpid(os.posix_spawnp(os.path.basename(path), ["x"], dict(os.environ)), 0),
 }
 calls[sys.argv[1]]()
 EXEC
     local call
-    for call in execve execv execvp execvpe execl execlp fexecve execveat posix_spawn posix_spawnp; do
+    for call in execve execv execvp execvpe execl execlp fexecve execveat syscall syscall_at posix_spawn \
+        posix_spawnp; do
         : >"$LOG"
         audited python3 exec.py "$call" "$HELPERS/cli_static" >/dev/null
         assert_equal "$call $(asked '[(e["why"], e["program"]) for e in l if e["event"] == "unwatched"]')" \

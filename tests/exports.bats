@@ -63,6 +63,17 @@ libc_families() {
     assert_output ""
 }
 
+@test "what is wrapped and a system call of its name is met by syscall(2) as well" {
+    local name numbers missing=
+    # shellcheck disable=SC2016 # the compiler's own
+    numbers=$(echo '#include <sys/syscall.h>' | "${CC:-cc}" -E -dM -xc - | sed -n 's/^#define SYS_\([^ ]*\) .*/\1/p')
+    [ "$(wc -l <<<"$numbers")" -gt 200 ] || fail "the system calls cannot be read"
+    while read -r name; do
+        grep -q "^ *case SYS_$name:" "$TOP/shim/wrap/syscall.c" || missing+=" $name"
+    done < <(comm -12 <(rows wrapped composed) <(sort -u <<<"$numbers"))
+    assert_equal "$missing" ""
+}
+
 @test "libc is the only library that is needed" {
     [ ! -e "$TOP/build/openssl-shared" ] || skip "built with OPENSSL=shared"
     run sh -c 'readelf -d "$SHIM" | sed -n "s/.*(NEEDED).*\[\(.*\)\]/\1/p"'

@@ -268,11 +268,7 @@ EXPORT int execve(const char *path, char *const arguments[], char *const environ
 EXPORT int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
 {
     track_note_child();
-    /* An empty path and AT_EMPTY_PATH: the descriptor itself. */
-    if (flags & AT_EMPTY_PATH)
-        unwatched_descriptor(directory, environment);
-    else
-        unwatched_path(directory, path, environment);
+    unwatched_at(directory, path, environment, flags);
     return REAL(execveat)(directory, path, arguments, environment, flags);
 }
 

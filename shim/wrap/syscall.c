@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "opening.h"
 #include "real.h"
 #include "release.h"
+#include "unwatched.h"
 #include "uring.h"
 
 typedef long syscall_function(long number, ...);
@@ -222,6 +224,18 @@ static __attribute__((noinline)) long syscall_otherwise(long number, long a, lon
 #endif
     case SYS_renameat2:
         return renameat2((int)a, (const char *)b, (int)c, (const char *)d, (unsigned)e);
+    case SYS_ioctl:
+        if (__builtin_expect(track_entry((int)a) == 0, 1)) break;
+        return ioctl((int)a, (unsigned long)b, (void *)c);
+    case SYS_open_by_handle_at:
+        return open_by_handle_at((int)a, (struct file_handle *)b, (int)c);
+    case SYS_execve:
+        return execve((const char *)a, (char *const *)b, (char *const *)c);
+    case SYS_execveat:
+        /* Older libcs have no function for it. */
+        track_note_child();
+        unwatched_at((int)a, (const char *)b, (char *const *)d, (int)e);
+        break;
     case SYS_truncate:
         return truncate((const char *)a, b);
     case SYS_ftruncate:

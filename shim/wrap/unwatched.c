@@ -350,6 +350,15 @@ void unwatched_descriptor(int descriptor, char *const environment[])
     sys_munmap(look, sizeof *look);
 }
 
+void unwatched_at(int directory, const char *path, char *const environment[], int flags)
+{
+    /* An empty path and AT_EMPTY_PATH: the descriptor itself. */
+    if (flags & AT_EMPTY_PATH)
+        unwatched_descriptor(directory, environment);
+    else
+        unwatched_path(directory, path, environment);
+}
+
 void unwatched_command(const char *file, char *const environment[])
 {
     struct look *look = begin();

@@ -16,4 +16,7 @@ void unwatched_command(const char *file, char *const environment[]);
 /* The same for an open program. */
 void unwatched_descriptor(int descriptor, char *const environment[]);
 
+/* The same for what execveat(2) takes. */
+void unwatched_at(int directory, const char *path, char *const environment[], int flags);
+
 #endif

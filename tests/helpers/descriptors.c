@@ -11,7 +11,7 @@ static const char *image;
 
 /* ---- everything that opens ------------------------------------------------------------------------------- */
 
-static int open_by_handle(int flags)
+static int open_by_handle(int flags, bool raw)
 {
     union {
         struct file_handle handle;
@@ -20,7 +20,8 @@ static int open_by_handle(int flags)
     int mount;
     if (name_to_handle_at(AT_FDCWD, image, &by.handle, &mount, 0) < 0) return -1;
     int directory = open(".", O_RDONLY | O_DIRECTORY);
-    int descriptor = open_by_handle_at(directory, &by.handle, flags);
+    int descriptor = raw ? (int)syscall(SYS_open_by_handle_at, directory, &by.handle, flags)
+                         : open_by_handle_at(directory, &by.handle, flags);
     close(directory);
     /* Root of a user namespace may not. */
     return descriptor < 0 && errno == EPERM ? open(image, flags) : descriptor;
@@ -74,7 +75,7 @@ static int freopened(FILE *(*by)(const char *, const char *, FILE *))
     X(openat2, open_2(O_RDWR))                                          \
     X(creat, creat(image, 0600))                                        \
     X(creat64, creat64(image, 0600))                                    \
-    X(open_by_handle_at, open_by_handle(O_RDWR))                        \
+    X(open_by_handle_at, open_by_handle(O_RDWR, false))                 \
     X(fopen, opened_stream(fopen(image, "r+")))                         \
     X(fopen64, opened_stream(fopen64(image, "r+")))                     \
     X(_IO_fopen, opened_stream(_IO_fopen(image, "r+")))                 \
@@ -83,7 +84,8 @@ static int freopened(FILE *(*by)(const char *, const char *, FILE *))
     X(freopen, freopened(freopen))                                      \
     X(freopen64, freopened(freopen64))                                  \
     X(raw_openat, (int)syscall(SYS_openat, AT_FDCWD, image, O_RDWR, 0)) \
-    X(raw_openat2, open_raw_2(O_RDWR))
+    X(raw_openat2, open_raw_2(O_RDWR))                                  \
+    X(raw_open_by_handle_at, open_by_handle(O_RDWR, true))
 
 #ifdef SYS_open
 #define OLD_OPENERS(X)                                    \

@@ -311,6 +311,10 @@ static void failing_on_descriptors(void)
     SHOW(syscall(SYS_dup, 77));
     SHOW(syscall(SYS_dup3, 77, 5, 0));
     SHOW(syscall(SYS_fcntl, 77, F_GETFD));
+    SHOW(syscall(SYS_ioctl, 77, FIOCLEX));
+    SHOW(syscall(SYS_open_by_handle_at, 77, &(long[4]){0}, O_RDWR));
+    SHOW(syscall(SYS_execveat, 77, "missing", NULL, NULL, 0));
+    SHOW(syscall(SYS_execve, "missing", NULL, NULL));
     SHOW(syscall(99999));
     SHOW(syscall(-1));
 #ifdef SYS_open
