@@ -7,6 +7,7 @@
 #include "symbols.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -450,19 +451,29 @@ static void make_bad_files(void)
     if (mknod("socket.img", S_IFSOCK | 0600, 0) < 0) exit(2);
 }
 
+/* Those of the table that this libc has not: only by dlsym can a program find the library's. */
 static void lacking(void)
 {
-    struct open_how how = {.flags = O_RDWR};
-    char *const arguments[] = {(char *)"true", NULL};
-    int pidfd;
-    errno = 77;
-    if (!libc_has("openat2"))
-        check(openat2(AT_FDCWD, "file.img", &how, sizeof how) == -1 && errno == ENOSYS, "openat2");
-    errno = 77;
-    if (!libc_has("pidfd_spawn"))
-        check(pidfd_spawn(&pidfd, "/bin/true", NULL, NULL, arguments, environ) == ENOSYS && errno == 77, "pidfd_spawn");
-    if (!libc_has("pidfd_spawnp"))
-        check(pidfd_spawnp(&pidfd, "true", NULL, NULL, arguments, environ) == ENOSYS && errno == 77, "pidfd_spawnp");
+    static const struct {
+        const char *name;
+        const char *family;
+    } rows[] = {
+#define WRAPPED(name, family, since) {#name, #family},
+#include "../../shim/wrap/symbols.def"
+    };
+    /* Arguments that openat2 takes, and in which a spawn finds no actions. */
+    const struct open_how how = {.flags = O_RDWR};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        /* closefrom has no result. */
+        if (libc_has(rows[i].name) || strcmp(rows[i].name, "closefrom") == 0) continue;
+        long (*function)(long, ...) = (long (*)(long, ...))dlsym(RTLD_DEFAULT, rows[i].name);
+        errno = 77;
+        int result = function ? (int)function(AT_FDCWD, "file.img", &how, sizeof how, NULL, NULL) : 0;
+        if (strcmp(rows[i].family, "SPAWN") == 0)
+            check(result == ENOSYS && errno == 77, "%s gives %d", rows[i].name, result);
+        else
+            check(result == -1 && errno == ENOSYS, "%s gives %d", rows[i].name, result);
+    }
 }
 
 int main(int argc, char **argv)
