@@ -74,6 +74,33 @@ libc_families() {
     assert_equal "$missing" ""
 }
 
+# What the functions of a family do is tried by these files in tests/.
+tries() {
+    case $1 in
+    OPEN | TEMPORARY | COPY | CLOSE) echo helpers/descriptors.c ;; # descriptors.bats asks for each of them
+    NAME) echo helpers/input_call.c ;;
+    SIZE) echo helpers/block_resize.c ;;
+    PROCESS) echo helpers/processes.c helpers/child_made.c ;;
+    SPAWN | EXEC) echo helpers/processes.c ;;
+    DIRECTORY) echo helpers/private.c helpers/sizes.c ;;
+    CONTROL) echo helpers/processes.c helpers/sizes.c ;;
+    ANY) echo helpers/descriptors.c ;;
+    esac
+}
+
+@test "what each wrapped function does is tried where its family's is" {
+    local name family missing=
+    while read -r name family; do
+        case $name in
+        # By the same lines as the one that is tried: clone, vfork, login_tty, readdir_r, fcntl, ioctl.
+        __clone | __vfork | forkpty | readdir_r | readdir64_r | pclose | __ioctl_time64) continue ;;
+        esac
+        # shellcheck disable=SC2046 # a list of words
+        (cd "$TOP/tests" && grep -Eq "(^|[^a-zA-Z0-9_\"])$name\b" $(tries "$family")) || missing+=" $name"
+    done < <("$HELPERS/symbols" | awk '$1 == "wrapped" || $1 == "composed" { print $2, $3 }')
+    assert_equal "$missing" ""
+}
+
 @test "libc is the only library that is needed" {
     [ ! -e "$TOP/build/openssl-shared" ] || skip "built with OPENSSL=shared"
     run sh -c 'readelf -d "$SHIM" | sed -n "s/.*(NEEDED).*\[\(.*\)\]/\1/p"'

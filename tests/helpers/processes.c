@@ -1,6 +1,7 @@
 /* processes.c: processes CASE IMAGE [COMMAND...]: the lock is there while any process has the image, and gone with the
  * last.  LOCK_FILE names the image's lock file. */
 #include "check.h"
+#include "symbols.h"
 
 #include <linux/sched.h>
 #include <sched.h>
@@ -12,7 +13,6 @@
 static const char *image;
 static char **command;
 static char *self;
-extern char **environ;
 
 static int open_image(int flags)
 {
@@ -499,6 +499,8 @@ static void vfork_children(void)
     unlink("other.img");
 }
 
+enum { EXEC_WAYS = 9 };
+
 static void become_true(int way)
 {
     char *const arguments[] = {(char *)"true", NULL};
@@ -507,6 +509,9 @@ static void become_true(int way)
     if (way == 2) execle("/bin/true", "true", NULL, environ);
     if (way == 3) execvp("true", arguments);
     if (way == 4) execvpe("true", arguments, environ);
+    if (way == 5) execv("/bin/true", arguments);
+    if (way == 6) execveat(AT_FDCWD, "/bin/true", arguments, environ, 0);
+    if (way == 7) fexecve(open("/bin/true", O_RDONLY), arguments, environ);
     execve("/bin/true", arguments, environ);
     _exit(127);
 }
@@ -522,13 +527,21 @@ static void vfork_and_exec(void)
 {
     for (int i = 0; i < 2; i++) {
         int descriptor = open_image(O_RDWR | (i ? O_CLOEXEC : 0));
-        for (int way = 0; way < 6; way++) {
+        for (int way = 0; way < EXEC_WAYS; way++) {
             wait_for(vfork_and_become_true(way), 0);
             check_lock("exclusive", "vfork and exec, way %d", way);
         }
         close(descriptor);
         check_lock("free", "vfork and exec");
     }
+}
+
+static void wait_for_number(int by_number)
+{
+    siginfo_t end;
+    check(waitid((idtype_t)3 /* P_PIDFD */, (id_t)by_number, &end, WEXITED) == 0 && end.si_status == 0,
+          "the spawned child's end");
+    close(by_number);
 }
 
 static void spawn(const posix_spawn_file_actions_t *actions)
@@ -539,6 +552,13 @@ static void spawn(const posix_spawn_file_actions_t *actions)
     if (check(result == 0, "posix_spawn gives %d", result)) wait_for(child, 0);
     result = posix_spawnp(&child, "true", actions, NULL, arguments, environ);
     if (check(result == 0, "posix_spawnp gives %d", result)) wait_for(child, 0);
+    int by_number;
+    if (libc_has("pidfd_spawn")) {
+        result = pidfd_spawn(&by_number, "/bin/true", actions, NULL, arguments, environ);
+        if (check(result == 0, "pidfd_spawn gives %d", result)) wait_for_number(by_number);
+        result = pidfd_spawnp(&by_number, "true", actions, NULL, arguments, environ);
+        if (check(result == 0, "pidfd_spawnp gives %d", result)) wait_for_number(by_number);
+    }
     check_lock("exclusive", "after posix_spawn");
 }
 
@@ -562,9 +582,11 @@ static void spawned_children(void)
     posix_spawn_file_actions_destroy(&actions);
     check(system("exit 3") >> 8 == 3, "system");
     check_lock("exclusive", "after system");
-    FILE *stream = popen("exec 3>&-; echo x", "r");
-    check(stream && fgetc(stream) == 'x' && pclose(stream) == 0, "popen");
-    check_lock("exclusive", "after popen");
+    for (int i = 0; i < 2; i++) {
+        FILE *stream = (i ? _IO_popen : popen)("exec 3>&-; echo x", "r");
+        check(stream && fgetc(stream) == 'x' && pclose(stream) == 0, "popen");
+        check_lock("exclusive", "after popen");
+    }
     close(descriptor);
     check_lock("free", "closed");
 }

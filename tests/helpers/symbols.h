@@ -19,6 +19,7 @@ extern int __open64_2(const char *path, int flags);
 extern int __openat_2(int directory, const char *path, int flags);
 extern int __openat64_2(int directory, const char *path, int flags);
 extern FILE *_IO_fopen(const char *path, const char *mode);
+extern FILE *_IO_popen(const char *command, const char *type);
 extern int _IO_fclose(FILE *stream);
 extern int __close(int descriptor);
 extern int __dup2(int old, int new);
