@@ -314,62 +314,65 @@ enum column {
     COLUMN_PIDNS,
     COLUMN_HELD,
     COLUMN_LOCKED_SINCE,
-    COLUMN_BLOCKS,
-    COLUMN_REASON,
     COLUMN_SHARERS,
     COLUMN_GUEST,
     COLUMN_UNIT,
     COLUMN_MACHINE,
+    COLUMN_BLOCKS,
+    COLUMN_REASON,
     COLUMN_HAS,
     COLUMNS
 };
+_Static_assert(COLUMNS <= sizeof((struct table_options){0}.columns) / sizeof(int), "room for all of them");
 
-enum { DEFAULT_COLUMNS = COLUMN_SINCE + 1 };
+/* When a column is printed that nobody asked for. */
+enum shown { ALWAYS, IF_SAID /* where it has something to say, and in JSON */, NEVER };
 
 static const struct {
     const char *name;
     double width; /* as scols_table_new_column has it */
-    int flags;
-    bool number;
+    int flags;    /* the same's; SCOLS_FL_WRAP: where lines are to be wrapped */
+    bool number;  /* in JSON */
+    enum shown shown;
     const char *help;
     void (*append)(struct text *cell, const struct usage *usage, const struct table_options *options);
 } columns[COLUMNS] = {
-    [COLUMN_IMAGE] = {"IMAGE", 0.4, 0, false, "path of the image; sha1:... where the lock file does not tell it",
-                      cell_image},
-    [COLUMN_MODE] = {"MODE", 9, 0, false,
+    [COLUMN_IMAGE] = {"IMAGE", 0.4, SCOLS_FL_WRAP, false, ALWAYS,
+                      "path of the image; sha1:... where the lock file does not tell it", cell_image},
+    [COLUMN_MODE] = {"MODE", 9, 0, false, ALWAYS,
                      "exclusive, shared; inactive, force-share, none: no lock; unlocked: no lock of any kind",
                      cell_mode},
     [COLUMN_KIND] =
-        {"KIND", 6, 0, false,
+        {"KIND", 6, 0, false, ALWAYS,
          "holder, helper, inherited, unrecorded, foreign, blocker, waiting, marked, qemu, locked, mounted or open",
          cell_kind},
-    [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, "process ID", cell_pid},
-    [COLUMN_USER] = {"USER", 4, 0, false, "user name of the process", cell_user_name},
-    [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, "name of the command", cell_command},
-    [COLUMN_SINCE] = {"SINCE", 5, 0, false,
+    [COLUMN_PID] = {"PID", 5, SCOLS_FL_RIGHT, true, ALWAYS, "process ID", cell_pid},
+    [COLUMN_USER] = {"USER", 4, 0, false, ALWAYS, "user name of the process", cell_user_name},
+    [COLUMN_COMMAND] = {"COMMAND", 8, 0, false, ALWAYS, "name of the command", cell_command},
+    [COLUMN_SINCE] = {"SINCE", 5, 0, false, ALWAYS,
                       "when the lock was taken, short; on a terminal how long ago; in JSON as LOCKED-SINCE",
                       cell_since},
-    [COLUMN_UID] = {"UID", 4, SCOLS_FL_RIGHT, true, "user ID of the process", cell_uid},
-    [COLUMN_HOST] = {"HOST", 6, 0, false, "host that the process runs on", cell_host},
-    [COLUMN_FD] = {"FD", 4, SCOLS_FL_RIGHT, true, "descriptor of the lock file, or of an image open without a lock",
-                   cell_descriptor},
-    [COLUMN_LOCKFILE] = {"LOCKFILE", 0.4, 0, false, "path of the lock file", cell_lock_file},
-    [COLUMN_BOOT] = {"BOOT", 16, 0, false, "start of the boot ID of the process's host", cell_boot},
-    [COLUMN_START] = {"START", 8, SCOLS_FL_RIGHT, true, "when the process started, clock ticks after the boot",
+    [COLUMN_UID] = {"UID", 4, SCOLS_FL_RIGHT, true, NEVER, "user ID of the process", cell_uid},
+    [COLUMN_HOST] = {"HOST", 6, 0, false, NEVER, "host that the process runs on", cell_host},
+    [COLUMN_FD] = {"FD", 4, SCOLS_FL_RIGHT, true, NEVER,
+                   "descriptor of the lock file, or of an image open without a lock", cell_descriptor},
+    [COLUMN_LOCKFILE] = {"LOCKFILE", 0.4, SCOLS_FL_WRAP, false, NEVER, "path of the lock file", cell_lock_file},
+    [COLUMN_BOOT] = {"BOOT", 16, 0, false, NEVER, "start of the boot ID of the process's host", cell_boot},
+    [COLUMN_START] = {"START", 8, SCOLS_FL_RIGHT, true, NEVER, "when the process started, clock ticks after the boot",
                       cell_start},
-    [COLUMN_PIDNS] = {"PIDNS", 10, SCOLS_FL_RIGHT, true, "PID namespace of the process", cell_pid_space},
-    [COLUMN_HELD] = {"HELD", 4, SCOLS_FL_RIGHT, true, "how long the lock is held, in seconds", cell_held},
-    [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, "when the lock was taken, as ISO 8601 has it",
+    [COLUMN_PIDNS] = {"PIDNS", 10, SCOLS_FL_RIGHT, true, NEVER, "PID namespace of the process", cell_pid_space},
+    [COLUMN_HELD] = {"HELD", 4, SCOLS_FL_RIGHT, true, NEVER, "how long the lock is held, in seconds", cell_held},
+    [COLUMN_LOCKED_SINCE] = {"LOCKED-SINCE", 20, 0, false, NEVER, "when the lock was taken, as ISO 8601 has it",
                              cell_locked_since},
-    [COLUMN_BLOCKS] = {"BLOCKS", 6, 0, false, "operations that it forbids others", cell_blocks},
-    [COLUMN_REASON] = {"REASON", 0.3, 0, false, "why, in its own words", cell_reason},
-    [COLUMN_GUEST] = {"GUEST", 5, 0, false, "guest of a virtual machine, QEMU's -name", cell_guest},
-    [COLUMN_UNIT] = {"UNIT", 8, 0, false, "systemd unit of the process", cell_unit},
-    [COLUMN_MACHINE] = {"MACHINE", 8, 0, false, "container or machine that the process runs in", cell_machine},
-    [COLUMN_HAS] = {"HAS", 0.3, 0, false, "what it has of the image if not its lock: QEMU's own lock, open for writing",
-                    cell_has},
-    [COLUMN_SHARERS] = {"SHARERS", 4, SCOLS_FL_RIGHT, true, "how many more processes have its lock, by inheritance",
-                        cell_sharers},
+    [COLUMN_BLOCKS] = {"BLOCKS", 6, SCOLS_FL_WRAP, false, IF_SAID, "operations that it forbids others", cell_blocks},
+    [COLUMN_REASON] = {"REASON", 0.3, SCOLS_FL_WRAP, false, IF_SAID, "why, in its own words", cell_reason},
+    [COLUMN_GUEST] = {"GUEST", 5, 0, false, IF_SAID, "guest of a virtual machine, QEMU's -name", cell_guest},
+    [COLUMN_UNIT] = {"UNIT", 8, 0, false, IF_SAID, "systemd unit of the process", cell_unit},
+    [COLUMN_MACHINE] = {"MACHINE", 8, 0, false, IF_SAID, "container or machine that the process runs in", cell_machine},
+    [COLUMN_HAS] = {"HAS", 0.3, SCOLS_FL_WRAP, false, IF_SAID,
+                    "what it has of the image if not its lock: QEMU's own lock, open for writing", cell_has},
+    [COLUMN_SHARERS] = {"SHARERS", 4, SCOLS_FL_RIGHT, true, NEVER,
+                        "how many more processes have its lock, by inheritance", cell_sharers},
 };
 
 /* ---- which columns ------------------------------------------------------------------------------------------ */
@@ -377,7 +380,8 @@ static const struct {
 void table_default_columns(struct table_options *options)
 {
     options->column_count = 0;
-    for (int i = 0; i < DEFAULT_COLUMNS; i++) options->columns[options->column_count++] = i;
+    for (int i = 0; i < COLUMNS; i++)
+        if (columns[i].shown == ALWAYS) options->columns[options->column_count++] = i;
 }
 
 void table_all_columns(struct table_options *options)
@@ -483,11 +487,9 @@ static int fill_table(struct libscols_table *table, const struct table_options *
     if (options->marks && !scols_table_new_column(table, "", 1, 0)) return -ENOMEM;
     for (size_t i = 0; i < options->column_count; i++) {
         int number = options->columns[i];
-        bool long_text = number == COLUMN_IMAGE || number == COLUMN_LOCKFILE || number == COLUMN_BLOCKS ||
-                         number == COLUMN_REASON || number == COLUMN_HAS;
         struct libscols_column *column =
             scols_table_new_column(table, columns[number].name, columns[number].width,
-                                   columns[number].flags | (long_text && options->wrap ? SCOLS_FL_WRAP : 0));
+                                   columns[number].flags & (options->wrap ? ~0 : ~SCOLS_FL_WRAP));
         if (!column) return -ENOMEM;
         if (columns[number].number) scols_column_set_json_type(column, SCOLS_JSON_NUMBER);
     }
@@ -555,22 +557,22 @@ static void add_host(struct table_options *options, const struct usage_list *lis
     options->column_count++;
 }
 
-/* The columns that the user did not ask for: where they have something to say, and in JSON, whose documents are all
- * alike.  Not in raw lines, whose fields stay where they are. */
+/* The columns that are shown IF_SAID: in JSON all of them, whose documents are all alike; in raw lines none, whose
+ * fields stay where they are. */
 static void add_columns(struct table_options *options, const struct usage_list *list)
 {
-    static const int more[] = {COLUMN_GUEST, COLUMN_UNIT, COLUMN_MACHINE, COLUMN_BLOCKS, COLUMN_REASON, COLUMN_HAS};
     char bytes[PATH_MAX];
     if (options->chosen || options->format == TABLE_RAW) return;
     add_host(options, list);
-    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+    for (int column = 0; column < COLUMNS; column++) {
+        if (columns[column].shown != IF_SAID) continue;
         bool said = options->format == TABLE_JSON;
-        for (size_t j = 0; j < list->count && !said; j++) {
+        for (size_t i = 0; i < list->count && !said; i++) {
             struct text cell = text_in(bytes, sizeof bytes);
-            columns[more[i]].append(&cell, &list->usages[j], options);
+            columns[column].append(&cell, &list->usages[i], options);
             said = cell.length > 0;
         }
-        if (said) options->columns[options->column_count++] = more[i];
+        if (said) options->columns[options->column_count++] = column;
     }
 }
 
