@@ -152,12 +152,24 @@ parsed() { env "$@" "$HELPERS/parsed"; }
     assert_output ""
 }
 
-@test "each setting that takes a word is asked for somewhere" {
+@test "each field of the settings has a row, and is asked for somewhere" {
     local field fields
-    fields=$(sed -nE 's/^WORD\([A-Z_]+, ([a-z_]+),.*/\1/p' "$TOP/shim/settings.def")
-    [ "$(wc -l <<<"$fields")" -gt 5 ] || fail "the table cannot be read"
+    # What is no setting: set-user-ID, the program's own arguments, and what made no sense.
+    fields=$(sed -n '/^struct settings {/,/^};/s/^    [a-z][^;]*[ *]\([a-z_]*\);.*/\1/p' "$TOP/shim/settings.h" |
+        grep -vxE 'off|sharing|bad_(variable|value|expects)')
+    [ "$(wc -l <<<"$fields")" -gt 15 ] || fail "the fields cannot be read"
     for field in $fields; do
+        grep -qE "^WORD\([A-Z_]+, $field," "$TOP/shim/settings.def" || grep -q "settings->$field = \|&settings->$field)" \
+            "$TOP/shim/settings.c" || fail "no row and no parser gives $field"
         grep -qrE --include='*.[ch]' --exclude='settings.*' "(->|\.)$field\b" "$TOP/shim" || fail "nothing reads $field"
+    done
+}
+
+@test "what each setting does is tested somewhere" {
+    local name
+    # Here a line "garbage" or "accepted" says only what it takes.
+    for name in $(settings); do
+        grep -qE "^[^#]*\b$name=[^ ]" "$TOP"/tests/*.bats || fail "no test sets $name"
     done
 }
 
