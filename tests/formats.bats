@@ -37,11 +37,17 @@ quiet() {
     fail "$*: exit status $status: $(tail -c 600 tool.log)"
 }
 
-# recognised NAME FILE: the content of FILE, and not its name, shows the format NAME.
+# recognised NAME FILE: the content of FILE, and not its name, shows the format NAME, and does not once the first byte of
+# its magic is another one.
 recognised() {
     run "$HELPERS/identify" "$2"
     [ "$status" -eq 0 ] || fail "$1: $output"
     [ "$output" = "by name: -  by content: $1  $2" ] || fail "expected $1, found $output"
+    run "$HELPERS/identify" -m "$1" "$2"
+    [ "$status" -eq 0 ] || fail "$1: $output"
+    # What has no magic is left as it is.
+    [[ $output != *"  by content: $1  "* ]] || grep -qE "^FORMAT\(\"$1\", .*, \"\", [a-z0-9_]+\)" "$TOP/shim/formats.def" ||
+        fail "$1 is found without its magic"
 }
 
 unrecognised() {
@@ -57,24 +63,17 @@ put() {
     printf %b "$3" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
 }
 
-# written NAME SIZE OFFSET BYTES [OFFSET BYTES]...: a file of zeros with these bytes is of the format NAME, and is not
-# once the first byte of the first BYTES, the magic, is changed.
+# written NAME SIZE OFFSET BYTES [OFFSET BYTES]...: a file of zeros with these bytes is of the format NAME.
 written() {
-    local name=$1 file=image.${BATS_TEST_NUMBER:-0} magic=$3 byte
-    truncate -s 0 "$file"
-    truncate -s "$2" "$file"
+    local name=$1
+    truncate -s 0 written
+    truncate -s "$2" written
     shift 2
     while [ $# -gt 0 ]; do
-        put "$file" "$1" "$2"
+        put written "$1" "$2"
         shift 2
     done
-    mv "$file" written
     recognised "$name" written
-    [ "$magic" -ge 0 ] || magic=$(($(stat -c %s written) + magic))
-    byte=$(od -An -tu1 -j "$magic" -N 1 written)
-    put written "$magic" "\\0$(printf %o $((byte ^ 0x80)))"
-    run "$HELPERS/identify" written
-    [[ $output != *"by content: $name  "* ]] || fail "$name is found without its magic"
     rm written
 }
 
@@ -466,6 +465,8 @@ sys.stdout.buffer.write(zlib.compress(b"ER\2\0" + b"\0\0\x50\0" + bytes(504), in
     put b 450 '\0' # no type
     put b 446 '\1' # no flag that there is
     recognised "boot sector" b
+    printf x >>b # and no whole sectors
+    unrecognised b
 }
 
 @test "a boot sector without a table: whole sectors, and no program" {
@@ -983,6 +984,29 @@ named() {
         grep -qE "(recognised|written|name=|content:) *\"?$(printf %s "$name" | sed 's/[.+]/\\&/g')(\"| )" \
             "$BATS_TEST_FILENAME" || grep -qE "^[A-Za-z]+ $name$" "$BATS_TEST_FILENAME" || missing+="$name; "
     done < <(sed -n 's/^FORMAT("\([^"]*\)".*/\1/p' "$TOP/shim/formats.def")
+    assert_equal "$missing" ""
+}
+
+# refuses NAME: a test of this file in which the format occurs has something that is none.
+refuses() {
+    awk -v name="$1" '/^@test/ { here = none = 0 }
+        index($0, name) { here = 1 }
+        $1 == "unrecognised" { none = 1 }
+        /^}/ && here && none { found = 1 }
+        END { exit !found }' "$BATS_TEST_FILENAME"
+}
+
+@test "each closer look of the table has something here that it refuses" {
+    local check name checks found missing=
+    checks=$(sed -n 's/^FORMAT(.*, \([a-z0-9_]*\)).*/\1/p' "$TOP/shim/formats.def" | grep -vx always | sort -u)
+    [ "$(wc -l <<<"$checks")" -gt 20 ] || fail "the table cannot be read"
+    for check in $checks; do
+        found=
+        while IFS= read -r name; do
+            ! refuses "$name" || found=yes
+        done < <(sed -n "s/^FORMAT(\"\([^\"]*\)\".*, $check).*/\1/p" "$TOP/shim/formats.def")
+        [ "$found" ] || missing+=" $check"
+    done
     assert_equal "$missing" ""
 }
 
