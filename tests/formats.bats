@@ -6,15 +6,6 @@
 
 load common
 
-setup_file() {
-    local top
-    top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
-    make -s -C "$top" build/shim/image.o
-    # The rule for helpers knows nothing of the objects that they are linked with.
-    [ "$top/build/tests/identify" -nt "$top/build/shim/image.o" ] ||
-        make -s -C "$top" -W tests/helpers/identify.c build/tests/identify
-}
-
 setup() {
     common_setup
     LOOPS=()
