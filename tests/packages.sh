@@ -2,6 +2,7 @@
 # packages.sh run|test|long|fuzz|bench|lint|releases: installs the Debian packages that "make run", "make test", "make
 # test-long", "make fuzz", "make bench", "make lint", or "make releases" and tests/installed.sh need and that are not there
 # yet, and says which.  As root, or through sudo.  POSIX sh: nothing else is certain to be there yet.
+# packages.sh ... list: prints which they are, and installs nothing.
 set -eu
 
 build='gcc libc6-dev make libssl-dev libsmartcols-dev libjansson-dev libsystemd-dev'
@@ -16,9 +17,10 @@ fuzz) wanted="$build clang" ;;
 bench) wanted="$run python3 git util-linux e2fsprogs strace eatmydata nocache fakeroot faketime" ;;
 lint) wanted="$build git clang-format clang-tidy cppcheck shellcheck mandoc codespell libseccomp-dev liburing-dev" ;;
 releases) wanted="$build git debootstrap bats bats-support bats-assert dpkg-dev debhelper lintian" ;;
-*) echo "usage: $0 run|test|long|fuzz|bench|lint|releases" >&2; exit 2 ;;
+*) echo "usage: $0 run|test|long|fuzz|bench|lint|releases [list]" >&2; exit 2 ;;
 esac
 
+[ "${2-}" != list ] || { echo "$wanted" && exit; }
 command -v dpkg-query >/dev/null || {
     echo "packages.sh: this is no Debian; install what corresponds to: $wanted" >&2
     exit 0

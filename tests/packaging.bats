@@ -15,6 +15,49 @@ sources() {
     fi
 }
 
+# Programs that tests skip without, and that make images of formats.
+programs() {
+    sed -nE 's/^ *needs ([^#"$]*).*/\1/p' "$TOP"/tests/*.bats "$TOP"/tests/*.bash | tr ' ' '\n'
+    sed -nE 's/^ *quiet ([^ "$]+) .*/\1/p' "$TOP/tests/formats.bats" | grep -v '\.$'
+}
+
+@test "what a test skips without comes with a package of tests/packages.sh" {
+    command -v dpkg-query >/dev/null || skip "no Debian"
+    local listed program name package absent='' paths=()
+    listed=" $(sh "$TOP/tests/packages.sh" test list | xargs) "
+    [[ $listed = *" gcc "*" xorriso "* ]] || fail "the packages cannot be read: $listed"
+    for program in $(programs | sort -u); do
+        case $program in
+        python3) continue ;; # Debian's own need it
+        go) continue ;;      # half a gigabyte for one test
+        linux.uml | cpio) continue ;; # with "make test-long"
+        esac
+        if ! command -v "$program" >/dev/null; then
+            absent+=" $program"
+            continue
+        fi
+        name=$(realpath "$(command -v "$program")")
+        # Some packages have their files in /bin still, which is /usr/bin.
+        for name in "$name" "$(command -v "$program")"; do
+            paths+=("$name" "${name#/usr}" "/usr$name")
+            printf '%s %s\n' "$program" "${name##*/}"
+        done
+    done >names
+    dpkg -S "${paths[@]}" 2>/dev/null | sed -nE 's/^([^:]*):.*bin\/(.*)/\2 \1/p' >owners
+    while read -r program; do
+        awk -v program="$program" 'NR == FNR { if ($1 == program) is[$2]; next } $1 in is { print $2 }' names owners >packages
+        while read -r package; do
+            [[ $listed != *" $package "* ]] || continue 2
+        done <packages
+        fail "$program: no list has $(xargs <packages)"
+    done < <(cut -d' ' -f1 names | sort -u)
+    # Where all of them are there, nothing brings what is not.
+    for package in $listed; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || return 0
+    done
+    assert_equal "$absent" ""
+}
+
 @test "the library asks for no version of glibc later than 2.17, and for no symbol that it could do without" {
     run sh -c 'objdump -T "$SHIM" | grep -oE "GLIBC_2\.[0-9]+" | sort -u | awk -F. "\$2 > 17"'
     assert_output ""
