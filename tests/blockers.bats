@@ -140,6 +140,10 @@ waits() {
         'posix_fallocate one byte on' 'collapse range')
     local bare others
     cp disk.img copy.img
+    local name
+    for name in $("$HELPERS/symbols" | awk '$3 == "SIZE" { print $2 }'); do
+        [[ " ${calls[*]} " = *" $name "* ]] || fail "$name is not among them"
+    done
     # Not every file system collapses and zeroes ranges.
     bare=$("$HELPERS/block_resize" copy.img 2097152)
     others=$(grep -A9 '^keep size' <<<"$bare")

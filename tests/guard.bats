@@ -87,6 +87,14 @@ delete("disk.qcow2")
     [ -e held.qcow2 ] && [ -e disk.qcow2 ]
 }
 
+@test "every function of the family is among those that are refused" {
+    local name tried
+    tried=$(declare -f refused_all)
+    for name in $("$HELPERS/symbols" | awk '$3 == "NAME" { print $2 }'); do
+        [[ $tried = *"refused \"$name "* ]] || fail "$name is not among them"
+    done
+}
+
 @test "an image that another process holds is not truncated, deleted, renamed or replaced" {
     IMAGE=disk.qcow2
     new_image "$IMAGE"

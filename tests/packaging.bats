@@ -46,6 +46,7 @@ programs() {
     dpkg -S "${paths[@]}" 2>/dev/null | sed -nE 's/^([^:]*):.*bin\/(.*)/\2 \1/p' >owners
     while read -r program; do
         awk -v program="$program" 'NR == FNR { if ($1 == program) is[$2]; next } $1 in is { print $2 }' names owners >packages
+        [ -s packages ] || continue # made here
         while read -r package; do
             [[ $listed != *" $package "* ]] || continue 2
         done <packages
