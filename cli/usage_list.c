@@ -874,12 +874,18 @@ int usages_order(const void *a, const void *b)
     return order ? order : compare(first->pid, second->pid);
 }
 
+static bool says_the_same(const struct mark_meaning *a, const struct mark_meaning *b)
+{
+    return a->bytes == b->bytes && a->qemu == b->qemu && a->writes == b->writes && a->unshares == b->unshares &&
+           a->exclusive == b->exclusive && a->posix == b->posix && a->keeper == b->keeper;
+}
+
 bool usages_are_alike(const struct usage *a, const struct usage *b)
 {
     if (!a->image != !b->image || (a->image && strcmp(a->image, b->image) != 0)) return false;
     return strcmp(a->name->hex, b->name->hex) == 0 && a->mode == b->mode && a->kind == b->kind && a->pid == b->pid &&
            a->uid == b->uid && a->descriptor == b->descriptor && a->since_ms == b->since_ms && a->block == b->block &&
-           a->writes == b->writes && memcmp(&a->meaning, &b->meaning, sizeof a->meaning) == 0 && a->flock == b->flock &&
+           a->writes == b->writes && says_the_same(&a->meaning, &b->meaning) && a->flock == b->flock &&
            strcmp(a->host, b->host) == 0 && strcmp(a->command, b->command) == 0 && strcmp(a->reason, b->reason) == 0;
 }
 
