@@ -47,15 +47,17 @@ static int identify(int directory, const char *name, dev_t *device, ino_t *inode
 {
     struct statx status;
     struct stat old;
-    int result = (int)sys_call(SYS_statx, directory, (long)name, AT_STATX_DONT_SYNC, STATX_INO, (long)&status, 0);
-    if (result == 0) {
-        *device = makedev(status.stx_dev_major, status.stx_dev_minor);
-        *inode = status.stx_ino;
-    } else if (result == -ENOSYS) {
-        result = sys_fstatat(directory, name, &old, 0);
-        if (result == 0) *device = old.st_dev, *inode = old.st_ino;
+    const int result = (int)sys_call(SYS_statx, directory, (long)name, AT_STATX_DONT_SYNC, STATX_INO, (long)&status, 0);
+    if (result == -ENOSYS) {
+        const int error = sys_fstatat(directory, name, &old, 0);
+        if (error < 0) return error;
+        *device = old.st_dev, *inode = old.st_ino;
+        return 0;
     }
-    return result;
+    if (result < 0) return result;
+    *device = makedev(status.stx_dev_major, status.stx_dev_minor);
+    *inode = status.stx_ino;
+    return 0;
 }
 
 /* ---- the descriptors of one process --------------------------------------------------------------------- */
