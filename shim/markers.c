@@ -443,6 +443,51 @@ static bool note_mapping_of_stranger(uint64_t number, void *argument)
     return !look->stranger;
 }
 
+struct of_descriptors {
+    const struct look *look;
+    int process, asks; /* the one that asks is not counted */
+    bool any;
+};
+
+static bool note_descriptor(uint64_t number, void *argument)
+{
+    struct of_descriptors *of = argument;
+    of->any = (int)number != of->asks && is_file(of->process, (int)number, &of->look->image);
+    return !of->any;
+}
+
+static bool has_open(const struct look *look, pid_t pid)
+{
+    struct of_descriptors of = {.look = look, .asks = pid == look->self ? look->question->descriptor : -1};
+    of.process = proc_open((uint64_t)pid, "");
+    if (of.process < 0) return false;
+    const int list = sys_openat(of.process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (list >= 0) {
+        proc_each_number(look->deadline, list, note_descriptor, &of);
+        sys_close(list);
+    }
+    sys_close(of.process);
+    return of.any;
+}
+
+/* May the mappings of this process and its ancestors be of descriptors that they have open?  Those have marks of their
+ * own, but while the process asks without them. */
+static bool may_be_of_descriptors(const struct look *look)
+{
+    if (has_open(look, look->self)) return true;
+    for (int i = 0; look->question->ancestors && i < look->ancestor_count; i++)
+        if (has_open(look, look->ancestors[i])) return true;
+    return false;
+}
+
+/* Were all processes to be looked into?  Outside this PID namespace, whose number the first one's is, there are more.
+ */
+static bool is_everybody_seen(const struct look *look)
+{
+    const uint64_t first_space = 0xeffffffc; /* PROC_PID_INIT_INO, <linux/proc_ns.h> */
+    return !look->unread && process_self()->pid_space == first_space;
+}
+
 /* May the marks of so many descriptions, which no descriptor shows, be those of mappings that this process and its
  * ancestors have, and nobody else who can be seen?  A description may have many mappings, so with the marks of more
  * than one it has to be seen that nobody else has a mapping. */
@@ -458,7 +503,7 @@ static bool are_of_own_mappings(struct look *look, int unseen)
     }
     if (unseen > mappings) return false;
     proc_each_process(look->deadline, note_mapping_of_stranger, look);
-    return !look->stranger && (unseen <= 1 || !look->unread);
+    return !look->stranger && ((unseen <= 1 && !may_be_of_descriptors(look)) || is_everybody_seen(look));
 }
 
 /* ---- the answer ----------------------------------------------------------------------------------------- */

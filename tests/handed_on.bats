@@ -188,8 +188,12 @@ beside_mappings() {
 
 @test "the same beside another user's, and one of another PID namespace, whose mappings cannot be seen" {
     [ "$(id -u)" -eq 0 ] || skip "becomes another user"
+    local how
     background env LD_PRELOAD="$SHIM" "$HELPERS/mapped" r disk.img 'echo ready; exec sleep 1000'
-    beside_mappings unshare --pid --fork --mount-proc "$HELPERS/mapped" r
+    for how in r rr; do beside_mappings unshare --pid --fork --mount-proc "$HELPERS/mapped" "$how"; done
     chown nobody disk.img
     beside_mappings "${NOBODY[@]}" "$HELPERS/mapped" rr
+    # A mapping of a descriptor that is open still is none beside that one.
+    run wrapped "${NOBODY[@]}" "$HELPERS/mapped" rk disk.img
+    assert_line 'write: Text file busy'
 }

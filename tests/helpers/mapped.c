@@ -1,6 +1,6 @@
-/* mapped.c: mapped r|rr|w IMAGE [COMMAND]: opens it for reading or for reading and writing, maps it, by rr twice, and
- * closes it; then does with it what a program does, by itself and by children, and prints each result.  With a COMMAND:
- * runs that instead. */
+/* mapped.c: mapped r|rr|rk|w IMAGE [COMMAND]: opens it for reading or for reading and writing, maps it, by rr twice,
+ * and closes it, but by rk; then does with it what a program does, by itself and by children, and prints each result.
+ * With a COMMAND: runs that instead. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -40,12 +40,14 @@ int main(int argc, char **argv)
     if (argc < 3) return 2;
     const char *image = argv[2];
     const bool writes = *argv[1] == 'w';
-    const int descriptor = open(image, writes ? O_RDWR : O_RDONLY);
+    const int descriptor = open(image, (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC);
     if (descriptor < 0) return 3;
+    const bool keeps = strchr(argv[1], 'k');
     for (const char *each = argv[1]; *each; each++)
-        if (mmap(NULL, 4096, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, descriptor, 0) == MAP_FAILED)
+        if (*each != 'k' &&
+            mmap(NULL, 4096, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, descriptor, 0) == MAP_FAILED)
             return 4;
-    close(descriptor);
+    if (!keeps) close(descriptor);
     if (argc > 3) {
         const int status = system(argv[3]);
         return WIFEXITED(status) ? WEXITSTATUS(status) : 5;
