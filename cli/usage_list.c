@@ -207,8 +207,8 @@ static void name_lock(const char *path, struct lock_name *name)
  * alone. */
 static bool is_out_of_reach(int error)
 {
-    return !error || error == ENOENT || error == ENOTDIR || error == EACCES || error == EPERM || error == ENOTCONN ||
-           error == ESTALE;
+    return !error || error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG ||
+           error == EACCES || error == EPERM || error == ENOTCONN || error == ESTALE;
 }
 
 /* Index + 1. */

@@ -1320,3 +1320,18 @@ SCRIPT
     assert_line --index 1 'without a fault: 125'
     assert_equal "${#lines[@]}" 2
 }
+
+@test "status is not made to fail by a lock file that tells of an image where none can be" {
+    local path planted
+    "$IMGLOCK" hold disk.img -- true
+    ln -s there here
+    ln -s here there
+    for path in "$PWD/here/x.img" "$PWD/$(printf %0300d 0).img"; do
+        planted=$IMGLOCK_DIR/.qemu-$(printf %s "$path" | sha1sum | cut -d' ' -f1).lock
+        cp "$(lock_file disk.img)" "$planted"
+        printf 'imglock lock file, version 1\nimage %s\0' "$path" | dd of="$planted" conv=notrunc status=none
+    done
+    run "$IMGLOCK" status
+    assert_failure 1
+    assert_output ''
+}
