@@ -28,6 +28,18 @@ void asking_let_replace(void)
     while (replacing && sys_pause(end)) continue;
 }
 
+/* Puts a description under a number that is still the image's.  A server may take long to give one, so that is had
+ * before. */
+static void put_in_place(int descriptor, int reading, int close_on_exec)
+{
+    atomic_store(&replacing, true);
+    /* Either this sees that the number is about to be closed, or who closes it sees that. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!(table_entry(descriptor) & TABLE_CLOSING))
+        sys_call(SYS_dup3, reading, descriptor, close_on_exec ? O_CLOEXEC : 0, 0, 0, 0);
+    atomic_store(&replacing, false);
+}
+
 /* Puts another description of the image under the number, for reading, at the same place; where there is none to be
  * had, /dev/null.  The kernel then refuses whatever way of writing there is. */
 static void end_writing_by(int descriptor)
@@ -39,7 +51,7 @@ static void end_writing_by(int descriptor)
     if (reading < 0) reading = sys_openat(AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC, 0);
     if (reading < 0) return;
     if (position > 0) sys_call(SYS_lseek, reading, position, SEEK_SET, 0, 0, 0);
-    sys_call(SYS_dup3, reading, descriptor, inherited & FD_CLOEXEC ? O_CLOEXEC : 0, 0, 0, 0);
+    put_in_place(descriptor, reading, inherited & FD_CLOEXEC);
     sys_close(reading);
 }
 
@@ -47,10 +59,7 @@ static void end_writing(const struct tracked_image *image)
 {
     uint64_t entry;
     if (!image->inode) return;
-    atomic_store(&replacing, true);
-    for (int at = -1; (at = images_next_of_file(at + 1, image->device, image->inode, &entry)) >= 0;)
-        if (!(table_entry(at) & TABLE_CLOSING)) end_writing_by(at);
-    atomic_store(&replacing, false);
+    for (int at = -1; (at = images_next_of_file(at + 1, image->device, image->inode, &entry)) >= 0;) end_writing_by(at);
 }
 
 /* A program that opens and closes one image again and again is told what it was told a second ago. */
@@ -80,7 +89,8 @@ static bool has_lock(uint32_t number, bool closing, bool *cut_off)
     int result = lock->descriptor < 0 ? -EBADFD : lock_ask_again(lock, what);
     *cut_off = result == -EBADFD;
     if (*cut_off) result = images_renew(number);
-    image->lost = result == -EAGAIN || lock->descriptor < 0;
+    /* Of one that is lost, no answer says nothing else. */
+    image->lost = result == -EAGAIN || lock->descriptor < 0 || (image->lost && result < 0);
     if (result < 0) return result != -EAGAIN;
     if (result > 0 || (image->told && !image->lost_marks)) audit_regained(image);
     return true;
