@@ -523,6 +523,7 @@ static struct glfs_fd *open_ahead(struct call *call)
             result = error;
         }
     }
+    if (before) retire(known_get(), before);
     if (probe) GLUSTER(glfs_close)(probe);
     if (before) drop(before);
     errno = result;
