@@ -452,7 +452,12 @@ struct of_descriptors {
 static bool note_descriptor(uint64_t number, void *argument)
 {
     struct of_descriptors *of = argument;
-    of->any = (int)number != of->asks && is_file(of->process, (int)number, &of->look->image);
+    char name[PROC_NAME_SIZE];
+    dev_t device;
+    ino_t inode;
+    proc_name(name, "fd/", number);
+    of->any = (int)number != of->asks && proc_identify(of->process, name, &device, &inode) == 0 &&
+              device == of->look->image.st_dev && inode == of->look->image.st_ino;
     return !of->any;
 }
 

@@ -42,24 +42,6 @@ struct search {
     char line[LINE_SIZE];
 };
 
-/* Whose file it is, without a question to a server that may be dead. */
-static int identify(int directory, const char *name, dev_t *device, ino_t *inode)
-{
-    struct statx status;
-    struct stat old;
-    const int result = (int)sys_call(SYS_statx, directory, (long)name, AT_STATX_DONT_SYNC, STATX_INO, (long)&status, 0);
-    if (result == -ENOSYS) {
-        const int error = sys_fstatat(directory, name, &old, 0);
-        if (error < 0) return error;
-        *device = old.st_dev, *inode = old.st_ino;
-        return 0;
-    }
-    if (result < 0) return result;
-    *device = makedev(status.stx_dev_major, status.stx_dev_minor);
-    *inode = status.stx_ino;
-    return 0;
-}
-
 /* ---- the descriptors of one process --------------------------------------------------------------------- */
 
 struct of_process {
@@ -89,7 +71,7 @@ static bool add_descriptor(uint64_t number, void *argument)
     ino_t inode;
     if (of->self && (int)number == question->skipped) return true;
     proc_name(name, "fd/", number);
-    const int result = identify(of->process, name, &device, &inode);
+    const int result = proc_identify(of->process, name, &device, &inode);
     /* Who may not look at one descriptor of a process may look at none. */
     if (result < 0) return result != -EACCES;
     if (search->has_lock_file && device == search->lock_file.st_dev && inode == search->lock_file.st_ino)
@@ -207,7 +189,7 @@ static bool is_there_still(const struct of_process *of)
     dev_t device;
     ino_t inode;
     proc_name(name, "fd/", (uint64_t)of->writer);
-    return identify(of->process, name, &device, &inode) == 0 && device == of->search->question->device &&
+    return proc_identify(of->process, name, &device, &inode) == 0 && device == of->search->question->device &&
            inode == of->search->question->inode;
 }
 
@@ -310,7 +292,7 @@ static bool is_loop_of_image(struct search *search, unsigned loop)
     ino_t inode;
     if (!read_about_loop(loop, "/loop/backing_file", search->line, LINE_SIZE)) return false;
     if (!question->readers && loop_only_reads(loop)) return false;
-    if (identify(AT_FDCWD, search->line, &device, &inode) < 0) return is_loop_by_device(question, loop);
+    if (proc_identify(AT_FDCWD, search->line, &device, &inode) < 0) return is_loop_by_device(question, loop);
     return device == question->device && inode == question->inode;
 }
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "process.h"
 #include "sys.h"
@@ -103,6 +105,23 @@ const char *proc_next_word(const char *word)
 {
     word += strcspn(word, " ");
     return word + strspn(word, " ");
+}
+
+int proc_identify(int directory, const char *name, dev_t *device, ino_t *inode)
+{
+    struct statx status;
+    struct stat old;
+    const int result = (int)sys_call(SYS_statx, directory, (long)name, AT_STATX_DONT_SYNC, STATX_INO, (long)&status, 0);
+    if (result == -ENOSYS) {
+        const int error = sys_fstatat(directory, name, &old, 0);
+        if (error < 0) return error;
+        *device = old.st_dev, *inode = old.st_ino;
+        return 0;
+    }
+    if (result < 0) return result;
+    *device = makedev(status.stx_dev_major, status.stx_dev_minor);
+    *inode = status.stx_ino;
+    return 0;
 }
 
 int proc_has_library(int process)

@@ -40,6 +40,9 @@ int proc_each_line(int directory, const char *name, char *line, size_t size,
 /* Where the next word of such a line begins. */
 const char *proc_next_word(const char *word);
 
+/* Which file a link there leads to, without a question to a server that may be dead.  0 or -errno. */
+int proc_identify(int directory, const char *name, dev_t *device, ino_t *inode);
+
 /* Is the library in the process whose directory this is?  1, 0, or -errno: that cannot be told; -ESRCH: it has ended.
  */
 int proc_has_library(int process);
