@@ -580,7 +580,7 @@ static void look_at_kin(struct look *look)
     for (int i = 0; i < look->kin_count; i++) add_process((uint64_t)look->kin[i], look);
 }
 
-enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger)
+static enum markers_answer look_once(const struct markers_question *question, bool everybody, struct marker *stranger)
 {
     static const sys_signals all = SYS_ALL_SIGNALS;
     char name[FDINFO_OWN_SIZE];
@@ -611,6 +611,22 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
     }
     sys_sigmask(SIG_SETMASK, &signals, NULL);
     sys_munmap(look, sizeof *look);
+    return answer;
+}
+
+/* Who is nobody that can be seen may be a relative that came or went during the look; or a description that is closed
+ * already, and kept for a moment by somebody who looks at its fdinfo.  A stranger is there all the time: 127 ms. */
+enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger)
+{
+    enum { FIRST_NS = 1000 * 1000, LAST_NS = 64 * 1000 * 1000 };
+    struct marker ignored;
+    enum markers_answer answer = look_once(question, everybody, stranger);
+    if (!everybody || stranger->pid) return answer;
+    for (struct timespec pause = {.tv_nsec = FIRST_NS}; answer == MARKERS_STRANGERS && pause.tv_nsec <= LAST_NS;
+         pause.tv_nsec *= 2) {
+        sys_call(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
+        answer = look_once(question, false, &ignored);
+    }
     return answer;
 }
 
