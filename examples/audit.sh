@@ -25,7 +25,7 @@ qemu-system-x86_64 -name web01 -accel tcg -m 32 -nodefaults -display none -monit
     -drive if=none,id=d,file=web01.img,format=raw,file.locking=off <monitor >answers &
 exec 3>monitor
 echo 'info block' >&3
-until grep -q web01.img answers; do sleep 0.05; done
+until grep -qs web01.img answers; do sleep 0.05; done
 
 qemu-img convert -f raw -O qcow2 web01.img backup.qcow2
 mkfs.ext4 -q -F web01.img

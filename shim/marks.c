@@ -205,6 +205,18 @@ void marks_accept(uint32_t number, enum lock_mode mode)
     if (image->asked < mode) image->asked = mode;
 }
 
+bool marks_are_closing(dev_t device, ino_t inode)
+{
+    SECTION_ASSERT();
+    for (int64_t at = -1; (at = table_next((unsigned)(at + 1), INT_MAX)) >= 0;) {
+        const uint64_t entry = table_entry((int)at);
+        if (!table_is_hold(entry) || !(entry & TABLE_CLOSING)) continue;
+        const struct tracked_image *image = images_at(table_image(entry));
+        if (image->device == device && image->inode == inode) return true;
+    }
+    return false;
+}
+
 void marks_renew(uint32_t number)
 {
     SECTION_ASSERT();

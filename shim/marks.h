@@ -46,6 +46,10 @@ void marks_accept(uint32_t image, enum lock_mode mode);
  * access, is one that was asked through, and *mode is its mode. */
 bool marks_ask_again(uint32_t image, int *descriptor, int *access, enum lock_mode *mode);
 
+/* Is the process about to close a descriptor of this file?  Its marks stay until the kernel lets its description go,
+ * when nothing in /proc shows it any more. */
+bool marks_are_closing(dev_t device, ino_t inode);
+
 /* A descriptor of the image is gone.  What could not be marked beside it is marked now. */
 void marks_renew(uint32_t image);
 

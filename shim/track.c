@@ -393,6 +393,14 @@ enum lock_result track_take(const struct track_request *request, struct track_ho
     return result == LOCK_BUSY && request->watch ? take_once(request, true, hold, opened, problem, found) : result;
 }
 
+bool track_is_closing(const struct track_request *request)
+{
+    sys_signals before;
+    const bool closing = enter(&before) && marks_are_closing(request->device, request->inode);
+    leave(&before);
+    return closing;
+}
+
 bool track_is_disputed(const struct track_request *request, struct track_hold *hold, struct bytes_found *found)
 {
     sys_signals before;

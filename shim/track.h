@@ -92,6 +92,9 @@ static inline int64_t track_next(unsigned first, unsigned last)
 enum lock_result track_take(const struct track_request *request, struct track_hold *hold, int *opened,
                             struct lock_problem *problem, struct bytes_found *found);
 
+/* Is another thread just closing a descriptor of the request's file? */
+bool track_is_closing(const struct track_request *request);
+
 /* Looks again at a disputed hold.  False: nobody is in the way any more. */
 bool track_is_disputed(const struct track_request *request, struct track_hold *hold, struct bytes_found *found);
 

@@ -182,8 +182,10 @@ static void audit_let_through(const struct claim *claim, const struct attempt *a
 /* ---- marks ----------------------------------------------------------------------------------------------- */
 
 /* Whoever locks for an instant, to look or because it is refused itself, is waited for; longer where children may have
- * what other threads have closed lately. */
-enum { INSTANT_NS = 25 * 1000 * 1000, CHILDREN_NS = 150 * 1000 * 1000 };
+ * what other threads have closed lately, and as long as a busy machine may take where a thread is just closing it. */
+#define INSTANT_NS (INT64_C(25) * 1000 * 1000)
+#define CHILDREN_NS (INT64_C(150) * 1000 * 1000)
+#define CLOSING_NS (INT64_C(5) * 1000 * 1000 * 1000)
 
 /* Is it a stranger who is in the way?  The lock is held meanwhile, so that nobody comes in between. */
 static bool is_marked_by_stranger(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
@@ -198,7 +200,10 @@ static bool is_marked_by_stranger(const struct claim *claim, struct attempt *att
     if (track_own_lock(&attempt->name, &own)) question.lock_descriptor = own.descriptor;
     while (sys_pause(end))
         if (!track_is_disputed(request, hold, &attempt->found)) return false;
-    return markers_look(&question, true, &attempt->marker) == MARKERS_STRANGERS;
+    const int64_t closed = sys_monotonic() + CLOSING_NS;
+    while (markers_look(&question, true, &attempt->marker) == MARKERS_STRANGERS)
+        if (attempt->marker.pid || !track_is_closing(request) || !sys_pause(closed)) return true;
+    return false;
 }
 
 /* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
