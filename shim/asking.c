@@ -32,10 +32,9 @@ void asking_let_replace(void)
  * before. */
 static void put_in_place(int descriptor, int reading, int close_on_exec)
 {
+    /* Either this sees that the number is about to be closed, or who closes it sees that: both in one order. */
     atomic_store(&replacing, true);
-    /* Either this sees that the number is about to be closed, or who closes it sees that. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (!(table_entry(descriptor) & TABLE_CLOSING))
+    if (!(atomic_load(table_slot((unsigned)descriptor)) & TABLE_CLOSING))
         sys_call(SYS_dup3, reading, descriptor, close_on_exec ? O_CLOEXEC : 0, 0, 0, 0);
     atomic_store(&replacing, false);
 }
@@ -135,7 +134,8 @@ enum asking_answer asking_ask(uint32_t number, bool closing, bool certain, struc
         return ASKING_KEPT;
     const uint32_t lost = find_lost(number, closing, loss);
     const bool marked = !lost && !has_marks(number, loss);
-    image->doubtful = marked && !certain && !image->lost_marks;
+    /* Whoever is about to be refused has both for a moment. */
+    image->doubtful = (lost || marked) && !certain && !image->told;
     if (image->doubtful) return ASKING_DOUBTFUL;
     image->answered = now;
     image->lost_marks = marked;

@@ -16,7 +16,7 @@
 
 enum asking_answer {
     ASKING_KEPT,     /* it is had, or had again; or nothing can be told; or it was told already that others have it */
-    ASKING_DOUBTFUL, /* somebody has marked the image, for a moment perhaps: ask again soon */
+    ASKING_DOUBTFUL, /* somebody has the lock or has marked the image, for a moment perhaps: ask again soon */
     ASKING_LOST,     /* others have it, and nobody was told so far */
 };
 

@@ -39,7 +39,7 @@ struct tracked_image {
     bool lost;            /* the server has lost the lock, and it is not had again: asking.h */
     bool lost_marks;      /* others have marked the image since the server lost the marks */
     bool told;            /* of either */
-    bool doubtful;        /* marks of others are there, for a moment perhaps */
+    bool doubtful;        /* others have the lock, or marks, for a moment perhaps */
     int64_t answered;     /* when a server was last asked for them, sys_monotonic; 0: none keeps them */
 };
 

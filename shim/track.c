@@ -667,7 +667,7 @@ static void tell_loss(const struct asking_loss *loss)
     if (opened >= 0) sys_close(opened);
 }
 
-/* Whoever opens the image, to be refused, marks it for a moment; so it takes one until the marks of somebody are
+/* Whoever opens the image, to be refused, locks and marks it for a moment; so it takes one until those of somebody are
  * believed to be there. */
 static void ask_again(int descriptor, const struct lock_name *name)
 {

@@ -827,13 +827,14 @@ marks_of() {
     # the 250 calls, else it is each fourth.
     cat >faults.sh <<'SCRIPT'
 calls='openat|newfstatat|fstat|statx|fcntl|getdents64|read|pread64|pwrite64|readlinkat|fstatfs|poll|ppoll|pidfd_open|pidfd_getfd|kcmp'
-mkfifo ready
-LD_PRELOAD=$SHIM "$HELPERS/holder" write disk.img >ready &
+# One each: the first one still has its end open when the second is waited for.
+mkfifo ready.source ready.target
+LD_PRELOAD=$SHIM "$HELPERS/holder" write disk.img >ready.source &
 source=$!
-read -r _ <ready
-IMGLOCK_MODE=inactive LD_PRELOAD=$SHIM "$HELPERS/holder" write disk.img >ready &
+read -r _ <ready.source
+IMGLOCK_MODE=inactive LD_PRELOAD=$SHIM "$HELPERS/holder" write disk.img >ready.target &
 target=$!
-read -r _ <ready
+read -r _ <ready.target
 lock=("$IMGLOCK_DIR"/.qemu-*)
 
 # bytes PID: which of bytes 0 and 1 it holds, by the kernel's word.
