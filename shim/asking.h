@@ -31,8 +31,8 @@ struct asking_loss {
 };
 
 /* Asks for the lock of an image, and for its marks, unless a server has answered within a second.  closing: before a
- * descriptor of it is closed.  certain: marks of others have been there for so long that they are nobody's who only
- * looks.  With IMGLOCK_ON_LOST=fail the program's descriptors of an image that others have are for reading alone from
+ * descriptor of it is closed.  certain: others have had the lock, or marks, for so long that they are not about to be
+ * refused.  With IMGLOCK_ON_LOST=fail the program's descriptors of an image that others have are for reading alone from
  * then on. */
 enum asking_answer asking_ask(uint32_t number, bool closing, bool certain, struct asking_loss *loss);
 

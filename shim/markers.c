@@ -622,9 +622,8 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
     struct marker ignored;
     enum markers_answer answer = look_once(question, everybody, stranger);
     if (!everybody || stranger->pid) return answer;
-    for (struct timespec pause = {.tv_nsec = FIRST_NS}; answer == MARKERS_STRANGERS && pause.tv_nsec <= LAST_NS;
-         pause.tv_nsec *= 2) {
-        sys_call(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
+    for (int64_t pause = FIRST_NS; answer == MARKERS_STRANGERS && pause <= LAST_NS; pause *= 2) {
+        sys_sleep(pause);
         answer = look_once(question, false, &ignored);
     }
     return answer;

@@ -296,12 +296,19 @@ static inline int64_t sys_monotonic(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* So many nanoseconds, less than a second; a signal ends it. */
+static inline void sys_sleep(int64_t ns)
+{
+    const struct timespec time = {.tv_nsec = (long)ns};
+    sys_call(SYS_nanosleep, (long)&time, 0, 0, 0, 0, 0);
+}
+
 /* A moment for somebody else to finish what is over soon.  False once the deadline is reached. */
 static inline bool sys_pause(int64_t deadline)
 {
-    static const struct timespec moment = {.tv_nsec = 200 * 1000};
+    enum { MOMENT_NS = 200 * 1000 };
     if (deadline != INT64_MAX && sys_monotonic() >= deadline) return false;
-    sys_call(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
+    sys_sleep(MOMENT_NS);
     return true;
 }
 

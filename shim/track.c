@@ -671,8 +671,7 @@ static void tell_loss(const struct asking_loss *loss)
  * believed to be there. */
 static void ask_again(int descriptor, const struct lock_name *name)
 {
-    enum { LOOKING_NS = 1000 * 1000 * 1000 };
-    static const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    enum { LOOKING_NS = 1000 * 1000 * 1000, PAUSE_NS = 20 * 1000 * 1000 };
     struct asking_loss loss = {.cut_off = false};
     int64_t end = 0;
     for (bool certain = false;; certain = sys_monotonic() >= end) {
@@ -687,7 +686,7 @@ static void ask_again(int descriptor, const struct lock_name *name)
         if (answer == ASKING_LOST) tell_loss(&loss);
         if (answer != ASKING_DOUBTFUL) return;
         if (!end) end = sys_monotonic() + LOOKING_NS;
-        sys_call(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
+        sys_sleep(PAUSE_NS);
     }
 }
 

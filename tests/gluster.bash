@@ -262,3 +262,21 @@ setup() {
     IMAGE=$STORE/vm/disk$BATS_TEST_NUMBER.qcow2
     on alpha qemu-img create -q -f qcow2 "$IMAGE" 1M
 }
+
+# ---- what holds on each shared file system -----------------------------------------------------------------------------
+
+gc_leaves_what_another_host_holds() {
+    local held free
+    hold_on alpha write "$IMAGE"
+    on alpha cp "$IMAGE" "$IMAGE.other.qcow2"
+    try_on alpha "${WRITES[@]}" "$IMAGE.other.qcow2"
+    held=$(imglock_on beta path "$IMAGE")
+    free=$(imglock_on beta path "$IMAGE.other.qcow2")
+    on beta test -e "$held" -a -e "$free"
+    run imglock_on beta gc
+    assert_success
+    on beta test -e "$held"
+    refute on beta test -e "$free"
+    run try_on beta "${WRITES[@]}" "$IMAGE"
+    assert_failure
+}

@@ -169,19 +169,7 @@ helper_on() {
 }
 
 @test "gc on one host leaves what another host holds" {
-    local held free
-    hold_on alpha write "$IMAGE"
-    on alpha cp "$IMAGE" "$IMAGE.other.qcow2"
-    try_on alpha "${WRITES[@]}" "$IMAGE.other.qcow2"
-    held=$(imglock_on beta path "$IMAGE")
-    free=$(imglock_on beta path "$IMAGE.other.qcow2")
-    on beta test -e "$held" -a -e "$free"
-    run imglock_on beta gc
-    assert_success
-    on beta test -e "$held"
-    refute on beta test -e "$free"
-    run try_on beta "${WRITES[@]}" "$IMAGE"
-    assert_failure
+    gc_leaves_what_another_host_holds
     end_holder
 }
 

@@ -837,20 +837,6 @@ target=$!
 read -r _ <ready.target
 lock=("$IMGLOCK_DIR"/.qemu-*)
 
-# bytes PID: which of bytes 0 and 1 it holds, by the kernel's word.
-bytes() {
-    local descriptor type access start end held=
-    for descriptor in "/proc/$1/fd/"*; do
-        [ "$descriptor" -ef "${lock[0]}" ] || continue
-        while read -r name _ type _ access _ _ start end; do
-            [ "$name $type $access" = "lock: OFDLCK WRITE" ] || continue
-            if ((start <= 0)); then held+=0; fi
-            if ((start <= 1 && end >= 1)); then held+=1; fi
-        done <"/proc/$1/fdinfo/${descriptor##*/}"
-    done
-    echo "$held"
-}
-
 swap() { local other=$source; source=$target target=$other; }
 
 strace -qq -o trace "$IMGLOCK" handoff disk.img --to "$target" >/dev/null
@@ -861,7 +847,7 @@ swap
 while read -r call turn; do
     said=$(strace -qq -o trace -e "trace=$call" -e "inject=$call:error=ENOMEM:when=$turn" \
         "$IMGLOCK" handoff disk.img --to "$target" 2>&1 </dev/null)
-    status=$? held="$(bytes "$source") $(bytes "$target")"
+    status=$? held="$(owned_bytes "$source" "${lock[0]}") $(owned_bytes "$target" "${lock[0]}")"
     grep -q INJECTED trace && injected=$((injected + 1))
     case $status:$held in
     0:' 01') ;;
@@ -874,13 +860,14 @@ while read -r call turn; do
     if ((status != 0)); then
         [[ $said == *"imglock: "* ]] || echo "$call $turn: no reason is told: $said"
         [ "$held" = ' 01' ] || "$IMGLOCK" handoff disk.img --to "$target" >/dev/null || echo "$call $turn: not completed"
-        [ "$(bytes "$source") $(bytes "$target")" = ' 01' ] || echo "$call $turn: not completed, after: $said"
+        [ "$(owned_bytes "$source" "${lock[0]}") $(owned_bytes "$target" "${lock[0]}")" = ' 01' ] || echo "$call $turn: not completed, after: $said"
     fi
     swap
 done <made
 ((injected > 30)) || echo "hardly any calls: $injected"
 kill "$source" "$target"
 SCRIPT
+    export -f owned_bytes
     run unshare --fork --pid --mount-proc bash faults.sh
     assert_success
     assert_output ''

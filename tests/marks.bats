@@ -28,19 +28,6 @@ bare_qemu() {
 # rows IMAGE: the locks on the image itself, without those of virtlockd.
 rows() { "$HELPERS/lock_query" "$1" | grep -v ' 0-0$' || true; }
 
-# refused_for IMAGE TEXT COMMAND...: the command, wrapped, fails with one line of imglock's that has the text, and the image
-# stays as it is.
-refused_for() {
-    local image=$1 text=$2 before
-    shift 2
-    before=$(fingerprint "$image")
-    run wrapped_for_a_while "$@"
-    assert_failure
-    assert_line --partial "imglock: $(realpath "$image"): cannot "
-    assert_line --partial "$text"
-    assert_equal "$(fingerprint "$image")" "$before"
-}
-
 @test "what a reader, a writer and a writer without reading announce, as long as they have the image" {
     hold disk.img read
     assert_equal "$(rows disk.img)" $'read 100-100\nread 201-203'
@@ -74,10 +61,10 @@ refused_for() {
     assert_equal "$(rows disk.img)" 'read 150-150'
     local who
     who="locked exclusively by hold:sh (pid $HOLDER, user $(id -un))"
-    refused_for hard.img "cannot open for writing: $who as $PWD/disk.img" dd if=/dev/zero of=hard.img count=1 conv=notrunc
-    refused_for hard.img "cannot open for reading: $who as $PWD/disk.img" dd if=hard.img of=/dev/null
-    IMGLOCK_MODE=shared refused_for hard.img "cannot open for writing: $who" dd if=/dev/zero of=hard.img conv=notrunc count=1
-    IMGLOCK_DIR=$PWD/other refused_for disk.img "cannot open for writing: $who" dd if=/dev/zero of=disk.img conv=notrunc count=1
+    stays_out hard.img "cannot open for writing: $who as $PWD/disk.img" dd if=/dev/zero of=hard.img count=1 conv=notrunc
+    stays_out hard.img "cannot open for reading: $who as $PWD/disk.img" dd if=hard.img of=/dev/null
+    IMGLOCK_MODE=shared stays_out hard.img "cannot open for writing: $who" dd if=/dev/zero of=hard.img conv=notrunc count=1
+    IMGLOCK_DIR=$PWD/other stays_out disk.img "cannot open for writing: $who" dd if=/dev/zero of=disk.img conv=notrunc count=1
     run "$IMGLOCK" hold hard.img -- echo ran
     assert_failure 1
     assert_line --partial "imglock: $PWD/hard.img: cannot hold exclusively: $who as $PWD/disk.img"
@@ -113,7 +100,7 @@ refused_for() {
     ln disk.img hard.img
     background "$IMGLOCK" hold -s disk.img -- sh -c 'echo ready; exec sleep 1000'
     assert_equal "$(rows disk.img)" 'read 210-210'
-    refused_for hard.img "locked shared by hold:sh (pid $HOLDER, user $(id -un)) as $PWD/disk.img" \
+    stays_out hard.img "locked shared by hold:sh (pid $HOLDER, user $(id -un)) as $PWD/disk.img" \
         dd if=/dev/zero of=hard.img count=1 conv=notrunc
     wrapped cat hard.img >/dev/null
     IMGLOCK_MODE=shared wrapped dd if=/dev/zero of=hard.img count=1 conv=notrunc status=none
@@ -171,15 +158,15 @@ refused_for() {
         local image=disk.qcow2 says="QEMU's own lock: writes, shares nothing"
         [ $format = qcow2 ] || image=disk.img says="QEMU's own lock: writes"
         bare_qemu -f $format $image
-        refused_for $image "cannot open for writing: in use by qemu-io (pid $CLIENT, user root): $says" \
+        stays_out $image "cannot open for writing: in use by qemu-io (pid $CLIENT, user root): $says" \
             dd if=/dev/zero of=$image count=1 conv=notrunc status=none
-        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" dd if=/dev/zero of=$image count=1 status=none
-        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" bash -c "echo >$image"
-        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" python3 -c "open('$image', 'w')"
-        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" awk "BEGIN { print > \"$image\" }"
-        refused_for $image "cannot open for reading: in use by qemu-io (pid $CLIENT" cat $image
-        refused_for $image "in use by qemu-io (pid $CLIENT" mkfs.ext4 -F $image
-        refused_for $image "in use by qemu-io (pid $CLIENT" qemu-img info -f $format $image
+        stays_out $image "cannot truncate: in use by qemu-io (pid $CLIENT" dd if=/dev/zero of=$image count=1 status=none
+        stays_out $image "cannot truncate: in use by qemu-io (pid $CLIENT" bash -c "echo >$image"
+        stays_out $image "cannot truncate: in use by qemu-io (pid $CLIENT" python3 -c "open('$image', 'w')"
+        stays_out $image "cannot truncate: in use by qemu-io (pid $CLIENT" awk "BEGIN { print > \"$image\" }"
+        stays_out $image "cannot open for reading: in use by qemu-io (pid $CLIENT" cat $image
+        stays_out $image "in use by qemu-io (pid $CLIENT" mkfs.ext4 -F $image
+        stays_out $image "in use by qemu-io (pid $CLIENT" qemu-img info -f $format $image
         says quit
         ends 0
         run wrapped cat $image
@@ -190,7 +177,7 @@ refused_for() {
 @test "an unwrapped QEMU that reads lets wrapped readers in, and no writer" {
     bare_qemu -r -f qcow2 disk.qcow2
     wrapped cat disk.qcow2 >/dev/null
-    refused_for disk.qcow2 "in use by qemu-io (pid $CLIENT, user root): QEMU's own lock: reads, shares no writing" \
+    stays_out disk.qcow2 "in use by qemu-io (pid $CLIENT, user root): QEMU's own lock: reads, shares no writing" \
         dd if=/dev/zero of=disk.qcow2 count=1 conv=notrunc status=none
     says quit
     ends 0
@@ -227,38 +214,38 @@ refused_for() {
     mkdir other bound
     ln disk.img other/link.img
     hold disk.img write
-    refused_for other/link.img "cannot open for writing: locked exclusively by holder (pid $HOLDER, user root) as $PWD/disk.img" \
+    stays_out other/link.img "cannot open for writing: locked exclusively by holder (pid $HOLDER, user root) as $PWD/disk.img" \
         dd if=/dev/zero of=other/link.img count=1 conv=notrunc status=none
-    refused_for other/link.img "cannot open for reading: locked exclusively by holder (pid $HOLDER" cat other/link.img
+    stays_out other/link.img "cannot open for reading: locked exclusively by holder (pid $HOLDER" cat other/link.img
     mount --bind . bound
     run wrapped dd if=/dev/zero of=bound/disk.img count=1 conv=notrunc status=none
     umount bound
     assert_failure
     assert_line --partial "cannot open for writing: locked exclusively by holder (pid $HOLDER, user root)"
     mkdir -m 1777 elsewhere
-    IMGLOCK_DIR=$PWD/elsewhere refused_for disk.img "locked exclusively by holder (pid $HOLDER, user root)" \
+    IMGLOCK_DIR=$PWD/elsewhere stays_out disk.img "locked exclusively by holder (pid $HOLDER, user root)" \
         dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
     rm "$(lock_file disk.img)"
-    refused_for disk.img "locked exclusively by holder (pid $HOLDER, user root)" \
+    stays_out disk.img "locked exclusively by holder (pid $HOLDER, user root)" \
         dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
     release
     wrapped dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
     # Readers go together.
     hold disk.img read
     wrapped cat other/link.img >/dev/null
-    refused_for other/link.img "locked shared by holder (pid $HOLDER" dd if=/dev/zero of=other/link.img count=1 conv=notrunc status=none
+    stays_out other/link.img "locked shared by holder (pid $HOLDER" dd if=/dev/zero of=other/link.img count=1 conv=notrunc status=none
 }
 
 @test "an image that an unwrapped QEMU has is not truncated, renamed, replaced or deleted, and a free one is" {
     local image
     for image in disk.qcow2 disk.img; do
         bare_qemu -f "$([ $image = disk.img ] && echo raw || echo qcow2)" $image
-        refused_for $image "cannot truncate: in use by qemu-io (pid $CLIENT" \
+        stays_out $image "cannot truncate: in use by qemu-io (pid $CLIENT" \
             python3 -c "import os; os.truncate('$image', 0)"
-        refused_for $image "cannot rename: in use by qemu-io (pid $CLIENT" mv $image other.img
-        refused_for $image "cannot delete: in use by qemu-io (pid $CLIENT" rm -f $image
+        stays_out $image "cannot rename: in use by qemu-io (pid $CLIENT" mv $image other.img
+        stays_out $image "cannot delete: in use by qemu-io (pid $CLIENT" rm -f $image
         echo text >text
-        refused_for $image "in use by qemu-io (pid $CLIENT" mv text $image
+        stays_out $image "in use by qemu-io (pid $CLIENT" mv text $image
         # truncate(2) takes what shows its content alone for an image, too.
         ln $image content
         run wrapped python3 -c 'import os; os.truncate("content", 0)'
@@ -382,7 +369,7 @@ fcntl.lockf(image, fcntl.LOCK_SH)
 print("ready", flush=True)
 import signal; signal.pause()'
     wrapped cat disk.img >/dev/null
-    refused_for disk.img "in use by python3 (pid $HOLDER, user root): it has locked the file" \
+    stays_out disk.img "in use by python3 (pid $HOLDER, user root): it has locked the file" \
         dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
 }
 
@@ -412,7 +399,7 @@ import signal; signal.pause()'
         says quit
         ends 0
         bare_qemu -f qcow2 disk.qcow2
-        refused_for disk.qcow2 "in use by qemu-io (pid $CLIENT" qemu-io --image-opts -c 'write 0 512' "$options"
+        stays_out disk.qcow2 "in use by qemu-io (pid $CLIENT" qemu-io --image-opts -c 'write 0 512' "$options"
         says quit
         ends 0
     done
@@ -480,14 +467,14 @@ for flags in os.O_RDWR, os.O_WRONLY:
     bare_qemu -f qcow2 disk.qcow2
     has=$("$IMGLOCK" status -J disk.qcow2 | jq -r '.locks[] | select(.pid == '"$CLIENT"') | .has')
     assert_equal "$has" "QEMU's own lock: writes, shares nothing"
-    refused_for disk.qcow2 ": $has" cat disk.qcow2
+    stays_out disk.qcow2 ": $has" cat disk.qcow2
     says quit
     ends 0
     ln disk.img link.img
     hold disk.img write
     has=$("$IMGLOCK" status -J link.img | jq -r '.locks[] | select(.pid == '"$HOLDER"') | .has')
     assert_equal "$has" "imglock's marks, locked as $PWD/disk.img"
-    refused_for link.img " ${has#*locked }" cat link.img
+    stays_out link.img " ${has#*locked }" cat link.img
 }
 
 @test "imglock status: an unwrapped child that has the image and not the lock has its marks, and is not called unlocked" {
@@ -555,7 +542,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 print("open", flush=True)
 input()'
     wait_until grep -q open ../stdout
-    refused_for disk.img "cannot truncate: locked exclusively by python3 (pid $CLIENT" python3 -c '
+    stays_out disk.img "cannot truncate: locked exclusively by python3 (pid $CLIENT" python3 -c '
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 raise SystemExit(0 if libc.fopen(b"disk.img", b"w") else 1)'
@@ -624,12 +611,12 @@ raise SystemExit(0 if libc.fopen(b"disk.img", b"w") else 1)'
     IMGLOCK_OUTSIDERS=warn run wrapped mv other.qcow2 disk.qcow2
     assert_success
     assert_output --partial "cannot rename: in use by qemu-io (pid $CLIENT"
-    refused_for disk.qcow2 "in use by qemu-io (pid $CLIENT" dd if=/dev/zero of=disk.qcow2 count=1 conv=notrunc status=none
+    stays_out disk.qcow2 "in use by qemu-io (pid $CLIENT" dd if=/dev/zero of=disk.qcow2 count=1 conv=notrunc status=none
     says quit
     ends 0
     ln disk.img link.img
     hold link.img write
-    IMGLOCK_OUTSIDERS=ignore refused_for disk.img "locked exclusively by holder (pid $HOLDER, user root) as $PWD/link.img" \
+    IMGLOCK_OUTSIDERS=ignore stays_out disk.img "locked exclusively by holder (pid $HOLDER, user root) as $PWD/link.img" \
         dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none
 }
 

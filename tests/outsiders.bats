@@ -32,34 +32,29 @@ loop_device() {
     LOOPS+=("$LOOP")
 }
 
-# refused IMAGE WHO COMMAND...: wrapped, it fails, says in one line why, and has changed nothing.
-refused() {
-    local image=$1 who=$2 before after
-    shift 2
-    before=$(fingerprint "$image")
-    run wrapped "$@"
-    after=$(fingerprint "$image")
-    assert_failure
-    assert_output --partial "imglock: $(realpath "$image"): cannot "
-    assert_output --partial "$who"
-    assert_equal "$(grep -c imglock: <<<"$output")" 1
-    assert_equal "$after" "$before"
-}
-
 # refused_all IMAGE WHO: whoever writes, reads beside the one who writes, and destroys, by each way of opening.
 refused_all() {
-    refused "$@" dd if=/dev/zero of="$1" bs=512 count=1 conv=notrunc status=none
+    stays_out "$@" dd if=/dev/zero of="$1" bs=512 count=1 conv=notrunc status=none
     assert_output --partial ': cannot open for writing: '
-    refused "$@" dd if="$1" of=/dev/null status=none
+    stays_out "$@" dd if="$1" of=/dev/null status=none
     assert_output --partial ': cannot open for reading: '
-    refused "$@" dd if=/dev/zero of="$1" bs=512 count=1 status=none
+    stays_out "$@" dd if=/dev/zero of="$1" bs=512 count=1 status=none
     assert_output --partial ': cannot truncate: '
-    refused "$@" sh -c 'echo >"$1"' sh "$1"
-    refused "$@" sh -c 'echo >>"$1"' sh "$1"
-    refused "$@" python3 -c 'import sys; open(sys.argv[1], "r+b")' "$1"
+    stays_out "$@" sh -c 'echo >"$1"' sh "$1"
+    stays_out "$@" sh -c 'echo >>"$1"' sh "$1"
+    stays_out "$@" python3 -c 'import sys; open(sys.argv[1], "r+b")' "$1"
     # Which truncates inside of libc.
-    refused "$@" python3 -c 'import ctypes, sys; sys.exit(not ctypes.CDLL(None).fopen(sys.argv[1].encode(), b"w"))' "$1"
-    refused "$@" mkfs.ext4 -qF "$1"
+    stays_out "$@" python3 -c 'import ctypes, sys; sys.exit(not ctypes.CDLL(None).fopen(sys.argv[1].encode(), b"w"))' "$1"
+    stays_out "$@" mkfs.ext4 -qF "$1"
+}
+
+# wrapped_loop_device FILE: the same by a wrapped losetup, whose marks the device keeps.
+wrapped_loop_device() {
+    needs_root
+    run wrapped losetup --find --show "$@"
+    [ "$status" = 0 ] || skip "no loop devices here"
+    LOOP=$output
+    LOOPS+=("$LOOP")
 }
 
 goes_through() {
@@ -181,11 +176,7 @@ GO
 }
 
 @test "what a wrapped losetup has handed on stays in use until the kernel lets it go" {
-    needs_root
-    run wrapped losetup --find --show disk.img
-    [ "$status" = 0 ] || skip "no loop devices here"
-    LOOPS+=("$output")
-    LOOP=$output
+    wrapped_loop_device disk.img
     refused_all disk.img "loop device $LOOP has it open for writing, outside imglock"
     # Its marks are imglock's, which losetup has set.
     IMGLOCK_OUTSIDERS=warn run wrapped dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
@@ -195,11 +186,7 @@ GO
 }
 
 @test "IMGLOCK_OUTSIDERS says what the guard of names does for a wrapped losetup's device, too" {
-    needs_root
-    run wrapped losetup --find --show disk.img
-    [ "$status" = 0 ] || skip "no loop devices here"
-    LOOPS+=("$output")
-    LOOP=$output
+    wrapped_loop_device disk.img
     local who="loop device $LOOP has it open for writing, outside imglock" operation
     ln disk.img third.img
     for operation in "mv disk.img other.img" "truncate -s 64K disk.img" "rm third.img"; do
@@ -244,9 +231,9 @@ GO
     outside write link.img
     refused_all disk.img "outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock"
     mkdir -m 1777 other
-    IMGLOCK_DIR=$PWD/other refused disk.img 'outside imglock' dd if=disk.img of=/dev/null
+    IMGLOCK_DIR=$PWD/other stays_out disk.img 'outside imglock' dd if=disk.img of=/dev/null
     mv link.img renamed.img
-    refused renamed.img 'outside imglock' dd if=renamed.img of=/dev/null
+    stays_out renamed.img 'outside imglock' dd if=renamed.img of=/dev/null
 }
 
 # on_file_system TYPE: makes one and goes there.
@@ -270,10 +257,10 @@ on_file_system() {
     for type in ext4 xfs btrfs; do
         on_file_system "$type"
         outside write there/disk.img
-        refused there/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=there/disk.img bs=512 count=1 conv=notrunc
+        stays_out there/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=there/disk.img bs=512 count=1 conv=notrunc
         release
         outside map there/disk.img
-        refused there/disk.img "outsider (pid $HOLDER" dd if=there/disk.img of=/dev/null
+        stays_out there/disk.img "outsider (pid $HOLDER" dd if=there/disk.img of=/dev/null
         release
         nobody_refused there/disk.img
         umount there
@@ -290,13 +277,13 @@ on_file_system() {
     MOUNTED=$PWD/tmp
     cp disk.img tmp
     outside write tmp/disk.img
-    refused tmp/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=tmp/disk.img bs=512 count=1 conv=notrunc
+    stays_out tmp/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=tmp/disk.img bs=512 count=1 conv=notrunc
     release
     mkdir tmp/{lower,upper,work,over}
     cp disk.img tmp/lower
     mount -t overlay -o lowerdir=tmp/lower,upperdir=tmp/upper,workdir=tmp/work none tmp/over || skip "no overlayfs here"
     outside write tmp/over/disk.img
-    refused tmp/over/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=tmp/over/disk.img bs=512 count=1 conv=notrunc
+    stays_out tmp/over/disk.img "outsider (pid $HOLDER" dd if=/dev/zero of=tmp/over/disk.img bs=512 count=1 conv=notrunc
     release
     nobody_refused tmp/over/disk.img
     umount tmp/over
@@ -624,7 +611,7 @@ follows_device() {
 
 @test "IMGLOCK_WAIT is over when it is over, and a waiter can be cancelled" {
     outside write disk.img
-    IMGLOCK_WAIT=0.3 refused disk.img 'outside imglock' dd if=/dev/zero of=disk.img count=1 conv=notrunc
+    IMGLOCK_WAIT=0.3 stays_out disk.img 'outside imglock' dd if=/dev/zero of=disk.img count=1 conv=notrunc
     waiter O_RDWR
     kill "$WAITER"
     wait "$WAITER" || true
@@ -681,7 +668,7 @@ os.open("disk.img", os.O_RDWR)'
     IMGLOCK_OUTSIDERS=ignore
     nobody_refused disk.img
     IMGLOCK_OUTSIDERS=deny
-    refused disk.img 'outside imglock' dd if=disk.img of=/dev/null
+    stays_out disk.img 'outside imglock' dd if=disk.img of=/dev/null
     unset IMGLOCK_OUTSIDERS
     run "$IMGLOCK" --config audit dd if=disk.img of=/dev/null status=none
     assert_success
@@ -690,7 +677,7 @@ os.open("disk.img", os.O_RDWR)'
     IMGLOCK_ON_CONFLICT=warn run wrapped dd if=disk.img of=/dev/null status=none
     assert_success
     assert_output --partial 'opened all the same: outsider (pid'
-    IMGLOCK_ERRNO=EBUSY refused disk.img 'outside imglock' dd if=disk.img of=/dev/null
+    IMGLOCK_ERRNO=EBUSY stays_out disk.img 'outside imglock' dd if=disk.img of=/dev/null
     assert_output --partial 'Device or resource busy'
 }
 
