@@ -64,7 +64,7 @@ struct known {
     struct volume names[VOLUMES]; /* pages that no volume has come to cost nothing */
     struct file files[FILES];
     _Atomic unsigned users[FILES]; /* who is at work on the file's glfs_fd, which is not closed meanwhile */
-    _Atomic uint64_t owners, ends;
+    _Atomic uint64_t owners, ends, closes;
     _Atomic bool marking; /* one thread at a time: it takes the marks of all for others' off */
 };
 static _Atomic(struct known *) known;
@@ -145,6 +145,7 @@ static void retire(struct known *all, struct file *file)
 {
     const int64_t end = sys_monotonic() + ANSWER_NS;
     atomic_store(&file->fd, (struct glfs_fd *)CLOSING);
+    ++all->closes; /* behind it: who reads the old number and does not see it closing reads another one afterwards */
     while (atomic_load(&all->users[file - all->files]) && sys_pause(end)) continue;
 }
 
@@ -336,8 +337,17 @@ static enum lock_mode asked_already(const struct file *file)
     return most;
 }
 
+static bool is_closing(const struct known *all, const struct file *file)
+{
+    for (int i = 0; i < FILES; i++)
+        if ((uintptr_t)all->files[i].fd == CLOSING && all->files[i].device == file->device &&
+            all->files[i].inode == file->inode)
+            return true;
+    return false;
+}
+
 /* Announces, and asks whether anybody is in the way; what this process has itself is taken off meanwhile. */
-static bool is_taken(struct file *file, struct glfs_fd *fd, bool warn)
+static bool ask_once(struct file *file, struct glfs_fd *fd, bool warn)
 {
     /* The new one first: at no time is nothing of this process there. */
     const bool excluded = !warn && mark_set_by(&by_gluster, fd, file->mode, file->access) < 0;
@@ -346,6 +356,20 @@ static bool is_taken(struct file *file, struct glfs_fd *fd, bool warn)
     each_file(file->device, file->inode, mark);
     if (taken && !warn) mark_clear_by(&by_gluster, fd);
     return taken;
+}
+
+/* The same; but what another thread is just closing is found by nobody any more, and has its marks until the server has
+ * closed it: then it is asked again. */
+static bool is_taken(struct file *file, struct glfs_fd *fd, bool warn)
+{
+    const struct known *all = known_get();
+    const int64_t end = sys_monotonic() + ANSWER_NS;
+    for (;;) {
+        const uint64_t closes = all->closes;
+        const bool closing = is_closing(all, file);
+        if (!ask_once(file, fd, warn)) return false;
+        if ((!closing && all->closes == closes) || !sys_pause(end)) return true;
+    }
 }
 
 /* The lock by name, then the mark.  1: somebody has marked the image; 0: the hold is had; or an errno, negative, after
@@ -420,8 +444,7 @@ static int take(const struct settings *settings, struct call *call, struct room 
             return error;
         }
         track_drop(&file->hold);
-        const struct timespec time = {.tv_nsec = left < pause ? left : pause};
-        sys_call(SYS_nanosleep, (long)&time, 0, 0, 0, 0, 0);
+        sys_sleep(left < pause ? left : pause);
     }
 }
 
