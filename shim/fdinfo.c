@@ -116,15 +116,15 @@ bool fdinfo_parent_has(int descriptor)
     return sought.found;
 }
 
-int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
-                     void *argument)
+int fdinfo_each_row(int descriptor, char *bytes, size_t size,
+                    bool (*visit)(const struct fdinfo_lock *lock, void *argument), void *argument)
 {
-    char bytes[1024];
     size_t have = 0;
-    int descriptor = sys_openat(directory, name, O_RDONLY | O_CLOEXEC, 0);
-    if (descriptor < 0) return descriptor;
+    int reads = 0;
     bool more = true;
-    for (ssize_t got; more && (got = sys_read(descriptor, bytes + have, sizeof bytes - 1 - have)) > 0;) {
+    ssize_t got = 0;
+    while (more && (got = sys_read(descriptor, bytes + have, size - 1 - have)) > 0) {
+        reads++;
         have += (size_t)got;
         bytes[have] = '\0';
         char *line = bytes;
@@ -135,8 +135,18 @@ int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct
         }
         have -= (size_t)(line - bytes);
         memmove(bytes, line, have);
-        if (have == sizeof bytes - 1) have = 0; /* no row is that long */
+        if (have == size - 1) have = 0; /* no row is that long */
     }
+    return got < 0 ? (int)got : reads;
+}
+
+int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
+                     void *argument)
+{
+    char bytes[1024];
+    const int descriptor = sys_openat(directory, name, O_RDONLY | O_CLOEXEC, 0);
+    if (descriptor < 0) return descriptor;
+    fdinfo_each_row(descriptor, bytes, sizeof bytes, visit, argument);
     sys_close(descriptor);
     return 0;
 }

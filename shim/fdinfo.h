@@ -36,4 +36,9 @@ bool fdinfo_parent_has(int descriptor);
 int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
                      void *argument);
 
+/* The same for a descriptor that is open on such a list, read into bytes.  How many calls of read(2) it took, or
+ * -errno. */
+int fdinfo_each_row(int descriptor, char *bytes, size_t size,
+                    bool (*visit)(const struct fdinfo_lock *lock, void *argument), void *argument);
+
 #endif

@@ -8,6 +8,7 @@
 
 #include "distant.h"
 #include "holders.h"
+#include "lock_list.h"
 #include "mappings.h"
 #include "proc.h"
 #include "process.h"
@@ -368,26 +369,24 @@ static void note_ancestors(struct look *look)
 
 /* Rows that are in the way. */
 struct counted {
-    const struct look *look;
     int all;                   /* -1: not told */
     int marks[RANGES_OF_MARK]; /* of them such as imglock sets: of use, and of what is not shared */
 };
 
-static bool count_row(const struct fdinfo_lock *lock, void *argument)
+static void count_row(const struct fdinfo_lock *lock, void *argument, struct lock_counts *counts)
 {
-    struct counted *counted = argument;
-    if (!is_of_image(counted->look, lock) || !is_in_the_way(counted->look->question, lock)) return true;
-    counted->all++;
-    if (mark_is_row(lock)) counted->marks[lock->start == UNSHARED_BYTE]++;
-    return true;
+    const struct look *look = argument;
+    if (!is_of_image(look, lock) || !is_in_the_way(look->question, lock)) return;
+    counts->of[0]++;
+    if (mark_is_row(lock)) counts->of[lock->start == UNSHARED_BYTE ? 2 : 1]++;
 }
 
 /* All there are, whoever has them. */
-static struct counted count_all(const struct look *look)
+static struct counted count_all(struct look *look)
 {
-    struct counted counted = {.look = look};
-    if (fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_row, &counted) < 0) counted.all = -1;
-    return counted;
+    struct lock_counts counts;
+    const bool told = lock_list_count(count_row, look, &counts);
+    return (struct counted){.all = told ? counts.of[0] : -1, .marks = {counts.of[1], counts.of[2]}};
 }
 
 static struct fdinfo_lock lock_of(const struct row *row)

@@ -8,6 +8,7 @@
 #include "bytes.h"
 #include "distant.h"
 #include "fdinfo.h"
+#include "lock_list.h"
 #include "proc.h"
 #include "process.h"
 #include "sys.h"
@@ -229,15 +230,16 @@ static void add_own(struct kin *kin)
 
 /* Looks for one of the descriptions that this process has given to children. */
 struct of_child {
-    const struct relatives_known *known;
+    const struct kin *kin;
     bool found;
 };
 
 static bool note_token(const struct fdinfo_lock *lock, void *argument)
 {
     struct of_child *of = argument;
+    const struct relatives_known *known = of->kin->question->known;
     if (lock->owner != FDINFO_DESCRIPTION || lock->start < TOKEN_BYTE || lock->start != lock->end) return true;
-    for (int i = 0; i < of->known->given_count && !of->found; i++) of->found = of->known->given[i].token == lock->start;
+    for (int i = 0; i < known->given_count && !of->found; i++) of->found = known->given[i].token == lock->start;
     return !of->found;
 }
 
@@ -245,7 +247,7 @@ static bool note_token(const struct fdinfo_lock *lock, void *argument)
 static bool has_given(const struct kin *kin, int process, int number)
 {
     char name[24];
-    struct of_child of = {.known = kin->question->known};
+    struct of_child of = {.kin = kin};
     descriptor_name(name, "fd/", (uint64_t)number);
     if (is_lock_file(kin, process, name) <= 0) return false;
     descriptor_name(name, "fdinfo/", (uint64_t)number);
@@ -306,30 +308,20 @@ static bool kin_has(const struct kin *kin, off_t byte, bool exclusive)
     return false;
 }
 
-struct readers {
-    uint64_t inode;
-    int count;
-};
-
-static bool count_reader(const struct fdinfo_lock *lock, void *argument)
+static void count_reader(const struct fdinfo_lock *lock, void *argument, struct lock_counts *counts)
 {
-    struct readers *readers = argument;
-    if (!lock->waits && lock->owner != FDINFO_OTHER && !lock->exclusive && lock->inode == readers->inode &&
+    const struct kin *kin = argument;
+    if (!lock->waits && lock->owner != FDINFO_OTHER && !lock->exclusive && lock->inode == kin->file.st_ino &&
         lock->start < LOCK_BYTE + LOCK_BYTES)
-        readers->count++;
-    return true;
+        counts->of[0]++;
 }
 
-/* How many shared locks lie on bytes 0-1: GETLK names but one.  /proc/locks is read in pieces, between which the list
- * changes, so one count alone may miss a lock.  -1: it does not tell.  Reading it slows every lock of the host for a
- * moment. */
-static int count_readers(const struct kin *kin)
+/* How many shared locks lie on bytes 0-1: GETLK names but one.  -1: the list does not tell.  Reading it slows every
+ * lock of the host for a moment. */
+static int count_readers(struct kin *kin)
 {
-    struct readers first = {.inode = kin->file.st_ino}, second = first;
-    if (fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_reader, &first) < 0 ||
-        fdinfo_each_lock(AT_FDCWD, "/proc/locks", count_reader, &second) < 0)
-        return -1;
-    return first.count == second.count ? first.count : -1;
+    struct lock_counts counts;
+    return lock_list_count(count_reader, kin, &counts) ? counts.of[0] : -1;
 }
 
 static bool is_reader(const struct kin_lock *lock)
@@ -358,7 +350,7 @@ enum seen {
 
 /* All that is shared on bytes 0-1 has to be the relatives', but for what the description that asks has itself.  They
  * are looked at before the count and after it: a relative that came or went meanwhile would hide a stranger. */
-static enum seen see_readers(const struct kin *kin)
+static enum seen see_readers(struct kin *kin)
 {
     int relatives = kin->question->reads;
     /* Other hosts' locks are in no list of this one's. */
@@ -375,7 +367,7 @@ static enum seen see_readers(const struct kin *kin)
 }
 
 /* Who is in the way on bytes 0-1? */
-static enum seen see_lock(const struct kin *kin)
+static enum seen see_lock(struct kin *kin)
 {
     const struct relatives_question *question = kin->question;
     bool shared = false;
@@ -454,7 +446,7 @@ static void ask_through_inherited(struct unexplained *unexplained)
     sys_close(list);
 }
 
-static enum seen see(const struct kin *kin, const struct unexplained *left)
+static enum seen see(struct kin *kin, const struct unexplained *left)
 {
     const enum seen lock = left->lock && !kin->lock_is_kin ? see_lock(kin) : SEEN_KIN;
     if (lock != SEEN_KIN || !left->range || kin->range_is_kin) return lock;

@@ -291,3 +291,25 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
     run stranger "$writes"
     assert_failure
 }
+
+# ---- the list of all locks -------------------------------------------------------------------------------------------
+
+@test "strange readers are seen in a list of locks that changes all the time" {
+    # The kernel names one reader alone when it is asked, so they are counted in /proc/locks, which it gives a page at a
+    # time; a lock that goes between two pages hides another.
+    local attempt
+    commands stranger read
+    commands holder read
+    mkfifo churning
+    "$HELPERS/lock_churn" churn.lock >churning 3>&- &
+    HOLDERS+=("$!")
+    read -r <churning
+    for attempt in {1..25}; do
+        run ! order holder "$writes"
+    done
+    # And nobody is made a stranger by a row that is counted twice.
+    dismiss "${HOLDERS[0]}"
+    for attempt in {1..5}; do
+        order holder "$writes" || fail "the helper is kept out: $(cat holder.err)"
+    done
+}
