@@ -146,40 +146,38 @@ static bool is_handed_down(const struct of_process *of)
     return false;
 }
 
-static bool note_any(const struct fdinfo_lock *lock, void *argument)
+/* What one descriptor has locked of a file: under its number there may be another file by now. */
+struct locks {
+    uint64_t inode;
+    int all, descriptions, keepers;
+};
+
+static bool note_lock(const struct fdinfo_lock *lock, void *argument)
 {
-    *(bool *)argument |= lock->owner == FDINFO_DESCRIPTION;
+    struct locks *locks = argument;
+    if (lock->inode != locks->inode) return true;
+    locks->all++;
+    locks->descriptions += lock->owner == FDINFO_DESCRIPTION;
+    locks->keepers += mark_is_keepers(lock);
     return true;
 }
 
 static bool has_lock(const struct of_process *of)
 {
     char name[PROC_NAME_SIZE];
-    bool any = false;
+    struct locks locks = {.inode = of->search->lock_file.st_ino};
     if (of->lock_file < 0) return false;
     proc_name(name, "fdinfo/", (uint64_t)of->lock_file);
-    fdinfo_each_lock(of->process, name, note_any, &any);
-    return any;
-}
-
-struct locks {
-    int all, keepers;
-};
-
-static bool note_keeper(const struct fdinfo_lock *lock, void *argument)
-{
-    struct locks *locks = argument;
-    locks->all++;
-    locks->keepers += mark_is_keepers(lock);
-    return true;
+    fdinfo_each_lock(of->process, name, note_lock, &locks);
+    return locks.descriptions > 0;
 }
 
 static bool is_lock_keeper(const struct of_process *of)
 {
     char name[PROC_NAME_SIZE];
-    struct locks locks = {0};
+    struct locks locks = {.inode = of->search->question->inode};
     proc_name(name, "fdinfo/", (uint64_t)of->writer);
-    fdinfo_each_lock(of->process, name, note_keeper, &locks);
+    fdinfo_each_lock(of->process, name, note_lock, &locks);
     return locks.keepers == 1 && locks.all == 1;
 }
 

@@ -53,7 +53,8 @@ static bool add_lock(const struct fdinfo_lock *lock, void *argument)
 {
     struct description *description = argument;
     struct kin *kin = description->kin;
-    if (lock->owner == FDINFO_OTHER) return true;
+    /* Under this number there may be another file by now. */
+    if (lock->owner == FDINFO_OTHER || lock->inode != kin->file.st_ino) return true;
     if (lock->start >= SLOT_BYTE && lock->start < SLOT_BYTE + SLOTS && lock->start == lock->end)
         description->slot = (int)lock->start - SLOT_BYTE;
     const bool beside = lock->start < RELATIVES_BYTE + (off_t)RELATIVES && lock->end >= RELATIVES_BYTE;
@@ -238,7 +239,9 @@ static bool note_token(const struct fdinfo_lock *lock, void *argument)
 {
     struct of_child *of = argument;
     const struct relatives_known *known = of->kin->question->known;
-    if (lock->owner != FDINFO_DESCRIPTION || lock->start < TOKEN_BYTE || lock->start != lock->end) return true;
+    if (lock->owner != FDINFO_DESCRIPTION || lock->inode != of->kin->file.st_ino || lock->start < TOKEN_BYTE ||
+        lock->start != lock->end)
+        return true;
     for (int i = 0; i < known->given_count && !of->found; i++) of->found = known->given[i].token == lock->start;
     return !of->found;
 }

@@ -292,6 +292,13 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
     assert_failure
 }
 
+@test "a number that is now the lock file, now another file that an ancestor has locked, lets nobody past" {
+    background wrapped "$HELPERS/holder" write disk.img
+    IMGLOCK_LOG=quiet run wrapped timeout 300 "$HELPERS/relatives" shuffle disk.img
+    assert_success
+    assert_output ""
+}
+
 # ---- the list of all locks -------------------------------------------------------------------------------------------
 
 @test "strange readers are seen in a list of locks that changes all the time" {

@@ -408,6 +408,28 @@ static void spawn_under_way(void)
     check_lock("free", "the child has ended");
 }
 
+/* ---- numbers of descriptors that are used again ---------------------------------------------------------- */
+
+/* A stranger has the image.  The parent puts now its lock file, now another file that it has locked, under one number;
+ * the child is refused each time all the same. */
+static void shuffle(void)
+{
+    enum { NUMBER = 100, ATTEMPTS = 25 };
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 2};
+    const int files[] = {open(getenv("LOCK_FILE"), O_RDWR | O_CLOEXEC),
+                         open("another", O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
+    check(files[0] >= 0 && files[1] >= 0 && fcntl(files[1], F_OFD_SETLK, &lock) == 0, "the two files");
+    const pid_t child = fork();
+    if (child == 0) {
+        int in = 0;
+        for (int attempt = 0; attempt < ATTEMPTS && !in; attempt++) in = open(image, O_RDWR | O_CLOEXEC) >= 0;
+        _exit(in);
+    }
+    int status = 0;
+    for (unsigned i = 0; waitpid(child, &status, WNOHANG) == 0; i++) dup2(files[i % 2], NUMBER);
+    check(status == 0, "the child is refused");
+}
+
 /* ---- tasks that share descriptors ----------------------------------------------------------------------- */
 
 static int open_and_close_once(void *unused)
@@ -458,6 +480,7 @@ int main(int argc, char **argv)
         {"threads-spawn", threads_spawn},
         {"spawn-under-way", spawn_under_way},
         {"shared-files", shared_files},
+        {"shuffle", shuffle},
     };
     if (argc < 3) return 2;
     self = argv[0];
