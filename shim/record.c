@@ -191,7 +191,6 @@ static struct {
     size_t summed;     /* the words before the time, and their sum */
     uint64_t sum;
     pid_t process; /* 0: none yet */
-    uid_t uid;
     int descriptor;
     enum lock_mode mode;
     bool beside;
@@ -204,11 +203,11 @@ void record_forget(void)
     last.process = 0;
 }
 
-static struct holder describe_self(int lock_descriptor, uid_t uid, const struct holder_note *note)
+static struct holder describe_self(int lock_descriptor, const struct holder_note *note)
 {
     const pid_t pid = note->section ? note->section : sys_getpid();
     struct holder self = {.process = *process_self_of(pid),
-                          .uid = uid,
+                          .uid = sys_geteuid(),
                           .mode = note->mode,
                           .beside = note->beside,
                           .block = note->block,
@@ -218,23 +217,23 @@ static struct holder describe_self(int lock_descriptor, uid_t uid, const struct 
     return self;
 }
 
-static bool says_the_same(int lock_descriptor, uid_t uid, const struct holder_note *note)
+/* But for the user: who changes his user afterwards tells other hosts the old one.  This host asks /proc for it, and
+ * each open of an image would take a system call more. */
+static bool says_the_same(int lock_descriptor, const struct holder_note *note)
 {
-    return last.process == note->section && last.uid == uid && last.descriptor == lock_descriptor &&
-           last.mode == note->mode && last.beside == note->beside && last.block == note->block &&
-           last.reason == note->reason;
+    return last.process == note->section && last.descriptor == lock_descriptor && last.mode == note->mode &&
+           last.beside == note->beside && last.block == note->block && last.reason == note->reason;
 }
 
 /* The record of last for this process, anew. */
-static void renew_last(int lock_descriptor, uid_t uid, const struct holder_note *note)
+static void renew_last(int lock_descriptor, const struct holder_note *note)
 {
-    const struct holder self = describe_self(lock_descriptor, uid, note);
+    const struct holder self = describe_self(lock_descriptor, note);
     last.since = build_record(last.record, &self, note->reason);
     last.since_ms = (uint64_t)self.since_ms;
     last.summed = (last.since - SUM_LENGTH) / sizeof(uint64_t) * sizeof(uint64_t);
     last.sum = add_words(CHECKSUM_START, last.record + SUM_LENGTH, last.summed);
     last.process = note->section;
-    last.uid = uid;
     last.descriptor = lock_descriptor;
     last.mode = note->mode;
     last.beside = note->beside;
@@ -255,19 +254,18 @@ static void set_last_since(uint64_t since_ms)
 
 void record_write(int lock_descriptor, int slot, const struct holder_note *note)
 {
-    uid_t uid = sys_geteuid();
     if (!note->section) {
         char record[RECORD_SIZE + 1];
-        const struct holder self = describe_self(lock_descriptor, uid, note);
+        const struct holder self = describe_self(lock_descriptor, note);
         build_record(record, &self, note->reason);
         put_checksum(record, checksum(record));
         write_record(lock_descriptor, slot, record, false);
         return;
     }
-    if (says_the_same(lock_descriptor, uid, note))
+    if (says_the_same(lock_descriptor, note))
         set_last_since((uint64_t)(note->since_ms ? note->since_ms : record_now()));
     else
-        renew_last(lock_descriptor, uid, note);
+        renew_last(lock_descriptor, note);
     put_checksum(last.record, checksum_from(last.sum, last.summed, last.record));
     write_record(lock_descriptor, slot, last.record, true);
 }
