@@ -200,9 +200,13 @@ static void after_exec(char **arguments)
     atomic_store(&self->pid, getpid());
 }
 
+/* At the end of the run everybody leaves, and says so first: who comes a moment later meets nobody. */
 static void leave_if_alone(void)
 {
-    if (atomic_load(&oracle->stop) || kill(oracle->driver, 0) < 0) _exit(0);
+    if (!atomic_load(&oracle->stop) && kill(oracle->driver, 0) == 0) return;
+    for (int i = 0; i < HELD; i++)
+        if (atomic_load(&self->uses[i].state) == IN) atomic_store(&self->uses[i].state, LEAVES);
+    _exit(0);
 }
 
 /* ---- the ordinary families ------------------------------------------------------------------------------ */
@@ -222,6 +226,8 @@ static int choose_image(void)
 }
 
 static void act(int steps);
+
+enum { GENERATIONS_OF_LINE = 12 };
 
 /* A line of generations, each of which opens the same image beside all before it and starts the next.  Nobody else ever
  * opens that image. */
@@ -329,7 +335,7 @@ static void act(int steps)
                 pid_t child = fork_member();
                 if (child == 0) {
                     for (int i = 0; i < HELD; i++) close_use(i);
-                    lead_line(12);
+                    lead_line(GENERATIONS_OF_LINE);
                 }
                 wait_for(child);
             }
@@ -403,8 +409,13 @@ static void keep_group(int group, const char *library)
             unsetenv("IMGLOCK_WAIT");
             break;
         }
-        if (start_member("inside", -1, group, NULL, library) < 0) _exit(95);
-        for (unsigned rounds = 5 + random_below(60); rounds && !atomic_load(&oracle->stop); rounds--) {
+        /* A line of generations takes a second on a busy machine, longer than the other families live. */
+        const bool line = random_below(16) == 0;
+        pid_t first = line ? start_member("line", GENERATIONS_OF_LINE, group, NULL, library)
+                           : start_member("inside", -1, group, NULL, library);
+        if (first < 0) _exit(95);
+        for (unsigned rounds = line ? 600 : 5 + random_below(60); rounds && !atomic_load(&oracle->stop); rounds--) {
+            if (line && kill(first, 0) < 0) break;
             sleep_us(5000);
             reap_children();
         }
