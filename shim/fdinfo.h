@@ -36,8 +36,8 @@ bool fdinfo_parent_has(int descriptor);
 int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
                      void *argument);
 
-/* The same for a descriptor that is open on such a list, read into bytes.  How many calls of read(2) it took, or
- * -errno. */
+/* The same for a descriptor that is open on such a list, read into bytes.  How much the only read(2) gave,
+ * size where there was more than one, or -errno. */
 int fdinfo_each_row(int descriptor, char *bytes, size_t size,
                     bool (*visit)(const struct fdinfo_lock *lock, void *argument), void *argument);
 

@@ -5,14 +5,16 @@
 
 #include "sys.h"
 
-/* A page of rows, and one byte to end the last.  The kernel fills no more than a page whatever is asked for. */
-enum { PAGE = 4096, READINGS = 24, ENOUGH = 4 };
+/* A page of rows, and one byte to end the last.  The kernel fills no more than a page whatever is asked for.  A page
+ * that is less than half full ends where the list does: a row with thirty others that wait for its lock would fit. */
+enum { PAGE = 4096, SHORT = PAGE / 2, READINGS = 24, ENOUGH = 4 };
 
 /* Mapped: a handler's stack may be small. */
 struct list {
     void (*visit)(const struct fdinfo_lock *lock, void *argument, struct lock_counts *counts);
     void *argument;
-    struct lock_counts now, before[READINGS];
+    struct lock_counts now;
+    int before[READINGS]; /* of[0] */
     char bytes[PAGE + 1];
 };
 
@@ -23,32 +25,41 @@ static bool count_row(const struct fdinfo_lock *lock, void *argument)
     return true;
 }
 
-/* How many pages it came in, or -errno. */
+/* 1: all of it was of one moment; 0: it was not; or -errno. */
 static int read_once(struct list *list)
 {
     memset(&list->now, 0, sizeof list->now);
     const int descriptor = sys_openat(AT_FDCWD, "/proc/locks", O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0) return descriptor;
-    const int pages = fdinfo_each_row(descriptor, list->bytes, sizeof list->bytes, count_row, list);
+    const int first = fdinfo_each_row(descriptor, list->bytes, sizeof list->bytes, count_row, list);
     sys_close(descriptor);
-    return pages;
+    return first < 0 ? first : first < SHORT;
 }
 
-/* Have the counts of the last reading come so often that they are no accident? */
+/* Has the count of the last reading come so often that it is no accident? */
 static bool came_often(const struct list *list, int readings)
 {
     int same = 1;
-    for (int i = 0; i < readings; i++) same += memcmp(&list->before[i], &list->now, sizeof list->now) == 0;
+    for (int i = 0; i < readings; i++) same += list->before[i] == list->now.of[0];
     return same >= ENOUGH;
+}
+
+/* Whoever locks and unlocks without pause waits for each page to be read, and goes on in step with the reading, which
+ * then misses the same locks each time. */
+static void fall_out_of_step(void)
+{
+    enum { LEAST_NS = 50 * 1000, MOST_MORE_NS = 256 * 1000 };
+    sys_sleep(LEAST_NS + sys_monotonic() % MOST_MORE_NS);
 }
 
 static bool count(struct list *list)
 {
     for (int reading = 0; reading < READINGS; reading++) {
-        const int pages = read_once(list);
-        if (pages < 0) return false;
-        if (pages <= 1 || came_often(list, reading)) return true;
-        list->before[reading] = list->now;
+        if (reading) fall_out_of_step();
+        const int at_once = read_once(list);
+        if (at_once < 0) return false;
+        if (at_once || came_often(list, reading)) return true;
+        list->before[reading] = list->now.of[0];
     }
     return false;
 }

@@ -2,9 +2,9 @@
  *
  * The kernel gives the list a page at a time, some seventy rows.  A page is of one moment.  Between two pages locks
  * come and go, and a row that goes hides one that stays (fs/seq_file.c goes on by a row's number): beside a busy host,
- * 8 of 984 readings missed a lock that was there all the time, and 138 had one twice.  So a list of one page is
- * believed at once, and with more of them a count only when it has been read four times.  Async-signal-safe, for
- * children of vfork too; errno is left alone. */
+ * 8 of 984 readings missed a lock that was there all the time, and 138 had one twice.  So a list of less than half a
+ * page is believed at once, and with more of them a count only when it has been read four times.  Async-signal-safe,
+ * for children of vfork too; errno is left alone. */
 #ifndef IMGLOCK_LOCK_LIST_H
 #define IMGLOCK_LOCK_LIST_H
 
@@ -12,7 +12,8 @@
 
 #include "fdinfo.h"
 
-/* A caller counts up to three kinds of rows in one go. */
+/* A caller counts up to three kinds of rows in one go.  The first has all that the others have, so that no row can be
+ * missed without it. */
 enum { LOCK_LIST_KINDS = 3 };
 struct lock_counts {
     int of[LOCK_LIST_KINDS];
