@@ -13,6 +13,7 @@
 #include "proc.h"
 #include "process.h"
 #include "realpath.h"
+#include "stillness.h"
 #include "sys.h"
 #include "text.h"
 
@@ -384,7 +385,7 @@ static void count_row(const struct fdinfo_lock *lock, void *argument, struct loc
 /* All there are, whoever has them. */
 static struct counted count_all(struct look *look)
 {
-    struct lock_counts counts;
+    struct lock_counts counts = {0};
     const bool told = lock_list_count(count_row, look, &counts);
     return (struct counted){.all = told ? counts.of[0] : -1, .marks = {counts.of[1], counts.of[2]}};
 }
@@ -565,7 +566,7 @@ static enum markers_answer judge(struct look *look, const struct counted *before
 {
     if (look->is_own) return MARKERS_STRANGERS;
     if (!look->rows) return look->stranger || !look->known_count ? MARKERS_STRANGERS : MARKERS_NO_STRANGERS;
-    /* The list is read in pieces, between which it changes, and the processes are looked at one after the other. */
+    /* The processes are looked at one after the other. */
     const struct counted after = count_all(look);
     const bool known = are_all_known(look, before) && are_all_known(look, &after) && is_explained(look);
     return known ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
@@ -579,12 +580,15 @@ static void look_at_kin(struct look *look)
     for (int i = 0; i < look->kin_count; i++) add_process((uint64_t)look->kin[i], look);
 }
 
-static enum markers_answer look_once(const struct markers_question *question, bool everybody, struct marker *stranger)
+/* *still: nobody has closed the image meanwhile. */
+static enum markers_answer look_once(const struct markers_question *question, bool everybody, struct marker *stranger,
+                                     bool *still)
 {
     static const sys_signals all = SYS_ALL_SIGNALS;
     char name[FDINFO_OWN_SIZE];
     sys_signals signals;
     *stranger = (struct marker){.pid = 0};
+    *still = false;
     struct look *look = sys_mmap(sizeof *look);
     if (!look) return MARKERS_STRANGERS;
     /* A handler that jumps away would leave descriptors behind. */
@@ -601,16 +605,27 @@ static enum markers_answer look_once(const struct markers_question *question, bo
         fdinfo_each_lock(AT_FDCWD, name, note_own, look);
         /* FUSE shows them where the kernel keeps its locks. */
         look->rows |= look->major || look->minor;
+        const int watch = look->rows ? stillness_begin(question->descriptor) : -1;
         const struct counted before = look->rows ? count_all(look) : (struct counted){.all = 0};
         if (everybody)
             proc_each_process(look->deadline, add_process, look);
         else
             look_at_kin(look);
         answer = judge(look, &before);
+        *still = !look->rows || stillness_end(watch);
     }
     sys_sigmask(SIG_SETMASK, &signals, NULL);
     sys_munmap(look, sizeof *look);
     return answer;
+}
+
+/* A relative that has the image when it is looked at, and neither when all marks are counted before nor after, hides a
+ * stranger: of a hundred opens beside one that opens and closes it all the time, with hundreds of looks each, one got
+ * in.  So a look that finds nobody counts where nobody closed the image meanwhile; else two do. */
+static bool is_settled(enum markers_answer answer, bool still, int *unsettled)
+{
+    enum { ENOUGH = 2 };
+    return answer == MARKERS_NO_STRANGERS && (still || ++*unsettled == ENOUGH);
 }
 
 /* Who is nobody that can be seen may be a relative that came or went during the look; or a description that is closed
@@ -619,13 +634,23 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
 {
     enum { FIRST_NS = 1000 * 1000, LAST_NS = 64 * 1000 * 1000 };
     struct marker ignored;
-    enum markers_answer answer = look_once(question, everybody, stranger);
-    if (!everybody || stranger->pid) return answer;
-    for (int64_t pause = FIRST_NS; answer == MARKERS_STRANGERS && pause <= LAST_NS; pause *= 2) {
-        sys_sleep(pause);
-        answer = look_once(question, false, &ignored);
+    int unsettled = 0;
+    bool still = false;
+    enum markers_answer answer = look_once(question, everybody, stranger, &still);
+    bool settled = is_settled(answer, still, &unsettled);
+    if (!settled && answer == MARKERS_NO_STRANGERS) {
+        answer = look_once(question, false, &ignored, &still);
+        settled = is_settled(answer, still, &unsettled);
     }
-    return answer;
+    if (settled) return MARKERS_NO_STRANGERS;
+    if (!everybody || stranger->pid) return MARKERS_STRANGERS;
+    /* Nobody found once: among relatives that come and go all the time it may take a few looks more. */
+    for (int64_t pause = FIRST_NS; !settled && pause <= (unsettled ? 4 * LAST_NS : LAST_NS); pause *= 2) {
+        sys_sleep(pause);
+        answer = look_once(question, false, &ignored, &still);
+        settled = is_settled(answer, still, &unsettled);
+    }
+    return settled ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
 }
 
 void marker_append_has(struct text *text, const struct marker *marker)
