@@ -37,13 +37,18 @@ static inline long by_hand_free_slot(const char *lock_path, long slot)
     return slot;
 }
 
-/* Announces on the image itself what is done to it, and asks whether somebody announces what does not go with it.
- * 0, or -errno. */
+/* Announces on the image itself what is done to it.  0, or -errno. */
+static inline int by_hand_announce(int image, bool writing)
+{
+    int result = by_hand_byte(image, F_OFD_SETLK, F_RDLCK, 100, writing ? 4 : 1);
+    return result < 0 ? result : by_hand_byte(image, F_OFD_SETLK, F_RDLCK, 201, 3);
+}
+
+/* The same, and asks whether somebody announces what does not go with it.  0, or -errno. */
 static inline int by_hand_mark(int image, bool writing)
 {
     int result;
-    if ((result = by_hand_byte(image, F_OFD_SETLK, F_RDLCK, 100, writing ? 4 : 1)) < 0) return result;
-    if ((result = by_hand_byte(image, F_OFD_SETLK, F_RDLCK, 201, 3)) < 0) return result;
+    if ((result = by_hand_announce(image, writing)) < 0) return result;
     struct flock all = {.l_type = writing ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = 1};
     struct flock use = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 100};
     if ((result = sys_fcntl(image, F_OFD_GETLK, (long)&all)) < 0) return result;
@@ -65,6 +70,17 @@ static inline int by_hand_count(int image, bool writing)
     sys_sigtake(&urgent, &signal);
     sys_fcntl(image, F_SETSIG, 0);
     return sys_fcntl(image, F_SETOWN_EX, (long)&nobody);
+}
+
+/* Asks the server once more for what an image's only writer has: five questions.  A record is read, since who had the
+ * lock meanwhile may have written one there. */
+static inline void by_hand_ask(int image, int lock, long slot)
+{
+    char record[256];
+    by_hand_byte(lock, F_OFD_SETLK, F_WRLCK, 0, 2);
+    by_hand_byte(lock, F_OFD_SETLK, F_RDLCK, 1024 + slot, 1);
+    sys_pread(lock, record, sizeof record, 4096 + slot * 256);
+    by_hand_mark(image, true);
 }
 
 /* Locks the image that was opened as this descriptor.  The lock's descriptor, or -errno. */

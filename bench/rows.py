@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
-from measure import (BY_HAND, COMMAND, EMPTY, HANDOVER, LIBRARY, RUNNER, Runner, Samples, Side, calls_in_turn,
-                     commands_in_turn, environment, program)
+from measure import (BY_HAND, COMMAND, EMPTY, HANDOVER, LIBRARY, RUNNER, TOP, Runner, Samples, Side, calls_in_turn,
+                     commands_in_turn, environment, in_turn, program)
 
 NS = "ns an operation"
 MS = "ms a run"
@@ -200,6 +200,66 @@ def many(bench: Bench) -> Iterator[Row]:
     # Linear: an image costs no more among many.  Caches make it a little more, bare as well.
     yield Row("many", what, NS, *scale["imglock"], 1.25)
     yield Row("many-bare", f"{what}, bare", NS, *scale["bare"], None)
+
+
+# ---- a shared file system -------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def gluster(bench: Bench) -> Iterator[tuple[list[str], str] | None]:
+    """What runs a command where a GlusterFS is mounted, and the mount; None where there is none to be had."""
+    directory = f"{bench.directory}/gluster"
+    os.mkdir(directory)
+    with subprocess.Popen([f"{TOP}/bench/gluster.sh", directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True) as process:
+        line = process.stdout.readline().strip()
+        if line.startswith("ready "):
+            _, pid, store = line.split(" ", 2)
+            yield ["nsenter", "-t", pid, "-n", "-m", "-p", "-u", "--"], store
+        else:
+            print(f"asking: skipped, no GlusterFS here: {line or 'it does not start'}", flush=True)
+            yield None
+
+
+def asking_samples(bench: Bench, host: Sequence[str]) -> tuple[list[Samples], list[Samples]]:
+    """imglock and the floor, when it is time to ask again; and both within the second after that."""
+    runners, files = {}, []
+    for name in ("imglock", "ask", "trust"):
+        image = f"{bench.directory}/{name}.qcow2"  # each has one for itself, open for writing
+        lock_file = bench.lock_file(image)
+        files += [image, lock_file]
+        subprocess.run([*host, "qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
+        maker = Runner(["open-write", image], WRAPPED, bench.locks, host)
+        maker.batch(1)
+        maker.end()
+        words = ["open-again", image] if name == "imglock" else [f"{name}-by-hand", image, lock_file, "9"]
+        runners[name] = Runner(words, WRAPPED if name == "imglock" else {}, bench.locks, host)
+        runners[name].batch(2)
+    turns = [(runners["imglock"], runners["ask"]), (runners["imglock"], runners["trust"])]
+    results = tuple([Samples("imglock"), Samples("the same calls by hand")] for _ in turns)
+    for number in range(5 if bench.quick else 40):
+        time.sleep(1.1)  # the library asks at most once a second
+        # Or who comes first pays for what a client has forgotten meanwhile: it remembers a file's status for a second.
+        subprocess.run([*host, "stat", *files], stdout=subprocess.DEVNULL, check=True)
+        for pair, samples in zip(turns, results):
+            for index in in_turn(2, number):
+                samples[index].values.append(pair[index].batch(1))
+    for runner in runners.values():
+        runner.end()
+    return results
+
+
+def asking(bench: Bench) -> Iterator[Row]:
+    with gluster(bench) as found:
+        if not found:
+            return
+        host, store = found
+        asked, trusted = asking_samples(replace(bench, directory=store, locks=f"{store}/locks"), host)
+    what = "open+close of an image that is open already, on GlusterFS"
+    yield Row("asking", f"{what}, its lock asked for again", NS, *asked, None)
+    yield Row("asking-not", f"{what}, within a second of that", NS, *trusted, None)
+    asked, trusted = (Samples(name, [value / 1000 for value in samples[0].values])
+                      for name, samples in (("imglock", asked), ("nothing asked", trusted)))
+    yield Row("asking-adds", f"{what}, what asking adds", "us", asked, trusted, None, difference=True)
 
 
 # ---- processes ------------------------------------------------------------------------------------------------------
@@ -392,7 +452,7 @@ def hold_command(bench: Bench) -> Iterator[Row]:
 
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "open": plain_open, "header": look, "dup": untracked, "image": image_open, "shared": shared_open,
-    "crowd": crowd, "many": many, "exec": execution, "memory": memory, "convert": convert, "random": random_writes,
-    "mkfs": make_file_system, "loop": shell_loop, "rm": remove_tree, "handover": hand_over, "peers": preload_peers, "audit": watching,
-    "hold": hold_command,
+    "crowd": crowd, "many": many, "asking": asking, "exec": execution, "memory": memory, "convert": convert,
+    "random": random_writes, "mkfs": make_file_system, "loop": shell_loop, "rm": remove_tree, "handover": hand_over,
+    "peers": preload_peers, "audit": watching, "hold": hold_command,
 }

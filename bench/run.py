@@ -47,7 +47,7 @@ def described(row: Row) -> dict[str, object]:
 
 
 def printed(row: Row) -> str:
-    sign = " KiB" if row.difference else "x"
+    sign = f" {row.unit}" if row.difference else "x"
     limit = "" if row.limit is None else f"{row.limit:g}{sign}"
     subject, floor = row.subject.summary()["median"], row.floor.summary()["median"]
     return (f"{row.key:<18} {subject:>12,} {floor:>12,} {row.unit:<16}{row.value:>8.2f}{sign:<4} {limit:>7} {row.verdict:<5}"

@@ -54,6 +54,14 @@ static void open_write(char **arguments)
     close((int)must(open(arguments[0], O_RDWR | O_CLOEXEC), arguments[0]));
 }
 
+/* Of an image that this process has open already. */
+static void open_again(char **arguments)
+{
+    static int image;
+    if (!image) image = (int)must(open(arguments[0], O_RDWR | O_CLOEXEC), arguments[0]);
+    open_read(arguments);
+}
+
 static void duplicate(char **arguments)
 {
     (void)arguments;
@@ -100,8 +108,13 @@ static void look_by_hand(char **arguments)
 /* Which of the processes of a crowd this is. */
 static int crowd_index;
 
-/* An image's open and close with its lock, by hand: IMAGE LOCKFILE SLOT, the last where to look for a free one. */
-static void image_by_hand(char **arguments, bool writing, enum extent extent)
+struct hand {
+    int image, lock;
+    long slot;
+};
+
+/* An image's open with its lock, by hand: IMAGE LOCKFILE SLOT, the last where to look for a free one. */
+static struct hand open_by_hand(char **arguments, bool writing, enum extent extent)
 {
     char record[256];
     memset(record, '.', sizeof record);
@@ -111,8 +124,14 @@ static void image_by_hand(char **arguments, bool writing, enum extent extent)
     static long slot = -1;
     if (slot < 0) slot = must(by_hand_free_slot(arguments[1], atol(arguments[2]) + crowd_index), "a free slot");
     int lock = (int)must(by_hand_lock(image, arguments[1], writing, slot, record, extent), arguments[1]);
-    sys_close(image);
-    sys_close(lock);
+    return (struct hand){image, lock, slot};
+}
+
+static void image_by_hand(char **arguments, bool writing, enum extent extent)
+{
+    const struct hand hand = open_by_hand(arguments, writing, extent);
+    sys_close(hand.image);
+    sys_close(hand.lock);
 }
 
 static void write_by_hand(char **arguments)
@@ -135,6 +154,35 @@ static void write_lock_by_hand(char **arguments)
     image_by_hand(arguments, true, LOCK_ALONE);
 }
 
+/* What open_again takes, with and without the server being asked. */
+static void again_by_hand(char **arguments, bool ask)
+{
+    static struct hand hand;
+    struct stat status, named;
+    char link[32], path[PATH_MAX];
+    if (!hand.image) hand = open_by_hand(arguments, true, WHOLE);
+    int image = (int)must(sys_openat(AT_FDCWD, arguments[0], O_RDONLY | O_CLOEXEC, 0), arguments[0]);
+    /* Which image is it, and has the process its lock still? */
+    sys_fstat(image, &status);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", image);
+    sys_readlinkat(AT_FDCWD, link, path, sizeof path);
+    sys_fstat(hand.lock, &status);
+    if (ask) by_hand_ask(hand.image, hand.lock, hand.slot);
+    by_hand_announce(image, false);
+    sys_fstatat(AT_FDCWD, arguments[0], &named, AT_SYMLINK_NOFOLLOW);
+    sys_close(image);
+}
+
+static void ask_by_hand(char **arguments)
+{
+    again_by_hand(arguments, true);
+}
+
+static void trust_by_hand(char **arguments)
+{
+    again_by_hand(arguments, false);
+}
+
 /* ---- operations ----------------------------------------------------------------------------------------------- */
 
 static const struct operation {
@@ -144,6 +192,7 @@ static const struct operation {
 } operations[] = {
     {"open", 1, open_read},
     {"open-write", 1, open_write},
+    {"open-again", 1, open_again},
     {"dup", 0, duplicate},
     {"fcntl", 0, control},
     {"close-bad", 0, close_bad},
@@ -153,6 +202,8 @@ static const struct operation {
     {"write-by-hand-low", 3, write_by_hand_low},
     {"read-by-hand", 3, read_by_hand},
     {"write-lock-by-hand", 3, write_lock_by_hand},
+    {"ask-by-hand", 3, ask_by_hand},
+    {"trust-by-hand", 3, trust_by_hand},
 };
 
 static const struct operation *find_operation(int count, char **words)

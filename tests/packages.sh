@@ -14,7 +14,8 @@ run) wanted=$run ;;
 test) wanted=$test ;;
 long) wanted="$test libpython3-testsuite libglib2.0-tests stress-ng user-mode-linux cpio debootstrap kmod file" ;;
 fuzz) wanted="$build clang" ;;
-bench) wanted="$run python3 git util-linux e2fsprogs strace eatmydata nocache fakeroot faketime" ;;
+bench) wanted="$run python3 git util-linux e2fsprogs strace eatmydata nocache fakeroot faketime \
+    attr glusterfs-client glusterfs-server iproute2 procps" ;;
 lint) wanted="$build git clang-format clang-tidy cppcheck shellcheck mandoc codespell libseccomp-dev liburing-dev" ;;
 releases) wanted="$build git debootstrap bats bats-support bats-assert dpkg-dev debhelper lintian" ;;
 *) echo "usage: $0 run|test|long|fuzz|bench|lint|releases [list]" >&2; exit 2 ;;
