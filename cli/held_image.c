@@ -131,6 +131,12 @@ enum lock_result held_image_take(struct held_image *image, const struct lock *lo
     return LOCK_BUSY;
 }
 
+void held_image_mark_again(const struct held_image *image)
+{
+    if (image->announces && image->descriptor >= 0 && S_ISREG(image->status.st_mode))
+        mark_hold(image->descriptor, image->mode);
+}
+
 void held_image_give_back(struct held_image *image)
 {
     if (image->descriptor >= 0) mark_unhold(image->descriptor);

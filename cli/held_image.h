@@ -32,6 +32,9 @@ struct held_image {
  * LOCK_FAILED fills *problem. */
 enum lock_result held_image_take(struct held_image *image, const struct lock *lock, struct lock_problem *problem);
 
+/* Sets the mark once more, which a server may have lost. */
+void held_image_mark_again(const struct held_image *image);
+
 /* Takes the mark back.  The descriptor stays, to wait by. */
 void held_image_give_back(struct held_image *image);
 

@@ -429,7 +429,7 @@ static bool may_lose(const struct hold *hold)
     return false;
 }
 
-/* The next signal; or 0 after ten seconds, when locks that a server keeps have been asked for again. */
+/* The next signal; or 0 after ten seconds, when locks and marks that a server keeps have been asked for again. */
 static int next_signal(const struct hold *hold, const sigset_t *signals, siginfo_t *info)
 {
     enum { ASK_SECONDS = 10 };
@@ -437,7 +437,10 @@ static int next_signal(const struct hold *hold, const sigset_t *signals, siginfo
     if (!may_lose(hold)) return sigwaitinfo(signals, info);
     const int number = sigtimedwait(signals, info, &pause);
     if (number > 0 || errno != EAGAIN) return number;
-    for (size_t i = 0; i < hold->count; i++) ask_again(hold, &hold->wanted[i]);
+    for (size_t i = 0; i < hold->count; i++) {
+        ask_again(hold, &hold->wanted[i]);
+        if (hold->wanted[i].own.path && !hold->wanted[i].lost) held_image_mark_again(&hold->wanted[i].own);
+    }
     return 0;
 }
 

@@ -350,10 +350,13 @@ time.sleep(600)' "$IMAGE"
     assert_equal "$(tell "$IMAGE" size)" 0
 }
 
+# is_kept_out IMAGE: a writer of the other host with another lock directory, by the marks alone.
+is_kept_out() { ! try_on beta IMGLOCK_DIR="$STORE/others" "${WRITES[@]}" "$1"; }
+
 @test "a brick that restarts: its locks are had again, or who has them is told, and with IMGLOCK_ON_LOST=fail writes fail" {
     local kept=$IMAGE taken=$IMAGE.taken.qcow2 failing=$IMAGE.failing.qcow2 marked=$IMAGE.marked.qcow2
-    local passing=$IMAGE.passing.qcow2 asked=$IMAGE.asked.qcow2 image
-    for image in "$taken" "$failing" "$marked" "$passing" "$asked"; do on alpha cp "$kept" "$image"; done
+    local passing=$IMAGE.passing.qcow2 asked=$IMAGE.asked.qcow2 held=$IMAGE.held.qcow2 image
+    for image in "$taken" "$failing" "$marked" "$passing" "$asked" "$held"; do on alpha cp "$kept" "$image"; done
     told_on alpha "$kept"
     told_on alpha "$passing"
     told_on alpha "$asked"
@@ -365,6 +368,7 @@ time.sleep(600)' "$IMAGE"
     run try_on beta "${WRITES[@]}" "$failing"
     assert_failure
     assert_equal "$(tell "$failing" look)" None
+    background imglock_on alpha hold "$held" -- sh -c 'echo ready; exec sleep 600'
     restart_brick
     assert_equal "$(on beta "$HELPERS/lock_query" "$kept")" ""
     SETTINGS=()
@@ -397,6 +401,9 @@ time.sleep(600)' "$IMAGE"
     # So is a lock that somebody else had meanwhile; for a second a host may remember whose record there was.
     eventually is_told_of "$passing"
     assert_equal "$(cat "${passing##*/}.said")" ""
+
+    # imglock hold asks each ten seconds, and marks the image as well.
+    eventually is_kept_out "$held"
 
     # Others have it: told once, however often it is asked, which is once a second.
     eventually tells_of_loss "$taken"
