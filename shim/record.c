@@ -217,7 +217,7 @@ static struct holder describe_self(int lock_descriptor, const struct holder_note
     return self;
 }
 
-/* But for the user: who changes his user afterwards tells other hosts the old one.  This host asks /proc for it, and
+/* But for the user: who changes his user afterwards tells the old one to those who do not see him in /proc, and
  * each open of an image would take a system call more. */
 static bool says_the_same(int lock_descriptor, const struct holder_note *note)
 {

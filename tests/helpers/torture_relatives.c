@@ -409,7 +409,8 @@ static void keep_group(int group, const char *library)
             unsetenv("IMGLOCK_WAIT");
             break;
         }
-        /* A line of generations takes a second on a busy machine, longer than the other families live. */
+        /* A line of generations takes a second on a busy machine, longer than the other families live; it gets three.
+         */
         const bool line = random_below(16) == 0;
         pid_t first = line ? start_member("line", GENERATIONS_OF_LINE, group, NULL, library)
                            : start_member("inside", -1, group, NULL, library);
