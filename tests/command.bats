@@ -254,7 +254,7 @@ offered_by_bash() {
     )
 }
 offered_by_fish() {
-    PATH=$TOP/build:$PATH HOME=$PWD XDG_CONFIG_HOME=$PWD fish --no-config -c 'source $argv[1]; complete -C $argv[2]' \
+    PATH=$TOP/build:$PATH HOME=$PWD XDG_CONFIG_HOME=$PWD/config fish --no-config -c 'source $argv[1]; complete -C $argv[2]' \
         "$TOP/cli/completion/imglock.fish" "$1" | cut -f 1
 }
 offered_by_zsh() {
