@@ -69,11 +69,12 @@ cli_objects := $(cli_sources:%=$(BUILD)/cli/%.o)
 .PHONY: all
 all: $(BUILD)/libimglock.so $(BUILD)/imglock
 
+# Put in place whole: a linker takes the old file away first, and somebody may be just about to start or copy it.
 $(BUILD)/libimglock.so: $(shim_objects)
-	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SHIM_LINK) -o $@ $(filter %.o,$^) $(CRYPTO)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) $(SHIM_LINK) -o $@.new $(filter %.o,$^) $(CRYPTO) && mv -f $@.new $@
 
 $(BUILD)/imglock: $(cli_objects) $(shared_sources:%=$(BUILD)/shim/%.o)
-	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(CRYPTO) $(CLI_LIBRARIES)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $(filter %.o,$^) $(CRYPTO) $(CLI_LIBRARIES) && mv -f $@.new $@
 
 # A file whose name says which OpenSSL the objects were linked with, so that a change relinks.
 $(BUILD)/libimglock.so $(BUILD)/imglock: $(BUILD)/openssl-$(OPENSSL)
