@@ -120,11 +120,11 @@ int fdinfo_each_row(int descriptor, char *bytes, size_t size,
                     bool (*visit)(const struct fdinfo_lock *lock, void *argument), void *argument)
 {
     size_t have = 0;
-    int first = 0;
+    int only = 0; /* what the only reading gave */
     bool more = true;
     ssize_t got = 0;
     while (more && (got = sys_read(descriptor, bytes + have, size - 1 - have)) > 0) {
-        first = first ? (int)size : (int)got;
+        only = only ? (int)size : (int)got;
         have += (size_t)got;
         bytes[have] = '\0';
         char *line = bytes;
@@ -137,7 +137,7 @@ int fdinfo_each_row(int descriptor, char *bytes, size_t size,
         memmove(bytes, line, have);
         if (have == size - 1) have = 0; /* no row is that long */
     }
-    return got < 0 ? (int)got : first;
+    return got < 0 ? (int)got : only;
 }
 
 int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),

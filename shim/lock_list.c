@@ -5,8 +5,9 @@
 
 #include "sys.h"
 
-/* A page of rows, and one byte to end the last.  The kernel fills no more than a page whatever is asked for.  A page
- * that is less than half full ends where the list does: a row with thirty others that wait for its lock would fit. */
+/* A page of rows, and one byte to end the last.  The kernel fills one page a reading, more only for a row with so many
+ * waiters that it does not fit into one.  What came in one reading of less than half a page is the whole list: the next
+ * row, were there one, would have come with it or by a second reading. */
 enum { PAGE = 4096, SHORT = PAGE / 2, READINGS = 24, ENOUGH = 4 };
 
 /* Mapped: a handler's stack may be small. */
@@ -31,9 +32,9 @@ static int read_once(struct list *list)
     memset(&list->now, 0, sizeof list->now);
     const int descriptor = sys_openat(AT_FDCWD, "/proc/locks", O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0) return descriptor;
-    const int first = fdinfo_each_row(descriptor, list->bytes, sizeof list->bytes, count_row, list);
+    const int length = fdinfo_each_row(descriptor, list->bytes, sizeof list->bytes, count_row, list);
     sys_close(descriptor);
-    return first < 0 ? first : first < SHORT;
+    return length < 0 ? length : length < SHORT;
 }
 
 /* Has the count of the last reading come so often that it is no accident? */

@@ -217,8 +217,8 @@ static struct holder describe_self(int lock_descriptor, const struct holder_note
     return self;
 }
 
-/* But for the user: who changes his user afterwards tells the old one to those who do not see him in /proc, and
- * each open of an image would take a system call more. */
+/* The user is not asked for again, which would take a system call more of each open of an image.  A process that
+ * changes its user afterwards is told of by its old one where it is not seen in /proc. */
 static bool says_the_same(int lock_descriptor, const struct holder_note *note)
 {
     return last.process == note->section && last.descriptor == lock_descriptor && last.mode == note->mode &&

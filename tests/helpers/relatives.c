@@ -408,7 +408,17 @@ static void spawn_under_way(void)
     check_lock("free", "the child has ended");
 }
 
-/* ---- numbers of descriptors that are used again ---------------------------------------------------------- */
+/* ---- beside a parent that changes all the time ----------------------------------------------------------- */
+
+/* A child that tries so often to write to the image, and ends with 1 when it gets in. */
+static pid_t start_writer(int attempts)
+{
+    const pid_t child = fork();
+    if (child) return child;
+    while (attempts-- > 0)
+        if (open(image, O_RDWR | O_CLOEXEC) >= 0) _exit(1);
+    _exit(0);
+}
 
 /* A stranger has the image.  The parent puts now its lock file, now another file that it has locked, under one number;
  * the child is refused each time all the same. */
@@ -419,12 +429,7 @@ static void shuffle(void)
     const int files[] = {open(getenv("LOCK_FILE"), O_RDWR | O_CLOEXEC),
                          open("another", O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
     check(files[0] >= 0 && files[1] >= 0 && fcntl(files[1], F_OFD_SETLK, &lock) == 0, "the two files");
-    const pid_t child = fork();
-    if (child == 0) {
-        int in = 0;
-        for (int attempt = 0; attempt < ATTEMPTS && !in; attempt++) in = open(image, O_RDWR | O_CLOEXEC) >= 0;
-        _exit(in);
-    }
+    const pid_t child = start_writer(ATTEMPTS);
     int status = 0;
     for (unsigned i = 0; waitpid(child, &status, WNOHANG) == 0; i++) dup2(files[i % 2], NUMBER);
     check(status == 0, "the child is refused");
@@ -435,12 +440,7 @@ static void shuffle(void)
 static void flicker(void)
 {
     enum { ATTEMPTS = 2 };
-    const pid_t child = fork();
-    if (child == 0) {
-        int in = 0;
-        for (int attempt = 0; attempt < ATTEMPTS && !in; attempt++) in = open(image, O_RDWR | O_CLOEXEC) >= 0;
-        _exit(in);
-    }
+    const pid_t child = start_writer(ATTEMPTS);
     int status = 0;
     while (waitpid(child, &status, WNOHANG) == 0) close(open(image, O_RDONLY | O_CLOEXEC));
     check(status == 0, "the child is refused");

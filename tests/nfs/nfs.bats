@@ -185,7 +185,8 @@ shows() {
     link gamma down
     local down=$SECONDS
     run try_on beta "${WRITES[@]}" "$IMAGE"
-    # An emulated qemu-io on a busy machine may be at its second open when the lease is over.
+    # An emulated qemu-io on a busy machine may be at its second open when the lease is over, which counts from when the
+    # host last renewed it.
     ((SECONDS - down > LEASE_SECONDS / 3)) || assert_failure
     assert_line --partial "locked exclusively on gamma by holder"
     kill -9 "$(cat "$GLUSTER/host.gamma")"
