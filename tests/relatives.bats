@@ -299,20 +299,6 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
     assert_output ""
 }
 
-@test "an ancestor that opens and closes the image all the time hides no stranger's lock, and no stranger's marks" {
-    background wrapped "$HELPERS/holder" read disk.img
-    IMGLOCK_LOG=quiet run wrapped timeout 300 "$HELPERS/relatives" flicker disk.img
-    assert_success
-    assert_output ""
-    kill -9 "$HOLDER"
-    # By marks alone: with another lock directory.
-    mkdir -m 1777 other
-    IMGLOCK_DIR=$PWD/other background wrapped "$HELPERS/holder" read disk.img
-    IMGLOCK_LOG=quiet run wrapped timeout 300 "$HELPERS/relatives" flicker disk.img
-    assert_success
-    assert_output ""
-}
-
 # ---- the list of all locks -------------------------------------------------------------------------------------------
 
 @test "strange readers are seen in a list of locks that changes all the time" {

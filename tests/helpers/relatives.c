@@ -435,17 +435,6 @@ static void shuffle(void)
     check(status == 0, "the child is refused");
 }
 
-/* A stranger has the image.  The parent opens and closes it all the time; the child is refused each time it wants to
- * write, which takes as long as a look may. */
-static void flicker(void)
-{
-    enum { ATTEMPTS = 2 };
-    const pid_t child = start_writer(ATTEMPTS);
-    int status = 0;
-    while (waitpid(child, &status, WNOHANG) == 0) close(open(image, O_RDONLY | O_CLOEXEC));
-    check(status == 0, "the child is refused");
-}
-
 /* ---- tasks that share descriptors ----------------------------------------------------------------------- */
 
 static int open_and_close_once(void *unused)
@@ -497,7 +486,6 @@ int main(int argc, char **argv)
         {"spawn-under-way", spawn_under_way},
         {"shared-files", shared_files},
         {"shuffle", shuffle},
-        {"flicker", flicker},
     };
     if (argc < 3) return 2;
     self = argv[0];
