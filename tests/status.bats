@@ -1247,17 +1247,26 @@ best_of_five() {
     echo "$best"
 }
 
-@test "1,000 held images are listed in less than 0.3 s" {
-    mkdir many
-    (cd many && seq 0 999 | sed 's/$/.img/' | xargs touch)
-    background env LD_PRELOAD="$SHIM" "$HELPERS/status_crowd" 1000 write "many/%d.img"
+# On a slow machine a quarter of the images takes long as well; and the calls that name other programs' processes do not count.
+@test "1,000 held images are listed in a time that grows no faster than they, by at most 120 system calls each" {
+    mkdir few more
+    (seq -f few/%g.img 0 249 && seq -f more/%g.img 0 749) | xargs touch
+    background env LD_PRELOAD="$SHIM" "$HELPERS/status_crowd" 250 write "few/%d.img"
+    strace -f -y --seccomp-bpf -e 'trace=!ioctl' -o calls "$IMGLOCK" status >/dev/null
+    (echo "$PWD/" && pgrep -P "$HOLDER" | sed 's,.*,/proc/&/\n/proc/&>,') >ours
+    local calls few many
+    calls=$(grep -cFf ours calls)
+    few=$(best_of_five "$IMGLOCK" status)
+    background env LD_PRELOAD="$SHIM" "$HELPERS/status_crowd" 750 write "more/%d.img"
     rows IMAGE,MODE,KIND
     assert_equal "${#lines[@]}" 1000
     assert_equal "$(cut -d' ' -f2,3 <<<"$output" | sort | uniq -c | xargs)" "1000 exclusive holder"
-    local took
-    took=$(best_of_five "$IMGLOCK" status)
-    echo "$took ms"
-    assert [ "$took" -lt 300 ]
+    many=$(best_of_five "$IMGLOCK" status)
+    echo "$calls system calls; $few and $many ms"
+    assert [ "$calls" -gt $((250 * 50)) ]
+    assert [ "$calls" -le $((250 * 120)) ]
+    assert [ "$few" -gt 0 ]
+    assert [ "$many" -le $((8 * few)) ]
 }
 
 @test "1,000 shared holders of one image are listed" {
