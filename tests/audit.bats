@@ -58,7 +58,7 @@ small_disk() {
     # Both clocks are now's and go on.
     assert_equal "$(asked 'l[0]["mono_ns"] < l[1]["mono_ns"] < l[2]["mono_ns"]')" True
     assert_equal "$(asked '0 < l[2]["held_ns"] <= l[2]["mono_ns"]')" True
-    assert_equal "$(asked '0 <= __import__("time").monotonic_ns() - l[2]["mono_ns"] < 60 * 10**9')" True
+    assert_equal "$(asked '0 <= __import__("time").monotonic_ns() - l[2]["mono_ns"] < 600 * 10**9')" True
     assert_equal "$(asked 'abs(__import__("datetime").datetime.fromisoformat(l[0]["time"].replace("Z", "+00:00")).timestamp() - __import__("time").time()) < 60')" True
 }
 
@@ -107,7 +107,7 @@ time.sleep(1000)'
 }
 
 @test "wait: who is waited for, and how long the lock took" {
-    export IMGLOCK_WAIT=10
+    export IMGLOCK_WAIT=200
     hold disk.img write
     IMGLOCK_AUDIT=$LOG run between poll:2 disk.img "kill $HOLDER" "$HELPERS/input_call" open r disk.img , close 3
     assert_success
@@ -369,7 +369,7 @@ NIGHT
 # ---- imglock audit ------------------------------------------------------------------------------------------------------------
 
 # audit ARGUMENT...: imglock audit with the log, in a process of its own that may ignore signals.
-audit() { run timeout 60 "$IMGLOCK" audit -o "$LOG" "$@"; }
+audit() { run timeout 300 "$IMGLOCK" audit -o "$LOG" "$@"; }
 
 @test "audit: the exit status is the command's, whatever becomes of SIGCHLD, and the command gets it as it was" {
     run python3 -c 'import os, signal, sys
@@ -421,7 +421,7 @@ SIGNALS
     small_disk size=64k
     local log
     for log in pipe /dev/full /dev/null . none/log; do
-        run timeout 20 "$IMGLOCK" audit -o "$log" -- touch started
+        run timeout 300 "$IMGLOCK" audit -o "$log" -- touch started
         assert_equal "$log $status" "$log 125"
         assert_equal "${#lines[@]}" 1
         assert_output --regexp '^imglock: .*: cannot write the audit log: '
@@ -432,7 +432,7 @@ SIGNALS
 @test "audit: a disk that is full costs lines, and no memory" {
     small_disk size=8k
     head -c 8192 /dev/zero >small/filler || true
-    run timeout 60 bash -c 'ulimit -v 200000; exec "$IMGLOCK" audit -o "$1" -- bash -c "cat disk.img >/dev/null; exit 3"' - "$LOG"
+    run timeout 300 bash -c 'ulimit -v 200000; exec "$IMGLOCK" audit -o "$1" -- bash -c "cat disk.img >/dev/null; exit 3"' - "$LOG"
     assert_equal "$status" 3
     refute_output
 }
@@ -444,7 +444,7 @@ echo >>"$1"
 bash -c 'exec 9<>disk.img; kill -9 $$'
 exit 4
 NIGHT
-    run timeout 100 bash -c 'ulimit -v 100000; exec "$IMGLOCK" audit -o "$1" -- bash night.sh "$1"' - "$LOG"
+    run timeout 300 bash -c 'ulimit -v 100000; exec "$IMGLOCK" audit -o "$1" -- bash night.sh "$1"' - "$LOG"
     assert_equal "$status" 4
     refute_output --partial 'memory'
     assert_equal "$(tail -n 1 "$LOG" | jq -r .event)" exit
@@ -495,7 +495,7 @@ for _ in range(300):
     os.wait()
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 CROWD
-    run bash -c 'ulimit -Sn 100; exec timeout 100 "$IMGLOCK" audit -o "$1" -- python3 crowd.py' - "$LOG"
+    run bash -c 'ulimit -Sn 100; exec timeout 300 "$IMGLOCK" audit -o "$1" -- python3 crowd.py' - "$LOG"
     assert_success
     assert_output 100
     assert_equal "$(asked 'len({e["pid"] for e in l if e["event"] == "open"} & {e["about_pid"] for e in l if e["event"] == "exit"})')" 300

@@ -278,7 +278,7 @@ block_resize() {
     IMGLOCK_MODE=shared IMGLOCK_LOG=quiet wrapped timeout 300 "$HELPERS/block_race" resize disk.img state 3>&- &
     local resizer=$! status=0
     HOLDERS+=("$resizer")
-    IMGLOCK_BLOCK=resize IMGLOCK_WAIT=60 run wrapped timeout 300 "$HELPERS/block_race" block disk.img state 1000
+    IMGLOCK_BLOCK=resize IMGLOCK_WAIT=200 run wrapped timeout 300 "$HELPERS/block_race" block disk.img state 1000
     assert_success
     wait "$resizer" || status=$?
     assert_equal "$status" 0
@@ -319,7 +319,7 @@ block_resize() {
     IMGLOCK_WAIT=0.3 run wrapped dd if=other of=disk.img conv=notrunc status=none
     assert_failure
     assert_one_line "blocked by hold:sh (pid $HOLDER"
-    IMGLOCK_WAIT=20 LD_PRELOAD=$SHIM dd if=other of=disk.img conv=notrunc status=none 3>&- &
+    IMGLOCK_WAIT=200 LD_PRELOAD=$SHIM dd if=other of=disk.img conv=notrunc status=none 3>&- &
     local waiter=$!
     HOLDERS+=("$waiter")
     waits "$waiter"

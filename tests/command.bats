@@ -258,7 +258,7 @@ offered_by_fish() {
         "$TOP/cli/completion/imglock.fish" "$1" | cut -f 1
 }
 offered_by_zsh() {
-    PATH=$TOP/build:$PATH timeout 60 zsh -f "$TOP/tests/helpers/complete.zsh" "$TOP/cli/completion" "$1" | tr -d '\r'
+    PATH=$TOP/build:$PATH timeout 300 zsh -f "$TOP/tests/helpers/complete.zsh" "$TOP/cli/completion" "$1" | tr -d '\r'
 }
 
 @test "every option of every subcommand is in its help, in the manual, and in the completion of bash, zsh and fish" {
@@ -689,7 +689,7 @@ SCRIPT
     run "$IMGLOCK" hold disk.img -- "$HELPERS/cli_static" disk.img
     assert_success
     assert_output opened
-    background "$IMGLOCK" hold disk.img -- busybox sh -c 'echo ready; exec busybox sleep 60'
+    background "$IMGLOCK" hold disk.img -- busybox sh -c 'echo ready; exec busybox sleep 1000'
     is_locked disk.img
 }
 

@@ -67,7 +67,7 @@ example() {
         PATH="$PWD/root/usr/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games" IMGLOCK_DIR="$IMGLOCK_DIR")
     cd home
     for example in two-writers emulators qemu-img-script audit migration libvirt; do
-        run timeout 100 "${user[@]}" ../root/usr/share/doc/imglock/examples/"$example".sh
+        run timeout 300 "${user[@]}" ../root/usr/share/doc/imglock/examples/"$example".sh
         [ "$status" -eq 0 ] || fail "$example.sh: $output"
         refute_output --partial "not found"
         refute_output --partial "No such file"

@@ -293,7 +293,7 @@ rename: ENOENT'
     hold disk.qcow2 write
     mkfifo ready
     "$IMGLOCK" hold --no-lock --block unlink,rename,resize,truncate --reason 'nightly backup' disk.qcow2 -- \
-        sh -c 'echo ready; exec sleep 100' >ready 3>&- &
+        sh -c 'echo ready; exec sleep 1000' >ready 3>&- &
     HOLDERS+=("$!")
     read -r _ <ready
     for command in 'rm -f disk.qcow2' 'mv disk.qcow2 away' ': >disk.qcow2' \

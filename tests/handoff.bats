@@ -315,8 +315,8 @@ END
     fails 1 "holder (pid $HOLDER) does not have this image open under imglock" handoff disk.img --to "$HOLDER"
     mkfifo thread
     python3 -c 'import threading, time
-threading.Thread(target=lambda: (print(threading.get_native_id(), flush=True), time.sleep(100)), daemon=True).start()
-time.sleep(100)' >thread 3>&- &
+threading.Thread(target=lambda: (print(threading.get_native_id(), flush=True), time.sleep(1000)), daemon=True).start()
+time.sleep(1000)' >thread 3>&- &
     HOLDERS+=("$!")
     read -r number <thread
     fails 1 "$number is no process but one of its threads" handoff disk.img --to "$number"

@@ -11,7 +11,7 @@ load calls
 all_refused() {
     local before
     before=$(fingerprint "$(realpath "$1")")
-    run wrapped timeout 60 "$HELPERS/opening_ways" "$@"
+    run wrapped timeout 300 "$HELPERS/opening_ways" "$@"
     assert_success
     refute_output --partial opened
     [ "$(grep -c ': ETXTBSY$' <<<"$output")" -ge 70 ] || fail "$output"
@@ -97,7 +97,7 @@ all_refused() {
 @test "a refused open keeps the record locks that the program has on the file" {
     new_image content
     hold content read
-    run wrapped timeout 60 "$HELPERS/opening_locks" refused content
+    run wrapped timeout 300 "$HELPERS/opening_locks" refused content
     assert_success
     assert_output --partial 'cannot open for writing'
 }
@@ -106,7 +106,7 @@ all_refused() {
     echo 'A text of some length, by a name that tells nothing.' >text
     local case
     for case in looked unreadable; do
-        run wrapped timeout 60 "$HELPERS/opening_locks" "$case" text
+        run wrapped timeout 300 "$HELPERS/opening_locks" "$case" text
         assert_success
         assert_output ''
     done
@@ -114,7 +114,7 @@ all_refused() {
 
 @test "an image in a file that the program has locked, and cannot read, is still an image" {
     new_image content
-    run wrapped timeout 60 "$HELPERS/opening_locks" unreadable content
+    run wrapped timeout 300 "$HELPERS/opening_locks" unreadable content
     assert_success
     [ -e "$(lock_file content)" ]
 }

@@ -331,7 +331,7 @@ on_file_system() {
     assert_success
     assert_output ''
     # A static sibling has it from the shell.
-    run bash -c 'exec 3<>disk.img; busybox sleep 300 & p=$!
+    run bash -c 'exec 3<>disk.img; busybox sleep 1000 & p=$!
         LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none 3>&-; s=$?; kill $p; exit $s'
     assert_success
     assert_output ''
@@ -342,7 +342,7 @@ on_file_system() {
 }
 
 @test "a wrapped shell that has it open, its static children and their siblings" {
-    goes_through bash -c 'exec 3<>disk.img; busybox cat <&3 >/dev/null; busybox sleep 60 & p=$!
+    goes_through bash -c 'exec 3<>disk.img; busybox cat <&3 >/dev/null; busybox sleep 1000 & p=$!
         dd if=/dev/zero of=disk.img count=1 conv=notrunc status=none; s=$?; kill $p; exit $s'
     goes_through bash -c 'exec 3<>disk.img; dd if=disk.img status=none | dd of=disk.img conv=notrunc status=none'
 }
@@ -548,7 +548,7 @@ for i in range(3000):
 
 # waiter FLAGS: opens disk.img with IMGLOCK_WAIT, in python's words for flags; returns when it waits.  Sets WAITER.
 waiter() {
-    env IMGLOCK_WAIT=60 LD_PRELOAD="$SHIM" python3 -c '
+    env IMGLOCK_WAIT=200 LD_PRELOAD="$SHIM" python3 -c '
 import os, sys, time
 os.open("disk.img", eval(sys.argv[1], vars(os)))
 print(time.time_ns() // 1000000)' "$1" >"$BATS_TEST_TMPDIR/got" 3>&- &
@@ -623,7 +623,7 @@ follows_device() {
 
 @test "an outsider is waited for in words" {
     outside write disk.img
-    IMGLOCK_LOG=debug IMGLOCK_WAIT=60 LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none \
+    IMGLOCK_LOG=debug IMGLOCK_WAIT=200 LD_PRELOAD=$SHIM dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none \
         2>said 3>&- &
     HOLDERS+=("$!")
     eventually grep -q "^imglock: $PWD/disk.img: waiting; outsider (pid $HOLDER, user $(id -un)) has it open for writing, outside imglock$" said

@@ -179,9 +179,9 @@ LOCKS='[(kind, start, length) for kind in (fcntl.LOCK_EX, fcntl.LOCK_SH) for sta
     needs python3
     local mode
     truncate -s 64K disk.img
-    timeout 100 python3 -c "$TWO" "$LOCKS" >bare 2>&1
+    timeout 300 python3 -c "$TWO" "$LOCKS" >bare 2>&1
     for mode in auto shared; do
-        IMGLOCK_MODE=$mode wrapped timeout 100 python3 -c "$TWO" "$LOCKS" >wrapped 2>&1
+        IMGLOCK_MODE=$mode wrapped timeout 300 python3 -c "$TWO" "$LOCKS" >wrapped 2>&1
         diff bare wrapped
     done
     grep -q 'Resource temporarily unavailable' bare
@@ -226,7 +226,7 @@ END
         [ $how = bare ] || who="locked exclusively by linux.uml (pid $HOLDER, user $(id -un)"
         stays_out disk.img "$who" dd if=/dev/zero of=disk.img bs=512 count=1 conv=notrunc status=none
         stays_out disk.img "$who" dd if=disk.img of=/dev/null status=none
-        timeout 60 "${UML[@]}" </dev/null >second 2>&1 3>&- 8>&- || true
+        timeout 300 "${UML[@]}" </dev/null >second 2>&1 3>&- 8>&- || true
         { grep -c 'the disk is open' second; grep -o 'F_SETLK failed\|Failed to open .*' second; } >results.$how || true
         echo end >&8
         wait "$HOLDER"

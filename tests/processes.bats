@@ -145,7 +145,7 @@ same_after_exec() {
 @test "an image that is opened while a child is being made counts as the child's" {
     local way
     for way in posix_spawn posix_spawnp system popen _Fork clone syscall; do
-        LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 20 "$HELPERS/child_made" "$way" disk.img
+        LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 300 "$HELPERS/child_made" "$way" disk.img
         assert_success
         assert_output ""
         lock_is free
@@ -153,7 +153,7 @@ same_after_exec() {
 }
 
 @test "an image that another thread closes before a vfork child runs its program stays locked for the child" {
-    LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 20 "$HELPERS/child_made" vfork disk.img
+    LD_PRELOAD=$SHIM:$HELPERS/child_hook run timeout 300 "$HELPERS/child_made" vfork disk.img
     assert_success
     assert_output ""
 }

@@ -153,7 +153,7 @@ a_writer_waits() {
 }
 
 @test "a helper of a reader gets in while a writer waits at the gate" {
-    export IMGLOCK_WAIT=20
+    export IMGLOCK_WAIT=200
     commands holder read
     a_writer_waits
     # With the lock in the hand of its parent it gets in, and the writer waits still.
@@ -169,7 +169,7 @@ a_writer_waits() {
 }
 
 @test "what imglock hold -s runs reads the image while a writer waits at the gate" {
-    export IMGLOCK_WAIT=20
+    export IMGLOCK_WAIT=200
     mkfifo go said
     "$IMGLOCK" hold -s disk.img -- sh -c "echo ready; read -r go; LD_PRELOAD=$SHIM $reads; echo \$?" <go >said 3>&- &
     HOLDERS+=("$!")

@@ -160,7 +160,7 @@ traced() {
 @test "a wait is told with its length and its end" {
     export IMGLOCK_AUDIT=$PWD/log.jsonl
     hold disk.img
-    IMGLOCK_WAIT=10 wrapped dd if=disk.img of=/dev/null status=none 3>&- &
+    IMGLOCK_WAIT=200 wrapped dd if=disk.img of=/dev/null status=none 3>&- &
     local reader=$!
     HOLDERS+=("$reader")
     # The lines that follow end the tail.
@@ -523,7 +523,7 @@ print(re.sub(r"@media \(prefers-color-scheme:dark\)\{\n(.*?)\n\}\n(?=</style>)",
         picture "$log.jsonl"
         read -r size red light dark < <(rendered picture.svg)
         for form in light dark; do
-            run timeout 200 "$TOP/tests/helpers/report_chromium.sh" picture.svg "$form" drawn.png
+            run timeout 300 "$TOP/tests/helpers/report_chromium.sh" picture.svg "$form" drawn.png
             assert_success
             refute_output
             read -r drawn_size drawn_red drawn_light drawn_dark < <(python3 "$TOP/tests/helpers/report_pixels.py" drawn.png)
@@ -587,7 +587,7 @@ open("damaged.jsonl", "wb").write(damaged)
 DAMAGE
     local form
     for form in "" --json --svg --trace; do
-        run timeout 10 "$IMGLOCK" report $form damaged.jsonl
+        run timeout 300 "$IMGLOCK" report $form damaged.jsonl
         [ "$status" -le 2 ]
     done
     picture damaged.jsonl
@@ -660,7 +660,7 @@ instructions() {
     for kind in writers unended; do
         python3 "$TOP/tests/helpers/report_log.py" "$kind" 10000 >log.jsonl
         for form in "" --json --svg --trace; do
-            run timeout 100 "$IMGLOCK" report $form -o out log.jsonl
+            run timeout 300 "$IMGLOCK" report $form -o out log.jsonl
             [ "$status" -le 1 ]
         done
         picture log.jsonl

@@ -264,23 +264,26 @@ print("%.6f" % best)
 SCRIPT
 }
 
-# not_slower WHAT BEFORE AFTER SECONDS: by so many at most.
+# not_slower WHAT BEFORE AFTER SECONDS: by so many at most, which may be a sum.
 not_slower() {
-    awk -v before="$2" -v after="$3" -v more="$4" 'BEGIN {exit !(after <= before + more)}' || fail "$1: $2 s before, $3 s after"
+    awk -v before="$2" -v after="$3" "BEGIN {exit !(after <= before + $4)}" || fail "$1: $2 s before, $3 s after, more than $4"
 }
 
 @test "4,096 slots that a hostile user holds make a refusal and status little slower, and both say that there are more" {
     needs_root
-    local refused status kind
+    local refused status kind look=
     hold disk.qcow2 write
     refused=$(seconds_of env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2)
     status=$(seconds_of "$IMGLOCK" status disk.qcow2)
     release
     for kind in shared-up shared-down exclusive-up exclusive-down; do
         background bash -c 'ulimit -n 5000; exec "$@"' - "${NOBODY[@]}" "$HELPERS/second_look" hold-slots "$LOCK_FILE" $kind
-        not_slower "refusal, $kind" "$refused" "$(seconds_of env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2)" 0.2
-        # 0.42 s where a system call takes 1.3 us; less than 0.4 s where it takes 0.2 us.
-        not_slower "status, $kind" "$status" "$(seconds_of "$IMGLOCK" status disk.qcow2)" 0.8
+        # 0.2 s at most, and what this machine takes: for a refusal before, and to read of each of the user's descriptors what the
+        # kernel says of it, which status does as well.
+        [ -n "$look" ] || look=$(seconds_of sh -c 'exec cat /proc/"$0"/fdinfo/*' "$HOLDER")
+        not_slower "refusal, $kind" "$refused" "$(seconds_of env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.qcow2)" \
+            "0.2 + $refused"
+        not_slower "status, $kind" "$status" "$(seconds_of "$IMGLOCK" status disk.qcow2)" "0.2 + 1.5 * $look"
         run calls open rw disk.qcow2
         assert_failure
         assert_one_line 'cannot open for writing: locked'

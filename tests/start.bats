@@ -281,7 +281,7 @@ os.dup2(data, 0)
 os.close(data)
 fcntl.lockf(0, fcntl.LOCK_EX)
 os.environ["LD_PRELOAD"] = os.environ["LIBRARY"]
-os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 100"])' >ready 3>&- &
+os.execvp("sh", ["sh", "-c", "echo ready; exec sleep 1000"])' >ready 3>&- &
     HOLDERS+=("$!")
     read -r _ <ready
     run python3 -c 'import fcntl; fcntl.lockf(open("data.txt", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)'

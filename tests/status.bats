@@ -714,7 +714,7 @@ bare_qemu() {
     HOLDER=$!
     HOLDERS+=("$HOLDER")
     echo 'read 0 512' >&8
-    local end=$((SECONDS + 60))
+    local end=$((SECONDS + 120))
     until grep -q 'read 512' "$mark.out"; do
         [ "$SECONDS" -lt "$end" ] || fail "qemu-io does not read: $(cat "$mark.out")"
         read -rt 0.05 <> <(:) || true
@@ -962,9 +962,9 @@ watches() { grep -qs ^inotify "/proc/$1"/fdinfo/*; }
     exec 6<&-
 }
 
-# eventually_rows PATTERN COLUMNS IMAGE: waits until status prints such a row, ten seconds at most.
+# eventually_rows PATTERN COLUMNS IMAGE: waits until status prints such a row.
 eventually_rows() {
-    local pattern=$1 end=$((SECONDS + 10))
+    local pattern=$1 end=$((SECONDS + 120))
     shift
     until rows "$@" && grep -q "$pattern" <<<"$output"; do
         [ "$SECONDS" -lt "$end" ] || fail "no row like $pattern: $output"

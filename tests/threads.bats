@@ -183,7 +183,7 @@ print(len(refused), int(time.monotonic() - begin))'
 
 @test "what must be called in the critical section says so in the library that the tests build" {
     [ -z "${ARCHITECTURE-}" ] || skip "not built for $ARCHITECTURE"
-    LD_PRELOAD=$HELPERS/libimglock-fault.so run timeout 120 python3 -c '
+    LD_PRELOAD=$HELPERS/libimglock-fault.so run timeout 300 python3 -c '
 import ctypes
 ctypes.CDLL(None).imglock_fault_outside_section()
 print("went on")'

@@ -22,9 +22,9 @@ teardown() {
     for group in "${GROUPS_MADE[@]}"; do rmdir "$group" 2>/dev/null || true; done
 }
 
-# eventually COMMAND...: waits until it succeeds, for ten seconds at most.
+# eventually COMMAND...: as everywhere, and says what is on the screen.
 eventually() {
-    local end=$((SECONDS + 10))
+    local end=$((SECONDS + 120))
     until "$@"; do
         [ "$SECONDS" -lt "$end" ] || fail "this did not happen in time: $*: $(screen 2>/dev/null)"
         read -rt 0.05 <> <(:) || true

@@ -193,7 +193,7 @@ static int run(int number)
     struct stat before;
     const int descriptors = open_descriptors();
     sys_fstatat(AT_FDCWD, image, &before, 0);
-    alarm(60);
+    alarm(300);
     const int result = go(number);
     const int error = errno;
     const struct fault_place *chosen = plan->chosen;
