@@ -9,7 +9,7 @@
 
 #include "complain.h"
 #include "preset.h"
-#include "status.h"
+#include "status_table.h"
 #include "subcommand.h"
 
 struct cursor {

@@ -22,8 +22,9 @@
 #include "open_count.h"
 #include "outsiders.h"
 #include "setting.h"
-#include "status.h"
+#include "status_table.h"
 #include "target.h"
+#include "usage_list.h"
 
 struct subject {
     struct settings settings;

@@ -17,8 +17,8 @@
 #include "bytes.h"
 #include "cli.h"
 #include "holders.h"
+#include "lock_directory.h"
 #include "setting.h"
-#include "status.h"
 #include "text.h"
 
 enum outcome { OUTCOME_REMOVED, OUTCOME_KEPT, OUTCOME_FAILED, OUTCOME_GONE };

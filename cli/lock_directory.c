@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lock_directory.h"
 #include "memory.h"
-#include "status.h"
 
 static int by_digits(const void *a, const void *b)
 {

@@ -20,8 +20,8 @@
 #include "mark_transfer.h"
 #include "message.h"
 #include "name.h"
+#include "process_scan.h"
 #include "setting.h"
-#include "status.h"
 #include "sys.h"
 
 enum { FIRST_BYTE = 1 << 0, SECOND_BYTE = 1 << 1, BOTH_BYTES = FIRST_BYTE | SECOND_BYTE };

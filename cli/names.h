@@ -4,7 +4,7 @@
 
 #include <sys/types.h>
 
-#include "status.h"
+#include "usage.h"
 
 /* Fills in the usage's guest, unit and machine; empty where there is none. */
 void names_of_process(pid_t pid, struct usage *usage);

@@ -12,7 +12,8 @@
 #include "holders.h"
 #include "lock_file_look.h"
 #include "memory.h"
-#include "status.h"
+#include "other_name.h"
+#include "process_scan.h"
 
 /* Where a descriptor of a process leads, by the kernel's word.  False: it cannot be told. */
 static bool read_link(pid_t pid, const char *number, char path[PATH_MAX])

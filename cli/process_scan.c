@@ -19,7 +19,7 @@
 #include "fdinfo.h"
 #include "holders.h"
 #include "memory.h"
-#include "status.h"
+#include "process_scan.h"
 
 struct scanned_file {
     struct file_identity identity;

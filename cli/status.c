@@ -13,8 +13,10 @@
 #include "memory.h"
 #include "name.h"
 #include "open_count.h"
+#include "other_name.h"
 #include "setting.h"
 #include "status.h"
+#include "usage_list.h"
 
 /* ---- what is asked for -------------------------------------------------------------------------------------- */
 

@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "lock_name.h"
 #include "outsiders.h"
-#include "status.h"
+#include "process.h"
+#include "status_table.h"
 #include "text.h"
 
 /* ---- cells -------------------------------------------------------------------------------------------------- */

@@ -25,9 +25,11 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "lock_name.h"
 #include "memory.h"
 #include "screen.h"
 #include "status.h"
+#include "usage_list.h"
 
 enum {
     QUIET_MS = 10,   /* events come in groups: the list waits for the end of one */

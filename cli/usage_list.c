@@ -21,12 +21,15 @@
 #include "complain.h"
 #include "distant.h"
 #include "holders.h"
+#include "lock_directory.h"
 #include "lock_file_look.h"
 #include "memory.h"
 #include "names.h"
+#include "other_name.h"
+#include "process_scan.h"
 #include "regain.h"
-#include "status.h"
 #include "sys.h"
+#include "usage_list.h"
 
 /* A slot whose byte is locked. */
 struct looked_slot {
