@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "lock_cache.h"
 #include "lock_name.h"
 #include "memory.h"
 #include "screen.h"

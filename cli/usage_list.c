@@ -6,363 +6,25 @@
  * held; a record is believed as far as no process contradicts it; who holds a lock that no record explains is looked
  * for among the processes. */
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <search.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "block_device.h"
-#include "blocker.h"
-#include "bytes.h"
 #include "complain.h"
-#include "distant.h"
 #include "holders.h"
-#include "lock_directory.h"
-#include "lock_file_look.h"
+#include "lock.h"
+#include "lock_cache.h"
+#include "looked_locks.h"
 #include "memory.h"
 #include "names.h"
 #include "other_name.h"
 #include "process_scan.h"
-#include "regain.h"
-#include "sys.h"
 #include "usage_list.h"
-
-/* A slot whose byte is locked. */
-struct looked_slot {
-    struct holder holder;
-    bool doubtful; /* the lock covers more than this byte, so the record may be an old one */
-};
-
-struct looked_lock {
-    struct lock_name name;
-    size_t image; /* index + 1; 0: unknown */
-    size_t file;  /* number in the scan */
-    bool held;
-    enum lock_mode mode;
-    pid_t process_lock_pid; /* who holds bytes 0-1 with F_SETLK, or 0 */
-    unsigned blocked;       /* 1 << enum operation, each: whose bytes are locked */
-    bool whole;             /* somebody has locked more than the bytes of the protocol, as flock --fcntl does */
-    bool rows;              /* the kernel's lists show who has locked what */
-    struct looked_slot *slots;
-    size_t slot_count, slot_room;
-};
-
-enum { LOCKS_OF_IMAGE = 2 }; /* by path, by inode */
-
-struct looked_image {
-    char *path;
-    struct lock_name name; /* of the lock by its path */
-    bool exists;
-    size_t file;                  /* number in the scan */
-    size_t locks[LOCKS_OF_IMAGE]; /* index + 1; 0: none */
-};
-
-/* An image's path in a tree of tsearch, so that two lock files of one image meet in it. */
-struct image_path {
-    const char *path;
-    size_t image; /* index + 1 */
-};
-
-/* ---- lock files that stay open ------------------------------------------------------------------------------ */
-
-struct cached_file {
-    struct lock_name name;
-    int descriptor;
-};
-
-struct lock_cache {
-    void *tree; /* of tsearch */
-};
-
-struct lock_cache *lock_cache_make(void)
-{
-    struct lock_cache *cache = memory_get(1, sizeof *cache);
-    return cache;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct cached_file *)a)->name.hex, ((const struct cached_file *)b)->name.hex);
-}
-
-/* The cached descriptor, as long as it still is the file of that name; -1. */
-static int find_cached(const struct question *question, const struct lock_name *name, struct cached_file ***place)
-{
-    struct cached_file wanted = {.name = *name};
-    char path[PATH_MAX];
-    struct stat open_file, named;
-    *place = tfind(&wanted, &question->cache->tree, by_name);
-    if (!*place) return -1;
-    lock_path(question->settings->directory, name, path);
-    if (fstat((**place)->descriptor, &open_file) == 0 && lstat(path, &named) == 0 && open_file.st_nlink == 1 &&
-        open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino)
-        return (**place)->descriptor;
-    return -1;
-}
-
-static void forget_cached(struct lock_cache *cache, struct cached_file **place)
-{
-    struct cached_file *file = *place;
-    tdelete(file, &cache->tree, by_name);
-    close(file->descriptor);
-    free(file);
-}
-
-static int open_lock(const struct question *question, const struct lock_name *name, struct lock_problem *problem)
-{
-    if (!question->cache) return lock_file_look(question->settings->directory, name, problem);
-    struct cached_file **place;
-    int descriptor = find_cached(question, name, &place);
-    if (descriptor >= 0) return descriptor;
-    if (place) forget_cached(question->cache, place);
-    descriptor = lock_file_look(question->settings->directory, name, problem);
-    if (descriptor < 0) return descriptor;
-    struct cached_file *file = memory_get(1, sizeof *file);
-    *file = (struct cached_file){.name = *name, .descriptor = descriptor};
-    if (!tsearch(file, &question->cache->tree, by_name)) exit(complain("%s", strerror(ENOMEM)));
-    return descriptor;
-}
-
-static void close_lock(const struct question *question, int descriptor)
-{
-    if (!question->cache) close(descriptor);
-}
-
-/* ---- looking at one lock file ------------------------------------------------------------------------------- */
-
-static void add_slot(struct looked_lock *lock, const struct holder *holder, bool doubtful)
-{
-    lock->slots = array_grow(lock->slots, lock->slot_count, &lock->slot_room, sizeof *lock->slots);
-    lock->slots[lock->slot_count++] = (struct looked_slot){.holder = *holder, .doubtful = doubtful};
-}
-
-/* Who asks for a list has more time for it than a refusal has. */
-enum { MORE_NS = 30 * 1000 * 1000 };
-
-/* The claimed slots.  A lock on the whole file, which flock --fcntl takes, covers their bytes as well, and what it
- * hides the kernel does not tell: there a slot counts only if it has a record. */
-static void look_at_slots(int descriptor, struct looked_lock *lock)
-{
-    struct stat status;
-    struct holder holder;
-    struct bytes_found found;
-    if (fstat(descriptor, &status) < 0) return;
-    int recorded_slots = (int)((status.st_size - RECORD_OFFSET) / RECORD_SIZE);
-    struct holders_walk walk = holders_begin(descriptor);
-    walk.deadline += MORE_NS;
-    while (holders_walk(&walk, &holder)) {
-        off_t byte = SLOT_BYTE + holder.slot;
-        if (bytes_held(descriptor, F_WRLCK, byte, 1, &found) <= 0) continue;
-        bool doubtful = found.start != byte || found.length != 1;
-        if (doubtful) {
-            lock->whole = true;
-            if (holder.slot >= recorded_slots) break;
-            if (!holder.recorded) continue;
-        }
-        add_slot(lock, &holder, doubtful);
-    }
-    /* 4,096 slots, locked by one user, take a second; what is in the way is told by the kernel all the same. */
-    if (walk.unfinished)
-        complain("%s%s%s: some of its records were looked at, and more were not", LOCK_FILE_PREFIX, lock->name.hex,
-                 LOCK_FILE_SUFFIX);
-}
-
-static unsigned find_blocked(int descriptor)
-{
-    unsigned blocked = 0;
-    if (bytes_held(descriptor, F_WRLCK, OPERATION_BYTE, OPERATIONS, NULL) <= 0) return 0;
-    for (int i = 0; i < OPERATIONS; i++)
-        if (blocker_find(descriptor, 1u << i)) blocked |= 1u << i;
-    return blocked;
-}
-
-/* Who holds it, from the lock file alone. */
-static void look_at_bytes(int descriptor, struct looked_lock *lock)
-{
-    struct bytes_found found;
-    lock->held = lock_in_the_way(descriptor, LOCK_EXCLUSIVE) > 0;
-    if (lock->held) lock->mode = lock_in_the_way(descriptor, LOCK_SHARED) > 0 ? LOCK_EXCLUSIVE : LOCK_SHARED;
-    if (bytes_held(descriptor, F_WRLCK, LOCK_BYTE, LOCK_BYTES, &found) > 0 && found.pid > 0)
-        lock->process_lock_pid = found.pid;
-    lock->blocked = find_blocked(descriptor);
-    look_at_slots(descriptor, lock);
-}
-
-/* ---- images ------------------------------------------------------------------------------------------------- */
-
-static int by_path(const void *a, const void *b)
-{
-    return strcmp(((const struct image_path *)a)->path, ((const struct image_path *)b)->path);
-}
-
-/* The name of an image's lock, whether or not there is such a file. */
-static void name_lock(const char *path, struct lock_name *name)
-{
-    struct stat status;
-    lock_name_of_image(path, stat(path, &status) < 0 ? NULL : &status, name);
-}
-
-/* Is a file that a lock file tells of gone, or where this user cannot look, or no file?  Then it is told of by its name
- * alone. */
-static bool is_out_of_reach(int error)
-{
-    return !error || error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG ||
-           error == EACCES || error == EPERM || error == ENOTCONN || error == ESTALE;
-}
-
-/* Index + 1. */
-static size_t add_image(struct usage_list *list, struct process_scan *scan, const char *path)
-{
-    struct image_path wanted = {.path = path};
-    struct image_path **place = tfind(&wanted, &list->image_tree, by_path);
-    if (place) return (*place)->image;
-    struct looked_image image = {.path = string_keep(path)};
-    struct file_identity identity;
-    name_lock(path, &image.name);
-    errno = 0;
-    image.exists = identify_file(AT_FDCWD, path, &identity);
-    if (!image.exists && !is_out_of_reach(errno)) {
-        complain("%s: cannot look at it: %s", path, strerror(errno));
-        list->failed = true;
-    }
-    if (image.exists) image.file = scan_add(scan, &identity, false);
-    list->images = array_grow(list->images, list->image_count, &list->image_room, sizeof *list->images);
-    list->images[list->image_count++] = image;
-    struct image_path *node = memory_get(1, sizeof *node);
-    *node = (struct image_path){.path = image.path, .image = list->image_count};
-    if (!tsearch(node, &list->image_tree, by_path)) exit(complain("%s", strerror(ENOMEM)));
-    return list->image_count;
-}
-
-static void add_lock(struct usage_list *list, const struct looked_lock *lock)
-{
-    list->locks = array_grow(list->locks, list->lock_count, &list->lock_room, sizeof *list->locks);
-    list->locks[list->lock_count++] = *lock;
-    if (!lock->image) return;
-    size_t *locks = list->images[lock->image - 1].locks;
-    locks[locks[0] ? 1 : 0] = list->lock_count;
-}
-
-const char *usages_image(const struct usage_list *list, size_t index)
-{
-    return index < list->image_count ? list->images[index].path : NULL;
-}
-
-/* Does the lock of this name belong to the image at this path, by its path or by its inode? */
-static bool belongs(const struct lock_name *name, const char *path)
-{
-    struct lock_name right;
-    struct stat status;
-    lock_name_of_path(path, &right);
-    if (strcmp(right.hex, name->hex) == 0) return true;
-    if (stat(path, &status) < 0) return false;
-    lock_name_of_inode(&status, &right);
-    return strcmp(right.hex, name->hex) == 0;
-}
-
-static bool is_below(const char *path, const char *directory)
-{
-    size_t length = strlen(directory);
-    if (length == 1) return true; /* the root */
-    return strncmp(path, directory, length) == 0 && path[length] == '/';
-}
-
-static bool is_asked_for(const struct question *question, const char *path)
-{
-    if (!question->count) return true;
-    for (size_t i = 0; i < question->count; i++)
-        if (question->named[i].directory && path && is_below(path, question->named[i].path)) return true;
-    return false;
-}
-
-/* ---- looking at all of them --------------------------------------------------------------------------------- */
-
-static bool is_listed(const struct usage_list *list, const struct lock_name *name)
-{
-    for (size_t i = 0; i < list->lock_count; i++)
-        if (strcmp(list->locks[i].name.hex, name->hex) == 0) return true;
-    return false;
-}
-
-static void complain_of_lock(const struct question *question, const struct lock_name *name,
-                             const struct lock_problem *problem)
-{
-    char path[PATH_MAX];
-    lock_path(question->settings->directory, name, path);
-    complain("%s: %s%s%s", path, problem->what, problem->error ? ": " : "",
-             problem->error ? strerror(problem->error) : "");
-}
-
-/* Looks at one lock.  image: its path where that is known; else the lock file's header says it, if it is asked for. */
-static void look_at_lock(const struct question *question, const struct lock_name *name, size_t image,
-                         struct usage_list *list, struct process_scan *scan)
-{
-    struct lock_problem problem = {0};
-    struct looked_lock lock = {.name = *name, .image = image};
-    int descriptor = open_lock(question, name, &problem);
-    if (descriptor < 0) {
-        if (descriptor == -ENOENT) return;
-        complain_of_lock(question, name, &problem);
-        list->failed = true;
-        return;
-    }
-    char path[PATH_MAX];
-    const char *told = !image && record_read_header(descriptor, path) && belongs(name, path) ? path : NULL;
-    struct file_identity identity;
-    if ((image || is_asked_for(question, told)) && identify_file(descriptor, "", &identity)) {
-        if (told) lock.image = add_image(list, scan, told);
-        regain_locks(descriptor);
-        look_at_bytes(descriptor, &lock);
-        lock.rows = distant_shows_rows(descriptor);
-        lock.file = scan_add(scan, &identity, true);
-        add_lock(list, &lock);
-    }
-    close_lock(question, descriptor);
-}
-
-/* Locks of an image that is named: by its path, and by its inode whatever IMGLOCK_KEY says here. */
-static void look_at_image(const struct question *question, const char *path, struct usage_list *list,
-                          struct process_scan *scan)
-{
-    struct lock_name name;
-    struct stat status;
-    size_t image = add_image(list, scan, path);
-    name_lock(path, &name);
-    look_at_lock(question, &name, image, list, scan);
-    if (stat(path, &status) < 0) return;
-    lock_name_of_inode(&status, &name);
-    if (!is_listed(list, &name)) look_at_lock(question, &name, image, list, scan);
-}
-
-static void look_at_directory(const struct question *question, struct usage_list *list, struct process_scan *scan)
-{
-    struct lock_names names;
-    int error = lock_directory_list(question->settings->directory, &names);
-    if (error) {
-        complain("cannot read the lock directory %s: %s", question->settings->directory, strerror(error));
-        list->failed = true;
-    }
-    for (size_t i = 0; i < names.count; i++) look_at_lock(question, &names.names[i], 0, list, scan);
-    free(names.names);
-}
-
-static void look_at_everything(const struct question *question, struct usage_list *list, struct process_scan *scan)
-{
-    bool any_directory = question->count == 0;
-    for (size_t i = 0; i < question->count; i++) any_directory |= question->named[i].directory;
-    if (any_directory) look_at_directory(question, list, scan);
-    for (size_t i = 0; i < question->count; i++) {
-        const struct named_path *named = &question->named[i];
-        struct lock_name name;
-        if (named->directory) continue;
-        name_lock(named->path, &name);
-        if (!is_listed(list, &name)) look_at_image(question, named->path, list, scan);
-    }
-}
 
 /* ---- putting it together ------------------------------------------------------------------------------------ */
 
@@ -536,7 +198,7 @@ static enum claim look_again(const struct joining *joining, const struct looked_
 {
     struct lock_problem problem;
     struct holder now;
-    int descriptor = open_lock(joining->question, &lock->name, &problem);
+    int descriptor = lock_cache_open(joining->question, &lock->name, &problem);
     if (descriptor < 0) return CLAIM_GONE;
     bool held = (slot && says_unlocked(&slot->holder)) || lock_in_the_way(descriptor, LOCK_EXCLUSIVE) > 0;
     enum claim claim = held ? CLAIM_SAME : CLAIM_GONE;
@@ -548,7 +210,7 @@ static enum claim look_again(const struct joining *joining, const struct looked_
                  now.process.start != before->process.start)
             claim = CLAIM_CHANGED;
     }
-    close_lock(joining->question, descriptor);
+    lock_cache_close(joining->question, descriptor);
     return claim;
 }
 
@@ -680,10 +342,10 @@ static void join_blockers(struct joining *joining, const struct looked_lock *loc
     if (!left) return;
     if (!silent) {
         /* A blocker that came or went between the look at its byte and that at its slot? */
-        int descriptor = open_lock(joining->question, &lock->name, &problem);
+        int descriptor = lock_cache_open(joining->question, &lock->name, &problem);
         if (descriptor < 0) return;
-        left &= find_blocked(descriptor);
-        close_lock(joining->question, descriptor);
+        left &= lock_find_blocked(descriptor);
+        lock_cache_close(joining->question, descriptor);
         if (!left) return;
         if (!joining->last_attempt) {
             joining->changed = true;
@@ -927,7 +589,7 @@ static bool collect(const struct question *question, struct usage_list *list, bo
 {
     struct process_scan scan = {.mappings = question->count > 0};
     *list = (struct usage_list){0};
-    look_at_everything(question, list, &scan);
+    locks_look_at_all(question, list, &scan);
     scan_run(&scan);
     struct joining joining = {
         .question = question, .list = list, .scan = &scan, .self = process_self(), .last_attempt = last_attempt};
@@ -982,6 +644,11 @@ void usages_add_unknown(struct usage_list *list, const char *image, const struct
         tell_meaning(&usage);
         add_open(list, &usage);
     }
+}
+
+const char *usages_image(const struct usage_list *list, size_t index)
+{
+    return index < list->image_count ? list->images[index].path : NULL;
 }
 
 void usages_free(struct usage_list *list)

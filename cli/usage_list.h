@@ -21,9 +21,6 @@ bool usages_are_alike(const struct usage *a, const struct usage *b);
 /* Every path of an image in the list: what a watch watches. */
 const char *usages_image(const struct usage_list *list, size_t index);
 
-/* Keeps lock files open from one list to the next, so that looking at them is no event that a watch reports. */
-struct lock_cache *lock_cache_make(void);
-
 /* Adds a usage of the image by somebody of whom nothing is known but what the image's locks say, which may be nothing.
  */
 void usages_add_unknown(struct usage_list *list, const char *image, const struct mark_meaning *meaning);
