@@ -17,6 +17,7 @@
 #include "setting.h"
 #include "status.h"
 #include "usage_list.h"
+#include "usage_opens.h"
 
 /* ---- what is asked for -------------------------------------------------------------------------------------- */
 

@@ -5,65 +5,32 @@
  * but only those that this user may look into.  So: what the kernel says of the lock's bytes decides whether it is
  * held; a record is believed as far as no process contradicts it; who holds a lock that no record explains is looked
  * for among the processes. */
-#include <errno.h>
-#include <limits.h>
 #include <search.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "block_device.h"
 #include "complain.h"
 #include "holders.h"
+#include "joining.h"
 #include "lock.h"
 #include "lock_cache.h"
 #include "looked_locks.h"
-#include "memory.h"
-#include "names.h"
-#include "other_name.h"
 #include "process_scan.h"
 #include "usage_list.h"
+#include "usage_opens.h"
 
 /* ---- putting it together ------------------------------------------------------------------------------------ */
-
-struct joining {
-    const struct question *question;
-    struct usage_list *list;
-    const struct process_scan *scan;
-    const struct process_identity *self;
-    size_t first;      /* the lock's first usage in the list */
-    bool last_attempt; /* what changed meanwhile is told as far as it is known */
-    bool changed;      /* holders changed between the look at the lock file and that at the processes */
-};
 
 static struct usage *add_usage(struct joining *joining, const struct looked_lock *lock, enum usage_kind kind,
                                enum lock_mode mode)
 {
-    struct usage_list *list = joining->list;
-    list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
-    struct usage *usage = &list->usages[list->count++];
-    *usage = (struct usage){.image = lock->image ? list->images[lock->image - 1].path : NULL,
-                            .name = &lock->name,
-                            .mode = mode,
-                            .kind = kind,
-                            .descriptor = -1,
-                            .loop = -1};
-    return usage;
-}
-
-static void tell_process(const struct joining *joining, struct usage *usage, const struct process_facts *process)
-{
-    usage->pid = process->pid;
-    usage->uid = process->uid;
-    usage->uid_known = true;
-    usage->start = process->start;
-    usage->boot = joining->self->boot;
-    usage->pid_space = process->pid_space;
-    memcpy(usage->command, process->command, sizeof process->command);
-    memcpy(usage->host, joining->self->host, sizeof usage->host);
-    names_of_process(process->pid, usage);
+    const struct usage usage = {.image = lock->image ? joining->list->images[lock->image - 1].path : NULL,
+                                .name = &lock->name,
+                                .mode = mode,
+                                .kind = kind,
+                                .descriptor = -1,
+                                .loop = -1};
+    return usages_add(joining->list, &usage);
 }
 
 /* What its record says beside what is known of the process.  It blocks what the kernel says is blocked. */
@@ -123,22 +90,13 @@ static enum lock_mode mode_of(const struct finding *finding)
     return finding->own > finding->beside ? finding->own : finding->beside;
 }
 
-/* As process_look_up, of a process that a finding is of: one that is there and cannot be looked at is not left out in
- * silence. */
-static bool look_up(const struct joining *joining, pid_t pid, struct process_facts *process)
-{
-    if (process_look_up(pid, process)) return true;
-    joining->list->unseen += kill(pid, 0) == 0 || errno == EPERM;
-    return false;
-}
-
 /* The process that a finding is of holds the slot. */
 static void join_finding(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot,
                          const struct finding *finding)
 {
     const struct holder *holder = &slot->holder;
     struct process_facts process;
-    if (is_in_list(joining, finding) || !look_up(joining, finding->pid, &process)) return;
+    if (is_in_list(joining, finding) || !joining_look_up(joining, finding->pid, &process)) return;
     bool this_boot = holder->recorded && holder->process.boot == joining->self->boot;
     bool recorded = this_boot && holder->process.start == process.start && holder->process.pid == process.inner_pid &&
                     (holder->process.pid_space == process.pid_space || !process.pid_space);
@@ -150,7 +108,7 @@ static void join_finding(struct joining *joining, const struct looked_lock *lock
                            : this_boot        ? KIND_INHERITED
                                               : KIND_UNRECORDED;
     struct usage *usage = add_usage(joining, lock, kind, mode);
-    tell_process(joining, usage, &process);
+    joining_tell_process(joining, usage, &process);
     usage->descriptor = finding->descriptor;
     usage->noted = noted;
     usage->recorded = recorded;
@@ -229,7 +187,7 @@ static void join_record(struct joining *joining, const struct looked_lock *lock,
     if (local && process_look_up(holder->process.pid, &process) && process.start == holder->process.start &&
         !scan_has_seen(joining->scan, holder->process.pid)) {
         usage = add_usage(joining, lock, kind, mode);
-        tell_process(joining, usage, &process);
+        joining_tell_process(joining, usage, &process);
         usage->descriptor = holder->descriptor;
     } else {
         if (slot->doubtful) return;
@@ -308,9 +266,9 @@ static void join_unrecorded(struct joining *joining, const struct looked_lock *l
         struct process_facts process;
         if (knows_slot(lock, findings[i].slot) || mode_of(&findings[i]) == LOCK_NONE) continue;
         found = true;
-        if (is_user(joining, findings[i].pid) || !look_up(joining, findings[i].pid, &process)) continue;
+        if (is_user(joining, findings[i].pid) || !joining_look_up(joining, findings[i].pid, &process)) continue;
         struct usage *usage = add_usage(joining, lock, KIND_UNRECORDED, mode_of(&findings[i]));
-        tell_process(joining, usage, &process);
+        joining_tell_process(joining, usage, &process);
         usage->descriptor = findings[i].descriptor;
     }
     bool explained = false;
@@ -325,7 +283,7 @@ static void join_unrecorded(struct joining *joining, const struct looked_lock *l
     struct usage *usage = add_usage(joining, lock, KIND_UNRECORDED, lock->mode);
     struct process_facts process;
     if (lock->process_lock_pid && process_look_up(lock->process_lock_pid, &process))
-        tell_process(joining, usage, &process);
+        joining_tell_process(joining, usage, &process);
 }
 
 /* Operations that are blocked, and no record says by whom. */
@@ -366,9 +324,9 @@ static void join_waiting(struct joining *joining, const struct looked_lock *lock
         struct process_facts process;
         if (!findings[i].waits || is_user(joining, findings[i].pid)) continue;
         if (i > 0 && findings[i - 1].waits && findings[i - 1].pid == findings[i].pid) continue;
-        if (!look_up(joining, findings[i].pid, &process)) continue;
+        if (!joining_look_up(joining, findings[i].pid, &process)) continue;
         struct usage *usage = add_usage(joining, lock, KIND_WAITING, LOCK_NONE);
-        tell_process(joining, usage, &process);
+        joining_tell_process(joining, usage, &process);
         usage->descriptor = findings[i].descriptor;
         usage->first = findings[i].gate;
         usage->noted = true;
@@ -383,137 +341,6 @@ static void join_lock(struct joining *joining, const struct looked_lock *lock)
     if (lock->held) join_unrecorded(joining, lock);
     if (lock->blocked) join_blockers(joining, lock);
     join_waiting(joining, lock);
-}
-
-/* Is the process told already as one that uses the image?  Who only blocks operations may have it open as well. */
-static bool is_told(const struct joining *joining, const struct looked_image *image, pid_t pid)
-{
-    for (size_t i = 0; i < joining->list->count; i++) {
-        const struct usage *usage = &joining->list->usages[i];
-        if (usage->pid == pid && usage->image == image->path && (usage->mode != LOCK_NONE || !usage->block))
-            return true;
-    }
-    return false;
-}
-
-/* A list's word of its own. */
-static const char *keep_word(struct usage_list *list, char *word)
-{
-    if (!word) return NULL;
-    list->words = array_grow(list->words, list->word_count, &list->word_room, sizeof *list->words);
-    return list->words[list->word_count++] = word;
-}
-
-/* Who announces what he does on the image itself. */
-static void tell_meaning(struct usage *usage)
-{
-    const struct mark_meaning *meaning = &usage->meaning;
-    /* The least that QEMU announces, for looking at what others write, imglock never does alone. */
-    const bool looks = meaning->bytes == MARK_SAYS_READS;
-    if (meaning->bytes && mark_is_imglocks(meaning) && !looks)
-        usage->kind = KIND_MARKED;
-    else if (meaning->qemu)
-        usage->kind = KIND_QEMU;
-    else if (meaning->bytes || usage->flock)
-        usage->kind = KIND_LOCKED;
-    else
-        return;
-    if (usage->kind == KIND_LOCKED)
-        usage->mode = meaning->exclusive ? LOCK_EXCLUSIVE : LOCK_SHARED;
-    else if (looks)
-        usage->mode = LOCK_FORCE_SHARE;
-    else
-        usage->mode = meaning->exclusive || (meaning->writes && meaning->unshares) ? LOCK_EXCLUSIVE : LOCK_SHARED;
-}
-
-static void add_meaning(struct mark_meaning *all, const struct mark_meaning *one)
-{
-    if (one->bytes) all->keeper = (all->keeper || !all->bytes) && one->keeper;
-    all->bytes |= one->bytes;
-    all->qemu |= one->qemu;
-    all->writes |= one->writes;
-    all->unshares |= one->unshares;
-    all->exclusive |= one->exclusive;
-    all->posix |= one->posix;
-}
-
-/* What all findings of one process say, from the first one on.  Returns how many they are. */
-static size_t add_findings(const struct finding *findings, size_t count, struct usage *usage)
-{
-    size_t i = 0;
-    usage->seen = true;
-    usage->mapped = findings[0].descriptor < 0;
-    usage->descriptor = findings[0].descriptor;
-    for (; i < count && findings[i].pid == findings[0].pid; i++) {
-        /* The one that has the locks is the one to be told of. */
-        if (findings[i].meaning.bytes && !usage->meaning.bytes) usage->descriptor = findings[i].descriptor;
-        usage->writes |= findings[i].writes;
-        usage->flock |= findings[i].flock;
-        if (findings[i].waits) usage->kind = KIND_WAITING;
-        add_meaning(&usage->meaning, &findings[i].meaning);
-    }
-    return i;
-}
-
-static struct usage open_of(const struct looked_image *image)
-{
-    return (struct usage){.image = image->path, .name = &image->name, .kind = KIND_OPEN, .descriptor = -1, .loop = -1};
-}
-
-static void add_open(struct usage_list *list, const struct usage *usage)
-{
-    list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
-    list->usages[list->count++] = *usage;
-}
-
-/* Those who have the image open and do not hold its lock. */
-static void join_opens(struct joining *joining, const struct looked_image *image)
-{
-    struct usage_list *list = joining->list;
-    size_t count;
-    if (!image->exists) return;
-    const struct finding *findings = scan_findings(joining->scan, image->file, &count);
-    for (size_t i = 0, next; i < count; i = next) {
-        const struct finding *finding = &findings[i];
-        struct usage usage = open_of(image);
-        next = i + 1;
-        if (finding->loop >= 0) {
-            snprintf(usage.command, sizeof usage.command, "loop%d", finding->loop);
-            memcpy(usage.host, joining->self->host, sizeof usage.host);
-            usage.boot = joining->self->boot;
-            usage.loop = finding->loop;
-            usage.writes = finding->writes;
-            usage.seen = true;
-        } else {
-            struct process_facts process;
-            next = i + add_findings(finding, count - i, &usage);
-            if (is_told(joining, image, finding->pid) || !look_up(joining, finding->pid, &process)) continue;
-            tell_process(joining, &usage, &process);
-            tell_meaning(&usage);
-            usage.noted = usage.kind == KIND_WAITING;
-            if (usage.kind == KIND_MARKED)
-                usage.as = keep_word(list, other_name_of(joining->question->settings->directory, image->path,
-                                                         finding->pid, usage.descriptor));
-        }
-        add_open(list, &usage);
-    }
-}
-
-/* A mount has a block device for itself: its own, its disk's or a partition's. */
-static void join_mount(struct joining *joining, const struct looked_image *image)
-{
-    char point[PATH_MAX];
-    struct stat status;
-    if (stat(image->path, &status) < 0 || !S_ISBLK(status.st_mode) ||
-        !block_device_mount_point(status.st_rdev, point, sizeof point))
-        return;
-    struct usage usage = open_of(image);
-    usage.kind = KIND_MOUNTED;
-    usage.mode = LOCK_EXCLUSIVE;
-    usage.as = keep_word(joining->list, string_keep(point));
-    strcpy(usage.command, "kernel");
-    memcpy(usage.host, joining->self->host, sizeof usage.host);
-    add_open(joining->list, &usage);
 }
 
 /* ---- the list ----------------------------------------------------------------------------------------------- */
@@ -597,10 +424,7 @@ static bool collect(const struct question *question, struct usage_list *list, bo
         if (!list->locks[i].rows) explain_by_records(&joining, &list->locks[i], &scan);
         join_lock(&joining, &list->locks[i]);
     }
-    for (size_t i = 0; i < list->image_count; i++) {
-        join_opens(&joining, &list->images[i]);
-        join_mount(&joining, &list->images[i]);
-    }
+    join_opens(&joining);
     drop_sharers(list);
     join_keys(list);
     if (list->count) qsort(list->usages, list->count, sizeof *list->usages, usages_order);
@@ -618,32 +442,6 @@ void usages_collect(const struct question *question, struct usage_list *list)
     enum { ATTEMPTS = 5 };
     for (int attempt = 1; !collect(question, list, attempt == ATTEMPTS) && attempt < ATTEMPTS; attempt++)
         usages_free(list);
-}
-
-/* Marks that no descriptor shows are a loop device's that a wrapped program has made, or a mapping's that it has kept.
- * False: there is none. */
-static bool give_marks(struct usage_list *list, const char *image, const struct mark_meaning *meaning)
-{
-    for (size_t i = 0; mark_is_imglocks(meaning) && i < list->count; i++) {
-        struct usage *usage = &list->usages[i];
-        if ((usage->loop < 0 && !usage->mapped) || !usage->image || strcmp(usage->image, image) != 0) continue;
-        usage->meaning = *meaning;
-        tell_meaning(usage);
-        return true;
-    }
-    return false;
-}
-
-void usages_add_unknown(struct usage_list *list, const char *image, const struct mark_meaning *meaning)
-{
-    if (give_marks(list, image, meaning)) return;
-    for (size_t i = 0; i < list->image_count; i++) {
-        if (strcmp(list->images[i].path, image) != 0) continue;
-        struct usage usage = open_of(&list->images[i]);
-        usage.meaning = *meaning;
-        tell_meaning(&usage);
-        add_open(list, &usage);
-    }
 }
 
 const char *usages_image(const struct usage_list *list, size_t index)

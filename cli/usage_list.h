@@ -21,8 +21,4 @@ bool usages_are_alike(const struct usage *a, const struct usage *b);
 /* Every path of an image in the list: what a watch watches. */
 const char *usages_image(const struct usage_list *list, size_t index);
 
-/* Adds a usage of the image by somebody of whom nothing is known but what the image's locks say, which may be nothing.
- */
-void usages_add_unknown(struct usage_list *list, const char *image, const struct mark_meaning *meaning);
-
 #endif
