@@ -12,7 +12,7 @@
 struct joining {
     const struct question *question;
     struct usage_list *list;
-    const struct process_scan *scan;
+    struct process_scan *scan;
     const struct process_identity *self;
     size_t first;      /* the lock's first usage in the list */
     bool last_attempt; /* what changed meanwhile is told as far as it is known */
