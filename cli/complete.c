@@ -9,7 +9,7 @@
 
 #include "complain.h"
 #include "preset.h"
-#include "status_table.h"
+#include "status_columns.h"
 #include "subcommand.h"
 
 struct cursor {

@@ -22,9 +22,9 @@
 #include "open_count.h"
 #include "outsiders.h"
 #include "setting.h"
-#include "status_table.h"
 #include "target.h"
 #include "usage_list.h"
+#include "usage_words.h"
 
 struct subject {
     struct settings settings;
