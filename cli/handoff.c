@@ -119,7 +119,7 @@ static int handoff_main(int argc, char **argv)
     if (!status && transfer_is_complete(&transfer))
         status = transfer_refuse(&transfer, EXIT_FAILURE, "process %d has the lock already", words.to);
     /* The source of a hand-over that was cut short may have ended since: what is left is the target's. */
-    bool begun = !status && lock_in_the_way(transfer.locks[0].descriptor, LOCK_SHARED) > 0 &&
+    bool begun = !status && lock_in_the_way(transfer.files.open[0].descriptor, LOCK_SHARED) > 0 &&
                  lock_in_the_way(transfer.target.shares[0].descriptor, LOCK_EXCLUSIVE) == 0;
     if (!status) status = transfer_reach_source(&transfer, begun ? 0 : words.from, !begun);
     if (!status) status = transfer_move(&transfer);

@@ -1,18 +1,16 @@
 #include "lock_transfer.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "blocker.h"
 #include "bytes.h"
 #include "complain.h"
 #include "fdinfo.h"
@@ -20,270 +18,9 @@
 #include "mark_transfer.h"
 #include "message.h"
 #include "name.h"
+#include "owned.h"
 #include "process_scan.h"
 #include "setting.h"
-#include "sys.h"
-
-enum { FIRST_BYTE = 1 << 0, SECOND_BYTE = 1 << 1, BOTH_BYTES = FIRST_BYTE | SECOND_BYTE };
-
-static const struct party nobody = {.process = -1, .shares = {{.descriptor = -1}, {.descriptor = -1}}};
-
-static bool is_there(const struct party *party)
-{
-    return party->process >= 0;
-}
-
-/* ---- what an open file description holds -------------------------------------------------------------------- */
-
-struct owned {
-    unsigned bytes; /* FIRST_BYTE and SECOND_BYTE, held in whatever way */
-    bool shared;    /* holds them shared */
-    bool beside;    /* holds a byte of the relatives' range */
-    int slots[8];   /* more than one: what changed its record was cut short */
-    size_t slot_count;
-    bool writing; /* holds a slot exclusively: its record was being written when that was cut short */
-};
-
-static bool note_lock(const struct fdinfo_lock *lock, void *argument)
-{
-    struct owned *owned = argument;
-    if (lock->owner != FDINFO_DESCRIPTION) return true;
-    for (unsigned byte = 0; byte < LOCK_BYTES; byte++) {
-        if (lock->start > LOCK_BYTE + byte || lock->end < LOCK_BYTE + byte) continue;
-        owned->bytes |= 1u << byte;
-        owned->shared |= !lock->exclusive;
-    }
-    if (lock->start < RELATIVES_BYTE + RELATIVES && lock->end >= RELATIVES_BYTE) owned->beside = true;
-    if (lock->start == lock->end && lock->start >= SLOT_BYTE && lock->start < SLOT_BYTE + SLOTS) {
-        const size_t count = sizeof owned->slots / sizeof *owned->slots;
-        if (owned->slot_count < count) owned->slots[owned->slot_count++] = (int)(lock->start - SLOT_BYTE);
-        owned->writing |= lock->exclusive;
-    }
-    return true;
-}
-
-/* The kernel's own word on a duplicate is its word on the process's descriptor: both are one open file description. */
-static struct owned owned_by(int descriptor)
-{
-    struct owned owned = {0};
-    char name[48];
-    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", descriptor);
-    if (descriptor >= 0) fdinfo_each_lock(AT_FDCWD, name, note_lock, &owned);
-    return owned;
-}
-
-static bool holds_shared(const struct party *party)
-{
-    return owned_by(party->shares[0].descriptor).shared;
-}
-
-static unsigned bytes_of(const struct party *party, size_t lock)
-{
-    return owned_by(party->shares[lock].descriptor).bytes;
-}
-
-/* What others than this open file description lock in a range: F_UNLCK, F_RDLCK or F_WRLCK. */
-static short held_by_others(int descriptor, off_t start, off_t length)
-{
-    struct bytes_found found = {.type = F_WRLCK};
-    return bytes_held(descriptor, F_WRLCK, start, length, &found) == 0 ? F_UNLCK : found.type;
-}
-
-static bool descendants_hold(int descriptor)
-{
-    return held_by_others(descriptor, RELATIVES_BYTE, RELATIVES) != F_UNLCK;
-}
-
-/* ---- reaching a process ------------------------------------------------------------------------------------- */
-
-static bool is_file(const struct stat *status, const struct stat *file)
-{
-    return status->st_dev == file->st_dev && status->st_ino == file->st_ino;
-}
-
-/* A duplicate of the process's descriptor of this number, if it is open on the lock file; or -errno. */
-static int duplicate(int process, int number, const struct stat *file)
-{
-    struct stat status;
-    int descriptor = (int)sys_call(SYS_pidfd_getfd, process, number, 0, 0, 0, 0);
-    if (descriptor < 0) return descriptor;
-    if (fstat(descriptor, &status) == 0 && is_file(&status, file) && !(fcntl(descriptor, F_GETFL) & O_PATH))
-        return descriptor;
-    close(descriptor);
-    return -ENOENT;
-}
-
-/* How well a share serves: one that holds the lock, one that only has a record, one without either. */
-static int worth(const struct share *share)
-{
-    if (share->descriptor < 0) return -1;
-    struct owned owned = owned_by(share->descriptor);
-    return owned.bytes || owned.beside ? 2 : owned.slot_count ? 1 : 0;
-}
-
-static void keep_better(struct share *best, int descriptor, int number)
-{
-    struct share other = {.descriptor = descriptor, .number = number, .holder = {.slot = -1}};
-    if (worth(&other) > worth(best)) {
-        if (best->descriptor >= 0) close(best->descriptor);
-        *best = other;
-    } else {
-        close(descriptor);
-    }
-}
-
-/* Looks through all descriptors of the process.  0, or -errno: nothing can be looked into. */
-static int search_share(const struct party *party, const struct stat *file, struct share *share)
-{
-    char name[32];
-    snprintf(name, sizeof name, "/proc/%d/fd", party->pid);
-    DIR *stream = opendir(name);
-    if (!stream) return errno == ENOENT ? -ESRCH : errno == EACCES ? -EPERM : -errno;
-    int result = 0;
-    for (const struct dirent *entry; (entry = readdir(stream));) {
-        struct stat status;
-        if (!isdigit((unsigned char)entry->d_name[0]) || fstatat(dirfd(stream), entry->d_name, &status, 0) < 0 ||
-            !is_file(&status, file))
-            continue;
-        int descriptor = duplicate(party->process, atoi(entry->d_name), file);
-        if (descriptor >= 0)
-            keep_better(share, descriptor, atoi(entry->d_name));
-        else if (descriptor != -ENOENT && descriptor != -EBADF)
-            result = descriptor;
-    }
-    closedir(stream);
-    return result;
-}
-
-enum { PASSES = 3 }; /* a private descriptor may be moved to another number meanwhile */
-
-/* What the description says of itself: the newest of its records. */
-static void read_newest(int descriptor, struct holder *newest)
-{
-    const struct owned owned = owned_by(descriptor);
-    for (size_t i = 0; i < owned.slot_count; i++) {
-        struct holder holder;
-        holders_read(descriptor, owned.slots[i], &holder);
-        if (i == 0 || (holder.recorded && (!newest->recorded || holder.since_ms > newest->since_ms))) *newest = holder;
-    }
-}
-
-/* hint: the number that a record tells, or -1.  0, -ENOENT: the process has no such descriptor, or -errno. */
-static int reach_share(const struct party *party, const struct stat *file, int hint, struct share *share)
-{
-    *share = (struct share){.descriptor = -1, .holder = {.slot = -1}};
-    int descriptor = hint < 0 ? -ENOENT : duplicate(party->process, hint, file);
-    if (descriptor >= 0) keep_better(share, descriptor, hint);
-    for (int pass = 0; pass < PASSES && worth(share) < 1; pass++) {
-        int result = search_share(party, file, share);
-        if (result < 0 && share->descriptor < 0) return result;
-    }
-    if (share->descriptor < 0) return -ENOENT;
-    read_newest(share->descriptor, &share->holder);
-    return 0;
-}
-
-static void leave_party(struct party *party)
-{
-    for (size_t i = 0; i < TRANSFER_LOCKS; i++)
-        if (party->shares[i].descriptor >= 0) close(party->shares[i].descriptor);
-    if (is_there(party)) close(party->process);
-    *party = nobody;
-}
-
-static bool has_ended(const struct party *party)
-{
-    struct pollfd poll_request = {.fd = party->process, .events = POLLIN};
-    return poll(&poll_request, 1, 0) > 0;
-}
-
-/* Duplicates of the process's private descriptors.  0; -ENOENT: it does not have the image open under imglock; or
- * -errno, and then the party is nobody but for its name. */
-static int reach_party(const struct transfer *transfer, pid_t pid, int hint, struct party *party)
-{
-    struct process_facts process = {.pid = pid};
-    *party = nobody;
-    party->pid = pid;
-    snprintf(party->name, sizeof party->name, "process %d", pid);
-    int descriptor = (int)sys_call(SYS_pidfd_open, pid, 0, 0, 0, 0, 0);
-    /* Newer kernels say ENOENT of a thread. */
-    if (descriptor < 0) return descriptor == -ENOENT ? -EINVAL : descriptor;
-    party->process = descriptor;
-    if (process_look_up(pid, &process)) snprintf(party->name, sizeof party->name, "%s (pid %d)", process.command, pid);
-    int result = reach_share(party, &transfer->locks[0].status, hint, &party->shares[0]);
-    for (size_t i = 1; i < transfer->count && result == 0; i++)
-        if (reach_share(party, &transfer->locks[i].status, -1, &party->shares[i]) == -EPERM) result = -EPERM;
-    /* Whatever was read by its number was read of this process, if it is there still. */
-    if (has_ended(party)) result = -ESRCH;
-    if (result < 0) {
-        struct party gone = *party;
-        leave_party(&gone);
-        party->process = -1;
-        for (size_t i = 0; i < TRANSFER_LOCKS; i++) party->shares[i].descriptor = -1;
-    }
-    return result;
-}
-
-/* ---- why a process cannot be reached ------------------------------------------------------------------------ */
-
-static int read_trace_scope(void)
-{
-    int scope = 0;
-    FILE *stream = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
-    if (!stream) return 0;
-    if (fscanf(stream, "%d", &scope) != 1) scope = 0;
-    fclose(stream);
-    return scope;
-}
-
-/* pidfd_getfd(2) asks what ptrace(2) asks for. */
-static void explain_permission(const struct party *party, char *why, size_t size)
-{
-    struct process_facts process;
-    int scope = read_trace_scope();
-    if (geteuid() == 0)
-        snprintf(why, size, "%s does not let its descriptors be reached: this needs CAP_SYS_PTRACE", party->name);
-    else if (process_look_up(party->pid, &process) && process.uid != geteuid())
-        snprintf(why, size, "%s runs as another user: this needs root or the same user", party->name);
-    else if (scope > 0)
-        snprintf(
-            why, size,
-            "the kernel does not let the descriptors of %s be reached (kernel.yama.ptrace_scope is %d): this needs "
-            "CAP_SYS_PTRACE%s",
-            party->name, scope, scope == 1 ? ", or PR_SET_PTRACER in that process" : "");
-    else
-        snprintf(why, size,
-                 "%s does not let itself be traced (PR_SET_DUMPABLE, a setuid program, or a security module): this "
-                 "needs root with CAP_SYS_PTRACE",
-                 party->name);
-}
-
-/* The exit status, and the reason, for an error of reach_party. */
-static int explain_error(const struct transfer *transfer, const struct party *party, int error, char *why, size_t size)
-{
-    switch (error) {
-    case -EPERM:
-    case -EACCES:
-        explain_permission(party, why, size);
-        return STATUS_FAILED;
-    case -ESRCH:
-        snprintf(why, size, "there is no process %d, or it has just ended", party->pid);
-        return EXIT_FAILURE;
-    case -EINVAL:
-        snprintf(why, size, "%d is no process but one of its threads; give the process", party->pid);
-        return EXIT_FAILURE;
-    case -ENOENT:
-        snprintf(why, size, "%s does not have this image open under imglock with the lock directory %s", party->name,
-                 transfer->settings.directory);
-        return EXIT_FAILURE;
-    case -ENOSYS:
-        snprintf(why, size, "pidfd_getfd(2) is not to be had: this needs Linux 5.6, and a sandbox that allows it");
-        return STATUS_FAILED;
-    default:
-        snprintf(why, size, "cannot reach %s: %s", party->name, strerror(-error));
-        return STATUS_FAILED;
-    }
-}
 
 /* ---- who holds the lock ------------------------------------------------------------------------------------- */
 
@@ -331,12 +68,13 @@ static void note_party(struct found *found, struct party *party)
     /* Without a slot it is a lock of another program's. */
     unsigned bytes = owned.slot_count ? owned.bytes : 0;
     if (found->holding == HOLDING_FOUND && bytes && owned.shared) found->several = true;
-    bool better = found->holding != HOLDING_FOUND || (bytes & FIRST_BYTE && !(bytes_of(&found->party, 0) & FIRST_BYTE));
+    bool better =
+        found->holding != HOLDING_FOUND || (bytes & FIRST_BYTE && !(party_bytes(&found->party, 0) & FIRST_BYTE));
     if (!bytes || !better) {
-        leave_party(party);
+        party_leave(party);
         return;
     }
-    leave_party(&found->party);
+    party_leave(&found->party);
     found->holding = HOLDING_FOUND;
     found->party = *party;
 }
@@ -356,7 +94,7 @@ static void look_at_record(const struct transfer *transfer, const struct holder 
         snprintf(found->why, sizeof found->why, "%s %s", found->name, why);
         return;
     }
-    int error = reach_party(transfer, holder->process.pid, holder->descriptor, &party);
+    int error = party_reach(&transfer->files, holder->process.pid, holder->descriptor, &party);
     if (error == 0) {
         note_party(found, &party);
         return;
@@ -365,7 +103,7 @@ static void look_at_record(const struct transfer *transfer, const struct holder 
         found->apart += claims;
     else
         found->denied += claims;
-    if (first) found->status = explain_error(transfer, &party, error, found->why, sizeof found->why);
+    if (first) found->status = party_explain(&transfer->files, &party, error, found->why, sizeof found->why);
 }
 
 static bool has_slot(const struct owned *owned, int slot)
@@ -381,14 +119,14 @@ static void look_at_processes(const struct transfer *transfer, const struct owne
     struct process_scan scan = {0};
     struct file_identity identity;
     size_t count;
-    if (!identify_file(transfer->locks[0].descriptor, "", &identity)) return;
+    if (!identify_file(transfer->files.open[0].descriptor, "", &identity)) return;
     size_t file = scan_add(&scan, &identity, true);
     scan_run(&scan);
     const struct finding *findings = scan_findings(&scan, file, &count);
     for (size_t i = 0; i < count; i++) {
         struct party party;
         if (findings[i].loop < 0 && !has_slot(apart, findings[i].slot) &&
-            reach_party(transfer, findings[i].pid, findings[i].descriptor, &party) == 0)
+            party_reach(&transfer->files, findings[i].pid, findings[i].descriptor, &party) == 0)
             note_party(found, &party);
     }
     scan_free(&scan);
@@ -398,10 +136,10 @@ static void look_at_processes(const struct transfer *transfer, const struct owne
 static void find_holder(const struct transfer *transfer, const struct party *apart, struct found *found)
 {
     struct holder holder;
-    int through = transfer->locks[0].descriptor;
-    const struct owned own = owned_by(is_there(apart) ? apart->shares[0].descriptor : -1);
-    short held = held_by_others(is_there(apart) ? apart->shares[0].descriptor : through, LOCK_BYTE, LOCK_BYTES);
-    *found = (struct found){.party = nobody, .shared = held == F_RDLCK};
+    int through = transfer->files.open[0].descriptor;
+    const struct owned own = owned_by(party_is_there(apart) ? apart->shares[0].descriptor : -1);
+    short held = owned_by_others(party_is_there(apart) ? apart->shares[0].descriptor : through, LOCK_BYTE, LOCK_BYTES);
+    *found = (struct found){.party = party_nobody, .shared = held == F_RDLCK};
     for (int slot = 0; holders_next(through, slot, &holder); slot = holder.slot + 1)
         if (holder.recorded && !has_slot(&own, holder.slot)) look_at_record(transfer, &holder, found);
     bool recorded = found->holding == HOLDING_FOUND;
@@ -413,13 +151,13 @@ static void find_holder(const struct transfer *transfer, const struct party *apa
     }
     if (found->several) {
         if (found->holding == HOLDING_FOUND) snprintf(found->name, sizeof found->name, "%s", found->party.name);
-        leave_party(&found->party);
+        party_leave(&found->party);
         found->holding = HOLDING_SHARED;
         return;
     }
     if (found->holding == HOLDING_FOUND) return;
     if (held == F_UNLCK) {
-        found->holding = descendants_hold(through) ? HOLDING_BESIDE : HOLDING_NOBODY;
+        found->holding = owned_by_descendants(through) ? HOLDING_BESIDE : HOLDING_NOBODY;
     } else {
         found->holding = HOLDING_UNREACHABLE;
         if (found->status) return;
@@ -431,11 +169,16 @@ static void find_holder(const struct transfer *transfer, const struct party *apa
 
 /* ---- messages ----------------------------------------------------------------------------------------------- */
 
+static bool holds_shared(const struct party *party)
+{
+    return owned_by(party->shares[0].descriptor).shared;
+}
+
 /* Who owns the lock now.  Everything of others must have been given back before: a duplicate keeps a lock alive. */
 static void describe_owner(const struct transfer *transfer, char *text, size_t size)
 {
     struct found found;
-    find_holder(transfer, &nobody, &found);
+    find_holder(transfer, &party_nobody, &found);
     switch (found.holding) {
     case HOLDING_NOBODY:
         snprintf(text, size, "nobody holds the lock");
@@ -448,15 +191,16 @@ static void describe_owner(const struct transfer *transfer, char *text, size_t s
         break;
     case HOLDING_FOUND:
         snprintf(text, size, "%s holds the lock%s", found.party.name,
-                 holds_shared(&found.party)                ? " shared"
-                 : bytes_of(&found.party, 0) == BOTH_BYTES ? ""
-                                                           : ", one byte of it; the same command again completes it");
+                 holds_shared(&found.party) ? " shared"
+                 : party_bytes(&found.party, 0) == BOTH_BYTES
+                     ? ""
+                     : ", one byte of it; the same command again completes it");
         break;
     case HOLDING_UNREACHABLE:
         snprintf(text, size, "%s holds the lock%s", found.name, found.shared ? " shared" : "");
         break;
     }
-    leave_party(&found.party);
+    party_leave(&found.party);
 }
 
 int transfer_refuse(struct transfer *transfer, int status, const char *format, ...)
@@ -467,8 +211,8 @@ int transfer_refuse(struct transfer *transfer, int status, const char *format, .
     va_start(list, format);
     int length = vasprintf(&why, format, list);
     va_end(list);
-    leave_party(&transfer->source);
-    leave_party(&transfer->target);
+    party_leave(&transfer->source);
+    party_leave(&transfer->target);
     describe_owner(transfer, owner, sizeof owner);
     complain("%s: %s: %s; %s", transfer->path, transfer->action, length < 0 ? strerror(ENOMEM) : why, owner);
     free(why);
@@ -487,10 +231,9 @@ static int open_lock(struct transfer *transfer, const struct lock_name *name)
         message_problem(&transfer->settings, transfer->path, transfer->action, name, &problem);
         return STATUS_FAILED;
     }
-    transfer->locks[transfer->count].name = *name;
-    transfer->locks[transfer->count].descriptor = descriptor;
-    fstat(descriptor, &transfer->locks[transfer->count].status);
-    transfer->count++;
+    transfer->files.open[transfer->files.count].descriptor = descriptor;
+    fstat(descriptor, &transfer->files.open[transfer->files.count].status);
+    transfer->files.count++;
     return 0;
 }
 
@@ -518,7 +261,7 @@ static void name_transferring(const struct transfer *transfer, char *who, size_t
     struct process_facts process;
     size_t count = 0;
     snprintf(who, size, "another imglock");
-    if (!identify_file(transfer->locks[0].descriptor, "", &identity)) return;
+    if (!identify_file(transfer->files.open[0].descriptor, "", &identity)) return;
     size_t file = scan_add(&scan, &identity, true);
     scan_run(&scan);
     const struct finding *findings = scan_findings(&scan, file, &count);
@@ -538,19 +281,20 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
     bool exists;
     struct stat status;
     struct lock_name name;
-    *transfer = (struct transfer){.action = action, .source = nobody, .target = nobody};
+    *transfer = (struct transfer){.action = action, .source = party_nobody, .target = party_nobody};
     if (!settings_read(&transfer->settings)) return STATUS_FAILED;
+    transfer->files.directory = transfer->settings.directory;
     int error = name_real_path(image, transfer->path, &exists, &status);
     if (error) return complain("%s: %s: cannot tell its lock's path: %s", word_shown(image), action, strerror(error));
     message_start();
     lock_name_of_image(transfer->path, exists ? &status : NULL, &name);
     int failed = open_lock(transfer, &name);
     if (failed) return failed;
-    if (!transfer->count && access(transfer->settings.directory, F_OK) < 0 && errno == ENOENT)
+    if (!transfer->files.count && access(transfer->settings.directory, F_OK) < 0 && errno == ENOENT)
         return complain("%s: %s: the lock directory %s does not exist", transfer->path, action,
                         transfer->settings.directory);
-    if (!transfer->count && !exists) return complain("%s: %s: the image does not exist", transfer->path, action);
-    if (!transfer->count) {
+    if (!transfer->files.count && !exists) return complain("%s: %s: the image does not exist", transfer->path, action);
+    if (!transfer->files.count) {
         complain("%s: %s: in the lock directory %s nobody has ever locked it; nobody holds the lock", transfer->path,
                  action, transfer->settings.directory);
         return EXIT_FAILURE;
@@ -562,7 +306,7 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
         if (failed) return failed;
     }
     /* Two at once would undo each other's steps. */
-    int result = bytes_lock(transfer->locks[0].descriptor, F_WRLCK, TRANSFER_BYTE, 1);
+    int result = bytes_lock(transfer->files.open[0].descriptor, F_WRLCK, TRANSFER_BYTE, 1);
     if (result == 0) return 0;
     if (result == -EAGAIN) {
         char who[96];
@@ -575,19 +319,19 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
 
 void transfer_end(struct transfer *transfer)
 {
-    leave_party(&transfer->source);
-    leave_party(&transfer->target);
-    for (size_t i = 0; i < transfer->count; i++) close(transfer->locks[i].descriptor);
-    transfer->count = 0;
+    party_leave(&transfer->source);
+    party_leave(&transfer->target);
+    for (size_t i = 0; i < transfer->files.count; i++) close(transfer->files.open[i].descriptor);
+    transfer->files.count = 0;
 }
 
 int transfer_reach_target(struct transfer *transfer, pid_t pid)
 {
     struct party *target = &transfer->target;
     char why[400];
-    int error = reach_party(transfer, pid, -1, target);
+    int error = party_reach(&transfer->files, pid, -1, target);
     if (error < 0) {
-        int status = explain_error(transfer, target, error, why, sizeof why);
+        int status = party_explain(&transfer->files, target, error, why, sizeof why);
         return transfer_refuse(transfer, status, "%s", why);
     }
     struct owned owned = owned_by(target->shares[0].descriptor);
@@ -606,12 +350,12 @@ int transfer_reach_target(struct transfer *transfer, pid_t pid)
 
 int transfer_reach_source(struct transfer *transfer, pid_t pid, bool needed)
 {
-    struct found found = {.party = nobody};
+    struct found found = {.party = party_nobody};
     if (pid) {
-        int error = reach_party(transfer, pid, -1, &found.party);
+        int error = party_reach(&transfer->files, pid, -1, &found.party);
         struct owned owned = owned_by(found.party.shares[0].descriptor);
         if (error < 0) {
-            found.status = explain_error(transfer, &found.party, error, found.why, sizeof found.why);
+            found.status = party_explain(&transfer->files, &found.party, error, found.why, sizeof found.why);
             return transfer_refuse(transfer, found.status, "%s", found.why);
         }
         transfer->source = found.party;
@@ -673,16 +417,16 @@ enum { TRIES = 20 };
 static bool pass_byte(struct transfer *transfer, size_t lock, int byte)
 {
     unsigned wanted = 1u << byte;
-    if (bytes_of(&transfer->target, lock) & wanted) return true;
+    if (party_bytes(&transfer->target, lock) & wanted) return true;
     for (int try = 1;; try++) {
         size_t before = transfer->done_count;
-        if (bytes_of(&transfer->source, lock) & wanted &&
+        if (party_bytes(&transfer->source, lock) & wanted &&
             !do_step(transfer, &transfer->source.shares[lock], F_UNLCK, byte, 1))
             return false;
         if (do_step(transfer, &transfer->target.shares[lock], F_WRLCK, byte, 1)) return true;
         int error = errno;
         /* A source that opens the image anew locks once more what it has, and takes the byte back. */
-        if (try == TRIES || error != EAGAIN || !(bytes_of(&transfer->source, lock) & wanted)) {
+        if (try == TRIES || error != EAGAIN || !(party_bytes(&transfer->source, lock) & wanted)) {
             errno = error;
             return false;
         }
@@ -693,13 +437,13 @@ static bool pass_byte(struct transfer *transfer, size_t lock, int byte)
 /* The byte that goes last: byte 0, unless the source has byte 1 alone. */
 static int last_byte(const struct transfer *transfer, size_t lock)
 {
-    return bytes_of(&transfer->source, lock) == SECOND_BYTE ? 1 : 0;
+    return party_bytes(&transfer->source, lock) == SECOND_BYTE ? 1 : 0;
 }
 
 /* What nobody has is taken in one go, as every opener does. */
 static bool take_free(struct transfer *transfer, size_t lock)
 {
-    if (bytes_of(&transfer->source, lock) || bytes_of(&transfer->target, lock)) return true;
+    if (party_bytes(&transfer->source, lock) || party_bytes(&transfer->target, lock)) return true;
     return do_step(transfer, &transfer->target.shares[lock], F_WRLCK, LOCK_BYTE, LOCK_BYTES);
 }
 
@@ -707,16 +451,16 @@ static bool take_free(struct transfer *transfer, size_t lock)
 static int pass_all(struct transfer *transfer)
 {
     int last[TRANSFER_LOCKS] = {0};
-    for (size_t i = 0; i < transfer->count; i++) {
+    for (size_t i = 0; i < transfer->files.count; i++) {
         if (transfer->target.shares[i].descriptor < 0) continue;
         if (!take_free(transfer, i)) return (int)i;
     }
-    for (size_t i = 0; i < transfer->count; i++) {
+    for (size_t i = 0; i < transfer->files.count; i++) {
         if (transfer->target.shares[i].descriptor < 0) continue;
         last[i] = last_byte(transfer, i);
         if (!pass_byte(transfer, i, 1 - last[i])) return (int)i;
     }
-    for (size_t i = 0; i < transfer->count; i++) {
+    for (size_t i = 0; i < transfer->files.count; i++) {
         if (transfer->target.shares[i].descriptor < 0) continue;
         if (!pass_byte(transfer, i, last[i])) return (int)i;
     }
@@ -749,7 +493,7 @@ static void say_all(struct party *party, enum lock_mode mode)
 bool transfer_is_complete(const struct transfer *transfer)
 {
     const struct party *target = &transfer->target;
-    for (size_t i = 0; i < transfer->count; i++) {
+    for (size_t i = 0; i < transfer->files.count; i++) {
         const struct share *share = &target->shares[i];
         if (share->descriptor < 0) continue;
         struct owned owned = owned_by(share->descriptor);
@@ -760,22 +504,6 @@ bool transfer_is_complete(const struct transfer *transfer)
 }
 
 /* ---- the whole ---------------------------------------------------------------------------------------------- */
-
-/* Is the process still there, with the image open?  What its duplicates here hold alone ends with this program. */
-static bool keeps_all(const struct transfer *transfer, const struct party *party)
-{
-    for (size_t i = 0; i < transfer->count; i++) {
-        const struct share *share = &party->shares[i];
-        struct share now;
-        if (share->descriptor < 0) continue;
-        if (reach_share(party, &transfer->locks[i].status, share->number, &now) < 0) return false;
-        struct owned owned = owned_by(now.descriptor);
-        const bool same = now.holder.slot == share->holder.slot;
-        close(now.descriptor);
-        if (owned.bytes != BOTH_BYTES || !same) return false;
-    }
-    return !has_ended(party);
-}
 
 enum { LOOKS = 50, PAUSE_NS = 200 * 1000 };
 
@@ -789,7 +517,8 @@ static bool is_inherited(const struct transfer *transfer)
     const int slot = source->shares[0].holder.slot;
     size_t count = 0;
     bool inherited = false;
-    if (!is_there(source) || slot < 0 || !identify_file(transfer->locks[0].descriptor, "", &identity)) return false;
+    if (!party_is_there(source) || slot < 0 || !identify_file(transfer->files.open[0].descriptor, "", &identity))
+        return false;
     size_t file = scan_add(&scan, &identity, true);
     scan_run(&scan);
     const struct finding *findings = scan_findings(&scan, file, &count);
@@ -806,9 +535,9 @@ static bool descendants_stay(const struct transfer *transfer)
     const struct timespec moment = {.tv_nsec = PAUSE_NS};
     for (int look = 0; look < LOOKS; look++) {
         bool held = false;
-        for (size_t i = 0; i < transfer->count; i++)
+        for (size_t i = 0; i < transfer->files.count; i++)
             if (transfer->target.shares[i].descriptor >= 0)
-                held |= descendants_hold(transfer->target.shares[i].descriptor);
+                held |= owned_by_descendants(transfer->target.shares[i].descriptor);
         if (!held && !is_inherited(transfer)) return false;
         nanosleep(&moment, NULL);
     }
@@ -832,10 +561,10 @@ static int conflict(struct transfer *transfer, size_t lock)
     undo_steps(transfer);
     say_all(&transfer->target, transfer->target_was);
     say_all(&transfer->source, transfer->source_was);
-    leave_party(&transfer->source);
-    leave_party(&transfer->target);
-    message_conflict(&transfer->settings, transfer->path, action, transfer->locks[lock].descriptor, LOCK_EXCLUSIVE, 0,
-                     NULL, NULL);
+    party_leave(&transfer->source);
+    party_leave(&transfer->target);
+    message_conflict(&transfer->settings, transfer->path, action, transfer->files.open[lock].descriptor, LOCK_EXCLUSIVE,
+                     0, NULL, NULL);
     transfer_end(transfer);
     return EXIT_FAILURE;
 }
@@ -849,9 +578,9 @@ static void move_marks(const struct transfer *transfer)
     const struct party *source = &transfer->source, *target = &transfer->target;
     if (!transfer->image.st_ino) return;
     /* With its marks left a source keeps others out by what it has not any more; the lock has gone all the same. */
-    if (is_there(source) && !mark_transfer(source->process, source->pid, &transfer->image, false))
+    if (party_is_there(source) && !mark_transfer(source->process, source->pid, &transfer->image, false))
         complain("%s: cannot take the source's marks off the image: %s", transfer->path, strerror(errno));
-    if (is_there(target) && !mark_transfer(target->process, target->pid, &transfer->image, true))
+    if (party_is_there(target) && !mark_transfer(target->process, target->pid, &transfer->image, true))
         complain("%s: cannot mark the image for the destination: %s", transfer->path, strerror(errno));
 }
 
@@ -864,9 +593,10 @@ static int look_at_image(struct transfer *transfer)
     struct lock_problem problem;
     struct held_image image = {
         .settings = settings, .path = transfer->path, .mode = LOCK_EXCLUSIVE, .recorded = true, .descriptor = -1};
-    if (is_there(&transfer->source) || bytes_of(&transfer->target, 0) || !S_ISREG(transfer->image.st_mode)) return 0;
+    if (party_is_there(&transfer->source) || party_bytes(&transfer->target, 0) || !S_ISREG(transfer->image.st_mode))
+        return 0;
     const enum lock_result result =
-        held_image_take(&image, &(struct lock){.descriptor = transfer->locks[0].descriptor}, &problem);
+        held_image_take(&image, &(struct lock){.descriptor = transfer->files.open[0].descriptor}, &problem);
     if (image.descriptor >= 0) close(image.descriptor);
     if (result == LOCK_TAKEN || (result == LOCK_FAILED && settings->allow_on_error)) return 0;
     if (result == LOCK_FAILED)
@@ -884,15 +614,16 @@ static int look_at_image(struct transfer *transfer)
 static int look_ahead(struct transfer *transfer)
 {
     const struct party *source = &transfer->source, *target = &transfer->target;
-    for (size_t i = 0; i < transfer->count; i++) {
-        if (target->shares[i].descriptor < 0 && is_there(source) && bytes_of(source, i))
+    for (size_t i = 0; i < transfer->files.count; i++) {
+        if (target->shares[i].descriptor < 0 && party_is_there(source) && party_bytes(source, i))
             return transfer_refuse(
                 transfer, EXIT_FAILURE,
                 "the lock is held by the image's inode as well, and the destination has none of that "
                 "kind: it has to be started with IMGLOCK_KEY=inode");
-        if (is_there(source) && source->shares[i].holder.recorded && source->shares[i].holder.beside)
+        if (party_is_there(source) && source->shares[i].holder.recorded && source->shares[i].holder.beside)
             return transfer_refuse(transfer, EXIT_FAILURE, "a lock beside an ancestor's is not passed on");
-        if (is_there(source) && target->shares[i].descriptor >= 0 && descendants_hold(target->shares[i].descriptor))
+        if (party_is_there(source) && target->shares[i].descriptor >= 0 &&
+            owned_by_descendants(target->shares[i].descriptor))
             return transfer_refuse(transfer, EXIT_FAILURE, "%s", descendant_is_there);
     }
     /* Also the children that have not run their program yet, which is over in a moment. */
@@ -906,7 +637,7 @@ int transfer_move(struct transfer *transfer)
     sigset_t all, before;
     int status = look_ahead(transfer);
     if (status) return status;
-    const bool from_source = is_there(&transfer->source);
+    const bool from_source = party_is_there(&transfer->source);
     transfer->source_was = transfer->source.shares[0].holder.mode;
     transfer->target_was = transfer->target.shares[0].holder.mode;
     /* Not to be interrupted in the middle. */
@@ -925,7 +656,7 @@ int transfer_move(struct transfer *transfer)
         if (!from_source) return conflict(transfer, 0);
         return go_back(transfer, EXIT_FAILURE, descendant_is_there, 0);
     }
-    if (!keeps_all(transfer, &transfer->target))
+    if (!party_keeps_all(&transfer->files, &transfer->target))
         return go_back(transfer, EXIT_FAILURE, "the destination has ended or closed the image meanwhile", 0);
     move_marks(transfer);
     sigprocmask(SIG_SETMASK, &before, NULL);
@@ -936,16 +667,16 @@ int transfer_give_up(struct transfer *transfer)
 {
     sigset_t all, before;
     struct party *source = &transfer->source;
-    for (size_t i = 0; i < transfer->count; i++)
-        if (source->shares[i].descriptor >= 0 && bytes_of(source, i) != BOTH_BYTES &&
-            held_by_others(source->shares[i].descriptor, LOCK_BYTE, LOCK_BYTES) != F_UNLCK)
+    for (size_t i = 0; i < transfer->files.count; i++)
+        if (source->shares[i].descriptor >= 0 && party_bytes(source, i) != BOTH_BYTES &&
+            owned_by_others(source->shares[i].descriptor, LOCK_BYTE, LOCK_BYTES) != F_UNLCK)
             return transfer_refuse(transfer, EXIT_FAILURE,
                                    "a hand-over was cut short and has to be completed: imglock handoff");
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);
     transfer->source_was = source->shares[0].holder.mode;
     say_all(source, LOCK_INACTIVE);
-    for (size_t i = 0; i < transfer->count; i++) {
+    for (size_t i = 0; i < transfer->files.count; i++) {
         if (source->shares[i].descriptor < 0 || do_step(transfer, &source->shares[i], F_UNLCK, LOCK_BYTE, LOCK_BYTES))
             continue;
         int error = errno;

@@ -16,34 +16,14 @@
 
 #include "holders.h"
 #include "lock.h"
+#include "party.h"
 #include "policy.h"
-
-enum { TRANSFER_LOCKS = 2 }; /* of one image: by path, by inode */
-
-/* What one process has of one lock. */
-struct share {
-    int descriptor; /* a duplicate of its private descriptor; -1: it has none */
-    int number;     /* that one's, in the process */
-    struct holder holder;
-};
-
-struct party {
-    pid_t pid;
-    int process; /* pidfd; -1: nobody */
-    char name[48];
-    struct share shares[TRANSFER_LOCKS];
-};
 
 struct transfer {
     struct settings settings;
     const char *action; /* "cannot hand over", for messages */
     char path[PATH_MAX];
-    struct {
-        struct lock_name name;
-        int descriptor;
-        struct stat status;
-    } locks[TRANSFER_LOCKS];
-    size_t count;
+    struct lock_files files;
     struct stat image; /* its number is 0 where it is not there */
     struct party source, target;
     enum lock_mode source_was, target_was; /* in their records, for the way back */
