@@ -11,6 +11,7 @@
 #include "blocker.h"
 #include "cli.h"
 #include "holders.h"
+#include "lock_pass.h"
 #include "lock_transfer.h"
 #include "message.h"
 #include "text.h"

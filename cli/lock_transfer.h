@@ -1,10 +1,5 @@
-/* lock_transfer.h: an image's lock in the hands of a third: the processes that have the image open are reached through
- * duplicates of their private descriptors, pidfd_getfd(2), and what is done to a duplicate's lock is done to theirs.
- *
- * What a process holds is read from the kernel, never from its record.  The owner is who holds byte 0 of the lock, or,
- * while nobody does, byte 1.  Every other opener needs both bytes at once, so the lock goes from hand to hand without a
- * moment in which a stranger could take it: the source gives up byte 1, the destination takes byte 1, the source gives
- * up byte 0, the destination takes byte 0.  Cut short anywhere, this leaves one owner, and can be gone on with. */
+/* lock_transfer.h: a hand-over: an image's lock in the hands of a third, which is neither of the processes that it goes
+ * from and to.  What a process holds is read from the kernel, never from its record. */
 #ifndef IMGLOCK_LOCK_TRANSFER_H
 #define IMGLOCK_LOCK_TRANSFER_H
 
@@ -14,10 +9,9 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#include "holders.h"
-#include "lock.h"
 #include "party.h"
-#include "policy.h"
+#include "protocol.h"
+#include "settings.h"
 
 struct transfer {
     struct settings settings;
@@ -47,12 +41,6 @@ int transfer_reach_target(struct transfer *transfer, pid_t pid);
 /* Reaches the holder: the process given, or with 0 the one that the records and the kernel tell.  needed: without one
  * it is refused; else there may be none. */
 int transfer_reach_source(struct transfer *transfer, pid_t pid, bool needed);
-
-/* Passes the locks from the source, which may be nobody, to the target, and writes the records. */
-int transfer_move(struct transfer *transfer);
-
-/* Takes the locks from the source, for nobody. */
-int transfer_give_up(struct transfer *transfer);
 
 /* Does the target hold everything already, and do the records say so? */
 bool transfer_is_complete(const struct transfer *transfer);

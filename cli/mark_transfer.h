@@ -1,4 +1,4 @@
-/* mark_transfer.h: the marks on an image (mark.h) in the hands of a third, beside its lock (lock_transfer.h): each of a
+/* mark_transfer.h: the marks on an image (mark.h) in the hands of a third, beside its lock (lock_pass.h): each of a
  * process's descriptors of the image is reached through a duplicate, pidfd_getfd(2).
  *
  * They go last.  What is cut short before leaves marks of a process that has no lock any more: those keep out more than
