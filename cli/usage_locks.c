@@ -9,6 +9,8 @@
 #include "lock_cache.h"
 #include "looked_locks.h"
 
+/* ---- what is told of one ------------------------------------------------------------------------------------ */
+
 static struct usage *add_usage(struct joining *joining, const struct looked_lock *lock, enum usage_kind kind,
                                enum lock_mode mode)
 {
@@ -78,6 +80,8 @@ static enum lock_mode mode_of(const struct finding *finding)
     return finding->own > finding->beside ? finding->own : finding->beside;
 }
 
+/* ---- those of a slot ---------------------------------------------------------------------------------------- */
+
 /* The process that a finding is of holds the slot. */
 static void join_finding(struct joining *joining, const struct looked_lock *lock, const struct looked_slot *slot,
                          const struct finding *finding)
@@ -101,39 +105,6 @@ static void join_finding(struct joining *joining, const struct looked_lock *lock
     usage->noted = noted;
     usage->recorded = recorded;
     if (this_boot) tell_note(usage, lock, holder);
-}
-
-/* Is it the very process of the record, with the lock file open by the descriptor that the record names? */
-static bool is_on_record(const struct joining *joining, const struct holder *holder, const struct finding *finding)
-{
-    const struct process_identity *self = joining->self, *recorded = &holder->process;
-    struct process_facts process;
-    return holder->recorded && finding->descriptor == holder->descriptor && recorded->boot == self->boot &&
-           process_look_up(finding->pid, &process) && process.start == recorded->start &&
-           process.inner_pid == recorded->pid && process.pid_space == recorded->pid_space &&
-           /* The clone of a machine has its numbers, too. */
-           (process.pid_space != self->pid_space || !process_is_of_another_host(recorded));
-}
-
-/* Where the kernel shows no locks (FUSE), those who are still there by their records have what these say: that a lock
- * is held, and each slot claimed, the server has said. */
-static void explain_by_records(const struct joining *joining, const struct looked_lock *lock)
-{
-    struct process_scan *scan = joining->scan;
-    size_t count;
-    const struct finding *first = scan_findings(scan, lock->file, &count);
-    for (size_t i = 0; i < count; i++) {
-        struct finding *finding = &scan->findings[first - scan->findings + i];
-        for (size_t j = 0; j < lock->slot_count && finding->slot < 0; j++) {
-            const struct holder *holder = &lock->slots[j].holder;
-            if (!is_on_record(joining, holder, finding)) continue;
-            finding->slot = holder->slot;
-            finding->waits = false;
-            enum lock_mode *mode = holder->beside ? &finding->beside : &finding->own;
-            if (lock->held && holder->mode >= LOCK_SHARED)
-                *mode = holder->mode < lock->mode ? holder->mode : lock->mode;
-        }
-    }
 }
 
 enum claim { CLAIM_GONE, CLAIM_SAME, CLAIM_CHANGED };
@@ -239,6 +210,8 @@ static void join_slot(struct joining *joining, const struct looked_lock *lock, c
     note_sharers(joining->list, before);
 }
 
+/* ---- those whom no record tells ----------------------------------------------------------------------------- */
+
 static bool knows_slot(const struct looked_lock *lock, int slot)
 {
     for (size_t i = 0; slot >= 0 && i < lock->slot_count; i++)
@@ -321,6 +294,43 @@ static void join_waiting(struct joining *joining, const struct looked_lock *lock
         usage->noted = true;
     }
 }
+
+/* ---- where the kernel shows no locks ------------------------------------------------------------------------ */
+
+/* Is it the very process of the record, with the lock file open by the descriptor that the record names? */
+static bool is_on_record(const struct joining *joining, const struct holder *holder, const struct finding *finding)
+{
+    const struct process_identity *self = joining->self, *recorded = &holder->process;
+    struct process_facts process;
+    return holder->recorded && finding->descriptor == holder->descriptor && recorded->boot == self->boot &&
+           process_look_up(finding->pid, &process) && process.start == recorded->start &&
+           process.inner_pid == recorded->pid && process.pid_space == recorded->pid_space &&
+           /* The clone of a machine has its numbers, too. */
+           (process.pid_space != self->pid_space || !process_is_of_another_host(recorded));
+}
+
+/* Where the kernel shows no locks (FUSE), those who are still there by their records have what these say: that a lock
+ * is held, and each slot claimed, the server has said. */
+static void explain_by_records(const struct joining *joining, const struct looked_lock *lock)
+{
+    struct process_scan *scan = joining->scan;
+    size_t count;
+    const struct finding *first = scan_findings(scan, lock->file, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct finding *finding = &scan->findings[first - scan->findings + i];
+        for (size_t j = 0; j < lock->slot_count && finding->slot < 0; j++) {
+            const struct holder *holder = &lock->slots[j].holder;
+            if (!is_on_record(joining, holder, finding)) continue;
+            finding->slot = holder->slot;
+            finding->waits = false;
+            enum lock_mode *mode = holder->beside ? &finding->beside : &finding->own;
+            if (lock->held && holder->mode >= LOCK_SHARED)
+                *mode = holder->mode < lock->mode ? holder->mode : lock->mode;
+        }
+    }
+}
+
+/* ---- all of them -------------------------------------------------------------------------------------------- */
 
 static void join_lock(struct joining *joining, const struct looked_lock *lock)
 {

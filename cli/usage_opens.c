@@ -12,6 +12,8 @@
 #include "memory.h"
 #include "other_name.h"
 
+/* ---- what is told of one ------------------------------------------------------------------------------------ */
+
 /* Is the process told already as one that uses the image?  Who only blocks operations may have it open as well. */
 static bool is_told(const struct joining *joining, const struct looked_image *image, pid_t pid)
 {
@@ -86,6 +88,8 @@ static struct usage open_of(const struct looked_image *image)
 {
     return (struct usage){.image = image->path, .name = &image->name, .kind = KIND_OPEN, .descriptor = -1, .loop = -1};
 }
+
+/* ---- those who are seen ------------------------------------------------------------------------------------- */
 
 /* Those who have the image open and do not hold its lock. */
 static void join_image(struct joining *joining, const struct looked_image *image)
