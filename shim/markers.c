@@ -386,7 +386,7 @@ static void count_row(const struct fdinfo_lock *lock, void *argument, struct loc
 static struct counted count_all(struct look *look)
 {
     struct lock_counts counts = {0};
-    const bool told = lock_list_count(count_row, look, &counts);
+    const bool told = lock_list_count(count_row, look, look->known_count, &counts) == LOCK_LIST_TOLD;
     return (struct counted){.all = told ? counts.of[0] : -1, .marks = {counts.of[1], counts.of[2]}};
 }
 

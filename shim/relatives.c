@@ -34,6 +34,7 @@ struct kin {
     int64_t deadline; /* CLOCK_MONOTONIC, ns */
     struct stat file; /* the lock file */
     bool distant;     /* other hosts may have locks there, which no list of this one shows */
+    bool asks;        /* therefore, or since no list is to be seen, it is asked through relatives' own descriptions */
     bool lock_is_kin; /* then: what is in the way on bytes 0-1 is one relative's, by its own description */
     bool range_is_kin;
     bool open;    /* a relative has the lock file open */
@@ -128,9 +129,9 @@ static bool is_in_the_way_beside(const struct relatives_question *question, int 
     return false;
 }
 
-/* Of other hosts' locks the server alone knows.  Who sees nobody in the way through a relative's own description has
- * that relative's locks before it and no others: the relative's descriptor is copied for the question.  process: its
- * number; 0: this process, which has the descriptor already. */
+/* Of other hosts' locks the server alone knows, and the list of this one's may be hidden.  Who sees nobody in the way
+ * through a relative's own description has that relative's locks before it and no others: the relative's descriptor is
+ * copied for the question.  process: its number; 0: this process, which has the descriptor already. */
 static void ask_through_description(struct kin *kin, pid_t process, int number)
 {
     struct stat status;
@@ -160,7 +161,7 @@ static int add_numbered(struct kin *kin, int process, pid_t id, uint64_t number)
     if (is_one <= 0) return is_one;
     descriptor_name(name, "fdinfo/", number);
     add_description(kin, process, name);
-    if (kin->distant) ask_through_description(kin, id, (int)number);
+    if (kin->asks) ask_through_description(kin, id, (int)number);
     return 0;
 }
 
@@ -293,7 +294,9 @@ static struct kin *collect(const struct relatives_question *question)
     kin->question = question;
     kin->deadline = sys_monotonic() + LOOKING_NS;
     /* Numbers in another PID namespace's /proc are nobody's here. */
-    kin->distant = distant_is(question->lock_descriptor) && proc_self() == sys_getpid();
+    kin->distant = distant_is(question->lock_descriptor);
+    kin->asks = (kin->distant || !lock_list_is_there()) && proc_self() == sys_getpid();
+    kin->distant &= kin->asks;
     if (sys_fstat(question->lock_descriptor, &kin->file) < 0) return kin;
     add_own(kin);
     if (question->ancestors) add_ancestors(kin);
@@ -317,14 +320,6 @@ static void count_reader(const struct fdinfo_lock *lock, void *argument, struct 
     if (!lock->waits && lock->owner != FDINFO_OTHER && !lock->exclusive && lock->inode == kin->file.st_ino &&
         lock->start < LOCK_BYTE + LOCK_BYTES)
         counts->of[0]++;
-}
-
-/* How many shared locks lie on bytes 0-1: GETLK names but one.  -1: the list does not tell.  Reading it slows every
- * lock of the host for a moment. */
-static int count_readers(struct kin *kin)
-{
-    struct lock_counts counts;
-    return lock_list_count(count_reader, kin, &counts) ? counts.of[0] : -1;
 }
 
 static bool is_reader(const struct kin_lock *lock)
@@ -356,12 +351,14 @@ enum seen {
 static enum seen see_readers(struct kin *kin)
 {
     int relatives = kin->question->reads;
+    struct lock_counts counts;
     /* Other hosts' locks are in no list of this one's. */
     if (distant_is(kin->question->lock_descriptor)) return SEEN_STRANGER;
     for (int i = 0; i < kin->count; i++) relatives += is_reader(&kin->locks[i]);
-    const int all = count_readers(kin);
-    if (all < 0) return SEEN_CHANGING;
-    if (all > relatives) return SEEN_STRANGER;
+    /* GETLK names but one.  Reading the list slows every lock of the host for a moment. */
+    const enum lock_list_answer answer = lock_list_count(count_reader, kin, relatives, &counts);
+    if (answer == LOCK_LIST_CHANGING) return SEEN_CHANGING;
+    if (answer == LOCK_LIST_UNREAD || counts.of[0] > relatives) return SEEN_STRANGER;
     struct kin *after = collect(kin->question);
     if (!after) return SEEN_STRANGER;
     const bool same = same_readers(kin, after);

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2030,SC2031,SC2153,SC2154 # what bats sets
+# shellcheck shell=bash disable=SC2016,SC2030,SC2031,SC2153,SC2154 # what bats sets
 # Who descends from a holder, or has its very description, is let past its lock: in any number, at any depth, beside threads and
 # waiters, and whatever stands in the records.  Nobody else is.
 bats_require_minimum_version 1.5.0
@@ -318,5 +318,36 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
     dismiss "${HOLDERS[0]}"
     for attempt in {1..5}; do
         order holder "$writes" || fail "the helper is kept out: $(cat holder.err)"
+    done
+}
+
+@test "a strange reader is seen whose row is behind the end of a page when locks before it go" {
+    # Whatever locks last on a processor comes first in its list.
+    local cpu before
+    cpu=$(taskset -cp $$ | sed 's/.*: \([0-9]*\).*/\1/')
+    background taskset -c "$cpu" env LD_PRELOAD="$SHIM" "$HELPERS/holder" read disk.img
+    for before in 0 1 3; do
+        IMGLOCK_LOG=quiet run taskset -c "$cpu" env LD_PRELOAD="$SHIM" timeout 300 "$HELPERS/hiding" page disk.img $before
+        assert_failure 1
+        assert_output $before
+    done
+    # And without it the child gets in.
+    dismiss "$HOLDER"
+    run taskset -c "$cpu" env LD_PRELOAD="$SHIM" timeout 300 "$HELPERS/hiding" page disk.img 0
+    assert_success
+}
+
+@test "where the list of locks is hidden a strange reader is seen, and a relative gets in" {
+    needs_root
+    local hide in_hiding
+    for hide in 'mount --bind /dev/null /proc/locks' 'mount -t proc -o subset=pid proc /proc'; do
+        unshare --mount sh -c "$hide" 2>/dev/null || skip "/proc cannot be mounted here"
+        in_hiding=(unshare --mount sh -c "$hide; "'LD_PRELOAD=$SHIM exec "$@"' sh "$HELPERS/commands" read disk.img)
+        background env LD_PRELOAD="$SHIM" "$HELPERS/holder" read disk.img
+        IMGLOCK_LOG=quiet run "${in_hiding[@]}" <<<"$writes 2>/dev/null"
+        assert_output $'ready\nstatus 1'
+        dismiss "$HOLDER"
+        run "${in_hiding[@]}" <<<"$writes"
+        assert_output $'ready\nstatus 0'
     done
 }

@@ -1,0 +1,151 @@
+/* hiding.c: hiding open|truncate|page IMAGE TIMES: has the image open for reading, and a child that opens it for
+ * writing, or truncates it by its name.  The parent hides a stranger from it, and no test has to win a race.
+ *
+ * open, truncate: when the child has come to the marks, the parent has the image once whenever the child reads the list
+ * of all locks, and twice whenever it looks at the parent: TIMES times, then once.
+ *
+ * page: an open, too; when the child begins to read the list of all locks, the parent locks so many bytes of another
+ * file that the stranger's row is on the second page, and before that is read it lets go of them: TIMES times.
+ *
+ * Says how often it was done; the status is 0 if the child may, 1 if it is refused. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { FAILED = 99, MARKS_START = 100, MARKS_END = 204, ROWS = 200 };
+
+static const char *image;
+static char own[32]; /* the parent's directory in /proc */
+static pid_t child;
+static int times, done;
+
+static _Noreturn void die(const char *what)
+{
+    fprintf(stderr, "hiding: %s: %s\n", what, strerror(errno));
+    exit(FAILED);
+}
+
+static void read_of_child(unsigned long long address, void *bytes, size_t size)
+{
+    struct iovec here = {bytes, size}, there = {(void *)(unsigned long)address, size};
+    memset(bytes, 0, size);
+    if (process_vm_readv(child, &here, 1, &there, 1, 0) <= 0) die("process_vm_readv");
+}
+
+static bool opens(const struct __ptrace_syscall_info *info, const char *wanted)
+{
+    char path[32];
+    if (info->entry.nr != SYS_openat) return false;
+    read_of_child(info->entry.args[1], path, sizeof path - 1);
+    path[sizeof path - 1] = '\0';
+    return strcmp(path, wanted) == 0;
+}
+
+/* The same of a read from it. */
+static bool reads(const struct __ptrace_syscall_info *info, const char *wanted)
+{
+    char link[64], path[32];
+    if (info->entry.nr != SYS_read) return false;
+    snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)child, (int)info->entry.args[0]);
+    const ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return false;
+    path[length] = '\0';
+    return strcmp(path, wanted) == 0;
+}
+
+/* Does it ask for others' marks? */
+static bool asks(const struct __ptrace_syscall_info *info)
+{
+    struct flock lock;
+    if (info->entry.nr != SYS_fcntl || info->entry.args[1] != F_OFD_GETLK) return false;
+    read_of_child(info->entry.args[2], &lock, sizeof lock);
+    return (lock.l_start == 1 && lock.l_len == 0) || (lock.l_start >= MARKS_START && lock.l_start < MARKS_END);
+}
+
+static void hide_by_closing(const struct __ptrace_syscall_info *info)
+{
+    static bool marked, counted;
+    static int twice = -1;
+    marked |= asks(info);
+    if (!marked) return;
+    if (opens(info, "/proc/locks")) {
+        counted = true;
+        if (twice >= 0) close(twice);
+        twice = -1;
+    } else if (counted && done < times && opens(info, own)) {
+        counted = false;
+        done++;
+        twice = open(image, O_RDONLY | O_CLOEXEC);
+        if (twice < 0) die(image);
+    }
+}
+
+static void hide_behind_page(const struct __ptrace_syscall_info *info)
+{
+    static int other = -1, pages = -1;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    if (other < 0) other = memfd_create("other", MFD_CLOEXEC);
+    if (done < times && opens(info, "/proc/locks")) {
+        for (; lock.l_start < 2 * ROWS; lock.l_start += 2)
+            if (fcntl(other, F_OFD_SETLK, &lock) < 0) die("other");
+        pages = 0;
+    } else if (pages >= 0 && reads(info, "/proc/locks") && ++pages == 2) {
+        pages = -1;
+        done++;
+        lock = (struct flock){.l_type = F_UNLCK, .l_whence = SEEK_SET};
+        if (fcntl(other, F_OFD_SETLK, &lock) < 0) die("other");
+    }
+}
+
+/* Runs the child until it ends, and returns its status. */
+static int follow(void (*hide)(const struct __ptrace_syscall_info *info))
+{
+    int status;
+    if (waitpid(child, &status, 0) < 0 || !WIFSTOPPED(status)) die("waitpid");
+    if (ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) < 0) die("PTRACE_SETOPTIONS");
+    for (long deliver = 0;;) {
+        struct __ptrace_syscall_info info;
+        if (ptrace(PTRACE_SYSCALL, child, NULL, deliver) < 0) die("PTRACE_SYSCALL");
+        if (waitpid(child, &status, 0) < 0) die("waitpid");
+        if (!WIFSTOPPED(status)) return WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
+        deliver = 0;
+        if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+            if (ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof info, &info) <= 0) die("PTRACE_GET_SYSCALL_INFO");
+            if (info.op == PTRACE_SYSCALL_INFO_ENTRY) hide(&info);
+        } else if (WSTOPSIG(status) != SIGTRAP) {
+            deliver = WSTOPSIG(status);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 3) return FAILED;
+    image = argv[2];
+    if (argc == 3)
+        return strcmp(argv[1], "truncate") == 0 ? truncate(image, 0) < 0 : open(image, O_RDWR | O_CLOEXEC) < 0;
+    times = atoi(argv[3]);
+    snprintf(own, sizeof own, "/proc/%d", (int)getpid());
+    if (open(image, O_RDONLY | O_CLOEXEC) < 0) die(image);
+    child = fork();
+    if (child < 0) die("fork");
+    if (child == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0) die("PTRACE_TRACEME");
+        raise(SIGSTOP);
+        execl("/proc/self/exe", argv[0], argv[1], image, NULL);
+        die(argv[0]);
+    }
+    const int status = follow(strcmp(argv[1], "page") == 0 ? hide_behind_page : hide_by_closing);
+    printf("%d\n", done);
+    return status;
+}
