@@ -115,6 +115,18 @@ static enum lock_list_answer end(struct list *list, enum lock_list_answer answer
     return answer;
 }
 
+enum lock_list_answer lock_list_read(void (*visit)(const struct fdinfo_lock *lock, void *argument,
+                                                   struct lock_counts *counts),
+                                     void *argument, struct lock_counts *counts)
+{
+    struct list *list = begin(visit, argument);
+    if (!list) return LOCK_LIST_UNREAD;
+    const int at_once = read_once(list);
+    if (at_once) return end(list, at_once < 0 ? LOCK_LIST_UNREAD : LOCK_LIST_TOLD, counts);
+    fall_out_of_step();
+    return end(list, LOCK_LIST_CHANGING, counts);
+}
+
 enum lock_list_answer lock_list_count(void (*visit)(const struct fdinfo_lock *lock, void *argument,
                                                     struct lock_counts *counts),
                                       void *argument, int limit, struct lock_counts *counts)

@@ -55,6 +55,9 @@ struct look {
     int own_count;
     struct row known[KNOWN_ROWS]; /* of those who are no strangers, each description's once */
     int known_count;
+    int own_known;   /* of them, first, those of the description that asks */
+    pid_t near[KIN]; /* whose the others are */
+    int near_count;
     bool stranger;
     bool is_own; /* a lock of this process itself is in the way */
     bool mapped; /* what no descriptor shows is a mapping's of this process or an ancestor */
@@ -249,39 +252,58 @@ static void keep_rows(struct look *look, int from)
     look->known_count = kept;
 }
 
-static bool add_process(uint64_t number, void *argument)
+/* Notes what a process has.  Is it no stranger, and has the image? */
+static bool add_directory(struct look *look, int directory, pid_t pid)
 {
-    struct look *look = argument;
-    struct of_process of = {.look = look, .pid = (pid_t)number, .next = look->known_count, .marks = true};
-    of.directory = proc_open(number, "");
-    if (of.directory < 0) return true;
-    const int list = sys_openat(of.directory, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    struct of_process of = {.look = look, .directory = directory, .pid = pid, .next = look->known_count, .marks = true};
+    const int list = sys_openat(directory, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (list >= 0) {
         proc_each_number(look->deadline, list, add_descriptor, &of);
         sys_close(list);
     }
-    const bool stranger = of.any && !is_no_stranger(&of);
-    of.marker.outside = stranger && !of.marker.imglock && proc_has_library(of.directory) == 0;
-    sys_close(of.directory);
-    if (!stranger) {
-        if (of.any) keep_rows(look, of.next);
+    if (!of.any) return false;
+    if (is_no_stranger(&of)) {
+        keep_rows(look, of.next);
         return true;
     }
+    of.marker.outside = !of.marker.imglock && proc_has_library(directory) == 0;
     look->known_count = of.next;
     /* One under imglock is in the way whatever IMGLOCK_OUTSIDERS says, so it comes before those outside. */
     if (!look->stranger || (look->marker->outside && !of.marker.outside)) *look->marker = of.marker;
     look->stranger = true;
     look->is_own |= of.pid == look->self;
+    return false;
+}
+
+static void add_pid(pid_t pids[KIN], int *count, pid_t pid)
+{
+    for (int i = 0; i < *count; i++)
+        if (pids[i] == pid) return;
+    if (*count < KIN) pids[(*count)++] = pid;
+}
+
+static bool add_process(uint64_t number, void *argument)
+{
+    struct look *look = argument;
+    const int directory = proc_open(number, "");
+    if (directory < 0) return true;
+    if (add_directory(look, directory, (pid_t)number)) add_pid(look->near, &look->near_count, (pid_t)number);
+    sys_close(directory);
     return true;
+}
+
+/* Looks once more at those who were seen with the image and are no strangers, and at nobody else: that is soon done. */
+static void look_at_near(struct look *look)
+{
+    look->known_count = look->own_known;
+    for (int i = 0; i < look->near_count; i++) add_process((uint64_t)look->near[i], look);
 }
 
 /* ---- who is looked at first ----------------------------------------------------------------------------- */
 
 static void add_kin(struct look *look, pid_t pid)
 {
-    for (int i = 0; i < look->kin_count; i++)
-        if (look->kin[i] == pid) return;
-    if (look->kin_count < KIN) look->kin[look->kin_count++] = pid;
+    add_pid(look->kin, &look->kin_count, pid);
 }
 
 /* The children that a thread has made, /proc/PID/task/TID/children. */
@@ -382,12 +404,26 @@ static void count_row(const struct fdinfo_lock *lock, void *argument, struct loc
     if (mark_is_row(lock)) counts->of[lock->start == UNSHARED_BYTE ? 2 : 1]++;
 }
 
+static struct counted counted_of(bool told, const struct lock_counts *counts)
+{
+    return (struct counted){.all = told ? counts->of[0] : -1, .marks = {counts->of[1], counts->of[2]}};
+}
+
 /* All there are, whoever has them. */
 static struct counted count_all(struct look *look)
 {
     struct lock_counts counts = {0};
     const bool told = lock_list_count(count_row, look, look->known_count, &counts) == LOCK_LIST_TOLD;
-    return (struct counted){.all = told ? counts.of[0] : -1, .marks = {counts.of[1], counts.of[2]}};
+    return counted_of(told, &counts);
+}
+
+/* The same by one reading.  *whole: it was of one moment. */
+static struct counted count_once(struct look *look, bool *whole)
+{
+    struct lock_counts counts = {0};
+    const enum lock_list_answer answer = lock_list_read(count_row, look, &counts);
+    *whole = answer == LOCK_LIST_TOLD;
+    return counted_of(answer != LOCK_LIST_UNREAD, &counts);
 }
 
 static struct fdinfo_lock lock_of(const struct row *row)
@@ -562,15 +598,11 @@ static bool are_all_known(struct look *look, const struct counted *counted)
     return others <= 0 && (look->mapped = are_of_own_mappings(look, unseen));
 }
 
-static enum markers_answer judge(struct look *look, const struct counted *before)
-{
-    if (look->is_own) return MARKERS_STRANGERS;
-    if (!look->rows) return look->stranger || !look->known_count ? MARKERS_STRANGERS : MARKERS_NO_STRANGERS;
-    /* The processes are looked at one after the other. */
-    const struct counted after = count_all(look);
-    const bool known = are_all_known(look, before) && are_all_known(look, &after) && is_explained(look);
-    return known ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
-}
+/* What one look has found. */
+struct found {
+    bool nobody;
+    enum stillness stillness;
+};
 
 static void look_at_kin(struct look *look)
 {
@@ -580,17 +612,65 @@ static void look_at_kin(struct look *look)
     for (int i = 0; i < look->kin_count; i++) add_process((uint64_t)look->kin[i], look);
 }
 
-/* *still: nobody has closed the image meanwhile. */
-static enum markers_answer look_once(const struct markers_question *question, bool everybody, struct marker *stranger,
-                                     bool *still)
+/* Looks at those again who have the image, and counts once more, until nobody has closed it between the one and the
+ * other: beside those who open and close it all the time that takes a few tries, of a tenth of a millisecond each.  A
+ * list that came in pieces may have missed somebody: it has to say so often that there is nobody, and the contrary once
+ * at most. */
+static struct found find_still(struct look *look, int watch, int64_t end)
+{
+    enum { ENOUGH = 4, MOST_CONTRARY = 1 };
+    int nobody = 0, contrary = 0;
+    bool looked_at_mappings = false;
+    while (sys_monotonic() < end && contrary <= MOST_CONTRARY) {
+        bool whole;
+        stillness_ask(watch);
+        look_at_near(look);
+        const struct counted counted = count_once(look, &whole);
+        if (counted.all < 0) break;
+        if (stillness_ask(watch) != STILLNESS_STILL) continue;
+        const bool all = counted.all <= look->known_count || (!looked_at_mappings && are_all_known(look, &counted));
+        looked_at_mappings |= counted.all > look->known_count;
+        const bool known = all && !look->is_own && is_explained(look);
+        nobody += known;
+        contrary += !known && !whole;
+        if (known && (whole || nobody == ENOUGH)) return (struct found){true, STILLNESS_STILL};
+    }
+    return (struct found){false, STILLNESS_CHANGED};
+}
+
+/* Where the kernel shows what is locked, all that there is has to be known when it is counted.  The processes are
+ * looked at one after the other: who has closed something meanwhile is known, and counted no longer. */
+static struct found find(struct look *look, bool everybody, bool patient)
+{
+    enum { SOON_NS = 1000 * 1000, PATIENT_NS = 20 * SOON_NS };
+    const int watch = look->rows ? stillness_begin(look->question->descriptor) : -1;
+    if (everybody)
+        proc_each_process(look->deadline, add_process, look);
+    else
+        look_at_kin(look);
+    if (!look->rows) return (struct found){!look->is_own && !look->stranger && look->known_count, STILLNESS_STILL};
+    struct found found = {false, STILLNESS_STILL};
+    if (!look->is_own) {
+        const struct counted counted = count_all(look);
+        found.nobody = are_all_known(look, &counted) && is_explained(look);
+        found.stillness = stillness_ask(watch);
+        if (found.stillness == STILLNESS_CHANGED)
+            found = find_still(look, watch, sys_monotonic() + (patient ? PATIENT_NS : SOON_NS));
+    }
+    stillness_end(watch);
+    return found;
+}
+
+static struct found look_once(const struct markers_question *question, bool everybody, bool patient,
+                              struct marker *stranger)
 {
     static const sys_signals all = SYS_ALL_SIGNALS;
     char name[FDINFO_OWN_SIZE];
     sys_signals signals;
+    struct found found = {.nobody = false};
     *stranger = (struct marker){.pid = 0};
-    *still = false;
     struct look *look = sys_mmap(sizeof *look);
-    if (!look) return MARKERS_STRANGERS;
+    if (!look) return found;
     /* A handler that jumps away would leave descriptors behind. */
     sys_sigmask(SIG_BLOCK, &all, &signals);
     look->question = question;
@@ -598,57 +678,52 @@ static enum markers_answer look_once(const struct markers_question *question, bo
     look->deadline = sys_monotonic() + LOOKING_NS;
     look->rows = distant_shows_rows(question->descriptor);
     if (question->lock_descriptor >= 0) sys_fstat(question->lock_descriptor, &look->lock_file);
-    enum markers_answer answer = MARKERS_STRANGERS;
     if (sys_fstat(question->descriptor, &look->image) == 0) {
         note_ancestors(look);
         fdinfo_own(name, question->descriptor);
         fdinfo_each_lock(AT_FDCWD, name, note_own, look);
+        look->own_known = look->known_count;
         /* FUSE shows them where the kernel keeps its locks. */
         look->rows |= look->major || look->minor;
-        const int watch = look->rows ? stillness_begin(question->descriptor) : -1;
-        const struct counted before = look->rows ? count_all(look) : (struct counted){.all = 0};
-        if (everybody)
-            proc_each_process(look->deadline, add_process, look);
-        else
-            look_at_kin(look);
-        answer = judge(look, &before);
-        *still = !look->rows || stillness_end(watch);
+        found = find(look, everybody, patient);
     }
     sys_sigmask(SIG_SETMASK, &signals, NULL);
     sys_munmap(look, sizeof *look);
-    return answer;
+    return found;
 }
 
-/* A relative that has the image when it is looked at, and neither when all marks are counted before nor after, hides a
- * stranger: of a hundred opens beside one that opens and closes it all the time, with hundreds of looks each, one got
- * in.  So a look that finds nobody counts where nobody closed the image meanwhile; else two do. */
-static bool is_settled(enum markers_answer answer, bool still, int *unsettled)
+/* A look that finds nobody counts where nobody closed the image meanwhile.  Else a relative may have hidden a stranger,
+ * by having the image when it was looked at and not when all was counted: beside four threads that open and close it
+ * all the time, four of five opens got in.  Where that cannot be told, four looks have to find nobody. */
+static bool is_settled(const struct found *found, int *unsettled)
 {
-    enum { ENOUGH = 2 };
-    return answer == MARKERS_NO_STRANGERS && (still || ++*unsettled == ENOUGH);
+    enum { ENOUGH = 4 };
+    if (!found->nobody || found->stillness == STILLNESS_CHANGED) return false;
+    return found->stillness == STILLNESS_STILL || ++*unsettled >= ENOUGH;
 }
 
 /* Who is nobody that can be seen may be a relative that came or went during the look; or a description that is closed
- * already, and kept for a moment by somebody who looks at its fdinfo.  A stranger is there all the time: 127 ms. */
+ * already, and kept for a moment by somebody who looks at its fdinfo.  A stranger is there all the time: 127 ms.  Among
+ * relatives that come and go without pause it takes more looks. */
 enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger)
 {
     enum { FIRST_NS = 1000 * 1000, LAST_NS = 64 * 1000 * 1000 };
     struct marker ignored;
     int unsettled = 0;
-    bool still = false;
-    enum markers_answer answer = look_once(question, everybody, stranger, &still);
-    bool settled = is_settled(answer, still, &unsettled);
-    if (!settled && answer == MARKERS_NO_STRANGERS) {
-        answer = look_once(question, false, &ignored, &still);
-        settled = is_settled(answer, still, &unsettled);
+    struct found found = look_once(question, everybody, everybody, stranger);
+    bool settled = is_settled(&found, &unsettled);
+    while (!settled && found.nobody) {
+        found = look_once(question, false, everybody, &ignored);
+        settled = is_settled(&found, &unsettled);
     }
     if (settled) return MARKERS_NO_STRANGERS;
     if (!everybody || stranger->pid) return MARKERS_STRANGERS;
-    /* Nobody found once: among relatives that come and go all the time it may take a few looks more. */
-    for (int64_t pause = FIRST_NS; !settled && pause <= (unsettled ? 4 * LAST_NS : LAST_NS); pause *= 2) {
+    bool busy = found.stillness == STILLNESS_CHANGED;
+    for (int64_t pause = FIRST_NS; !settled && pause <= (busy || unsettled ? 4 * LAST_NS : LAST_NS); pause *= 2) {
         sys_sleep(pause);
-        answer = look_once(question, false, &ignored, &still);
-        settled = is_settled(answer, still, &unsettled);
+        found = look_once(question, false, everybody, &ignored);
+        settled = is_settled(&found, &unsettled);
+        busy |= found.stillness == STILLNESS_CHANGED;
     }
     return settled ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
 }

@@ -48,8 +48,9 @@ void marker_append_has(struct text *text, const struct marker *marker);
 enum markers_answer { MARKERS_STRANGERS, MARKERS_NO_STRANGERS };
 
 /* everybody: looks at every process, which takes many milliseconds, and where somebody is there who cannot be seen,
- * again and again for an eighth of a second; else at those alone who may be no strangers, which takes less than one
- * millisecond, and then *stranger is mostly not known. */
+ * again and again for an eighth of a second, or half a second beside those who open and close the image all the time;
+ * else at those alone who may be no strangers, which takes less than one millisecond, or two beside such, and then
+ * *stranger is mostly not known. */
 enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger);
 
 /* The question of an open. */

@@ -10,13 +10,19 @@
 #ifndef IMGLOCK_STILLNESS_H
 #define IMGLOCK_STILLNESS_H
 
-#include <stdbool.h>
+enum stillness {
+    STILLNESS_UNKNOWN, /* it cannot be told: this user has as many watches as he may have, or may have none */
+    STILLNESS_CHANGED, /* somebody has */
+    STILLNESS_STILL,
+};
 
-/* Begins to watch the file that the descriptor is open on.  The result is for stillness_end(). */
+/* Begins to watch the file that the descriptor is open on.  The result is for the others. */
 int stillness_begin(int descriptor);
 
-/* True: nobody has closed the file since.  False, too, where that cannot be told.  Takes a tenth of a millisecond on an
- * idle machine, one or two on a busy one. */
-bool stillness_end(int watch);
+/* Since the last question, or the beginning. */
+enum stillness stillness_ask(int watch);
+
+/* Takes a tenth of a millisecond on an idle machine, one or two on a busy one. */
+void stillness_end(int watch);
 
 #endif

@@ -637,3 +637,43 @@ raise SystemExit(0 if libc.fopen(b"disk.img", b"w") else 1)'
     run unshare --pid --fork --mount-proc env LD_PRELOAD="$SHIM" dd if=disk.img of=/dev/null status=none
     assert_success
 }
+
+# hides_nobody HOW TIMES: the child is refused, though its parent has hidden the stranger.
+hides_nobody() {
+    IMGLOCK_LOG=quiet run wrapped timeout 300 "$HELPERS/hiding" "$1" disk.img "$2"
+    assert_failure 1
+    [ "$output" -gt 0 ] || fail "nobody was hidden"
+}
+
+@test "a parent that has the image when it is looked at, and not when locks are counted, hides no stranger's marks" {
+    mkdir -m 1777 ../other
+    IMGLOCK_DIR=$PWD/../other hold disk.img read
+    for times in 1 4 1000; do
+        IMGLOCK_MODE=shared hides_nobody open $times
+        hides_nobody truncate $times
+    done
+    # And its child is kept out by nobody else.
+    release
+    for times in 1 4; do
+        IMGLOCK_MODE=shared run wrapped timeout 300 "$HELPERS/hiding" open disk.img $times
+        assert_success
+    done
+}
+
+@test "where nobody can be told who closes an image, a stranger is seen and a child gets in" {
+    local no_watch=(unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$@"' sh)
+    "${no_watch[@]}" true 2>/dev/null || skip "no user namespaces here"
+    mkdir -m 1777 ../other
+    IMGLOCK_DIR=$PWD/../other hold disk.img read
+    for how in open truncate; do
+        for times in 0 1; do
+            IMGLOCK_MODE=shared IMGLOCK_LOG=quiet run "${no_watch[@]}" \
+                env LD_PRELOAD="$SHIM" timeout 300 "$HELPERS/hiding" $how disk.img $times
+            assert_failure 1
+            assert_output $times
+        done
+    done
+    release
+    IMGLOCK_MODE=shared run "${no_watch[@]}" env LD_PRELOAD="$SHIM" timeout 300 "$HELPERS/hiding" open disk.img 0
+    assert_success
+}
