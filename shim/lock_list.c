@@ -79,9 +79,7 @@ static bool is_told(struct list *list, int limit)
     return list->not_above >= ENOUGH && list->above <= 1;
 }
 
-/* Whoever locks and unlocks without pause waits for each page to be read, and goes on in step with the reading, which
- * then misses the same locks each time. */
-static void fall_out_of_step(void)
+void lock_list_pause(void)
 {
     enum { LEAST_NS = 50 * 1000, MOST_MORE_NS = 256 * 1000 };
     sys_sleep(LEAST_NS + sys_monotonic() % MOST_MORE_NS);
@@ -90,7 +88,7 @@ static void fall_out_of_step(void)
 static enum lock_list_answer count(struct list *list, int limit)
 {
     for (int reading = 0; reading < READINGS; reading++) {
-        if (reading) fall_out_of_step();
+        if (reading) lock_list_pause();
         const int at_once = read_once(list);
         if (at_once < 0) return LOCK_LIST_UNREAD;
         if (at_once || is_told(list, limit)) return LOCK_LIST_TOLD;
@@ -122,9 +120,7 @@ enum lock_list_answer lock_list_read(void (*visit)(const struct fdinfo_lock *loc
     struct list *list = begin(visit, argument);
     if (!list) return LOCK_LIST_UNREAD;
     const int at_once = read_once(list);
-    if (at_once) return end(list, at_once < 0 ? LOCK_LIST_UNREAD : LOCK_LIST_TOLD, counts);
-    fall_out_of_step();
-    return end(list, LOCK_LIST_CHANGING, counts);
+    return end(list, at_once < 0 ? LOCK_LIST_UNREAD : at_once ? LOCK_LIST_TOLD : LOCK_LIST_CHANGING, counts);
 }
 
 enum lock_list_answer lock_list_count(void (*visit)(const struct fdinfo_lock *lock, void *argument,

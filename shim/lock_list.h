@@ -39,4 +39,8 @@ enum lock_list_answer lock_list_read(void (*visit)(const struct fdinfo_lock *loc
                                                    struct lock_counts *counts),
                                      void *argument, struct lock_counts *counts);
 
+/* Between two readings.  Each slows every lock of the host for a moment; and whoever locks and unlocks without pause
+ * waits for each page to be read, and goes on in step with the readings, which then miss the same locks each time. */
+void lock_list_pause(void);
+
 #endif

@@ -618,10 +618,10 @@ static void look_at_kin(struct look *look)
  * at most. */
 static struct found find_still(struct look *look, int watch, int64_t end)
 {
-    enum { ENOUGH = 4, MOST_CONTRARY = 1 };
+    enum { ENOUGH = 4 };
     int nobody = 0, contrary = 0;
     bool looked_at_mappings = false;
-    while (sys_monotonic() < end && contrary <= MOST_CONTRARY) {
+    for (; sys_monotonic() < end && contrary < ENOUGH; lock_list_pause()) {
         bool whole;
         stillness_ask(watch);
         look_at_near(look);
@@ -632,8 +632,8 @@ static struct found find_still(struct look *look, int watch, int64_t end)
         looked_at_mappings |= counted.all > look->known_count;
         const bool known = all && !look->is_own && is_explained(look);
         nobody += known;
-        contrary += !known && !whole;
-        if (known && (whole || nobody == ENOUGH)) return (struct found){true, STILLNESS_STILL};
+        contrary += !known;
+        if (known && (whole || (nobody == ENOUGH && contrary <= 1))) return (struct found){true, STILLNESS_STILL};
     }
     return (struct found){false, STILLNESS_CHANGED};
 }
