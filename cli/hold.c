@@ -27,6 +27,7 @@
 #include "message.h"
 #include "name.h"
 #include "notify.h"
+#include "pause.h"
 #include "setting.h"
 #include "sys.h"
 
@@ -110,6 +111,7 @@ struct awaited {
     struct wanted *lock; /* NULL: none */
     int opened;          /* its lock file */
     int inotify;         /* for the next wait; close-on-exec */
+    struct pause pause;  /* the next one where no lock is waited for */
 };
 
 static void stop_waiting(struct awaited *awaited)
@@ -268,14 +270,11 @@ static void tell_conflict(const struct hold *hold, const struct awaited *awaited
 /* Until it is worth while to try again.  False: the time is over. */
 static bool wait_for(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle)
 {
-    enum { LOOK_NS = 50 * 1000 * 1000 };
     bool interrupted;
     if (obstacle->on_image) return lock_wait(&awaited->waiter, -1, hold->mode, &interrupted);
     if (!obstacle->elsewhere) return lock_wait(&awaited->waiter, awaited->opened, hold->mode, &interrupted);
     /* Nothing tells of the end of a mount; and the lock that is waited for is free. */
-    const int64_t left = hold->deadline - sys_monotonic();
-    if (left > 0) nanosleep(&(struct timespec){.tv_nsec = left < LOOK_NS ? left : LOOK_NS}, NULL);
-    return left > 0;
+    return pause_sleep(&awaited->pause);
 }
 
 static void start_waiting(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle)
@@ -333,7 +332,8 @@ enum { ALL_TAKEN = -1 };
 /* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
 static int take_all(struct hold *hold, int conflict_status)
 {
-    struct awaited awaited = {.opened = -1, .inotify = -1};
+    enum { FIRST_PAUSE_NS = 5 * 1000 * 1000 }; /* as long as an open's, which waits for the same */
+    struct awaited awaited = {.opened = -1, .inotify = -1, .pause = pause_begin(FIRST_PAUSE_NS, hold->deadline)};
     const int64_t start = sys_monotonic();
     int said = 0;
     for (;;) {

@@ -20,6 +20,7 @@
 
 #include "lock_file.h"
 #include "lock_name.h"
+#include "pause.h"
 #include "policy.h"
 #include "protocol.h"
 #include "relatives.h"
@@ -131,13 +132,12 @@ int lock_in_the_way(int lock_descriptor, enum lock_mode mode);
 struct lock_waiter {
     const char *directory;
     const struct lock_name *name;
-    int inotify;      /* -1 where inotify is not to be had; then waiting polls */
-    int watch;        /* inotify's number for the file that is watched */
-    int image;        /* that file is the one that this descriptor is open on, not the lock file; -1: it is not */
-    int64_t pause;    /* no event may come: look again after so many ns, and then after twice as many */
-    bool gate;        /* we hold the gate */
-    bool untried;     /* no try since the watch is there */
-    int64_t deadline; /* CLOCK_MONOTONIC, ns; WAIT_FOREVER */
+    int inotify;        /* -1 where inotify is not to be had; then waiting polls */
+    int watch;          /* inotify's number for the file that is watched */
+    int image;          /* that file is the one that this descriptor is open on, not the lock file; -1: it is not */
+    bool gate;          /* we hold the gate */
+    bool untried;       /* no try since the watch is there */
+    struct pause pause; /* no event may come: look again after it.  Its deadline is that of the wait */
     /* Where what is waited for may happen on another host, of which no event tells: */
     bool distant;
     int turn;       /* by this descriptor one waiter of this host asks the server for all of them; -1: it is not open */

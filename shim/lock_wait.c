@@ -4,9 +4,11 @@
  * of the open that waited it takes 1.5 to 1.8 times as long as F_OFD_SETLKW (bench/handover.c), which cannot be used:
  * it knows no time limit, and two holders that wait for an upgrade of the same lock hang for ever.
  *
- * What another host does is no event here.  There a wait looks again, at growing intervals up to a quarter of a second;
- * a look is one question to the server, and of all who wait on this host for one image, one asks.  The others hear of
- * what comes of it by its events. */
+ * A downgrade through another program, or a kernel without inotify instances left, sends no event; for that it looks
+ * again after the longest of pauses (pause.h).
+ *
+ * What another host does is no event here.  There the first pauses are shorter; a look is one question to the server,
+ * and of all who wait on this host for one image, one asks.  The others hear of what comes of it by its events. */
 #include <errno.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -18,8 +20,6 @@
 #include "sys.h"
 
 enum {
-    /* A downgrade through another program, or a kernel without inotify instances left, sends no event. */
-    SAFETY_POLL_NS = 250 * 1000 * 1000,
     FIRST_LOOK_NS = 5 * 1000 * 1000, /* where QEMU gives its lock up without a close */
     LOOK_NS = 2 * 1000 * 1000,       /* after an event */
     DISTANT_NS = 4 * 1000 * 1000     /* where another host may give it up, the first time */
@@ -76,7 +76,7 @@ void lock_wait_start(struct lock_waiter *waiter, const char *directory, const st
         .name = name,
         /* One try before the first sleep: a release between the try that failed and the watch has sent no event. */
         .untried = true,
-        .deadline = deadline,
+        .pause = pause_begin(0, deadline),
         .watch = -1,
         .image = -1,
         .turn = -1,
@@ -92,7 +92,7 @@ void lock_wait_for_image(struct lock_waiter *waiter, int descriptor)
     lock_wait_unwatch(waiter->inotify, waiter->watch);
     waiter->watch = -1;
     waiter->image = descriptor;
-    waiter->pause = descriptor < 0 ? 0 : FIRST_LOOK_NS;
+    waiter->pause.next = descriptor < 0 ? 0 : FIRST_LOOK_NS;
     waiter->distant = descriptor >= 0 && distant_is(descriptor);
     waiter->untried = true;
     drain(waiter->inotify);
@@ -142,7 +142,7 @@ static void look_until_free(const struct lock_waiter *waiter, int lock_descripto
 {
     if (lock_descriptor < 0 || waiter->distant) return;
     int64_t end = sys_monotonic() + LOOK_NS;
-    if (waiter->deadline < end) end = waiter->deadline;
+    if (waiter->pause.deadline < end) end = waiter->pause.deadline;
     while (lock_in_the_way(lock_descriptor, mode) > 0 && sys_monotonic() < end) sys_yield();
 }
 
@@ -178,9 +178,9 @@ static bool is_still_there(struct lock_waiter *waiter, int lock_descriptor, enum
 bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode mode, bool *interrupted)
 {
     *interrupted = false;
-    if (waiter->image < 0 && !waiter->pause && lock_descriptor >= 0) {
+    if (waiter->image < 0 && !waiter->pause.next && lock_descriptor >= 0) {
         waiter->distant = distant_is(lock_descriptor);
-        waiter->pause = waiter->distant ? DISTANT_NS : SAFETY_POLL_NS;
+        waiter->pause.next = waiter->distant ? DISTANT_NS : PAUSE_LONGEST_NS;
     }
     /* The gate lets a writer in among a stream of readers: who wants to write holds it while it waits, and readers
      * that may wait do so until it is free. */
@@ -192,19 +192,19 @@ bool lock_wait(struct lock_waiter *waiter, int lock_descriptor, enum lock_mode m
     if (event || waiter->untried) {
         waiter->untried = false;
         if (event) look_until_free(waiter, lock_descriptor, mode);
-        return sys_monotonic() < waiter->deadline;
+        return sys_monotonic() < waiter->pause.deadline;
     }
-    int64_t left = waiter->pause && waiter->pause < SAFETY_POLL_NS ? waiter->pause : SAFETY_POLL_NS;
-    if (waiter->pause) waiter->pause = 2 * left;
-    const int64_t rest = waiter->deadline - sys_monotonic();
-    if (rest <= 0) return false;
-    if (rest < left) left = rest;
-    event = lock_wait_sleep(waiter->inotify, left, interrupted);
+    const int64_t length = pause_length(&waiter->pause);
+    if (length <= 0) return false;
+    event = lock_wait_sleep(waiter->inotify, length, interrupted);
     if (*interrupted) return false;
-    if (event)
+    if (event) {
         look_until_free(waiter, lock_descriptor, mode);
-    else
-        waiter->still = left < rest && is_still_there(waiter, lock_descriptor, mode); /* the last time it is tried */
+        return true;
+    }
+    pause_grow(&waiter->pause);
+    /* The last time it is tried. */
+    waiter->still = pause_length(&waiter->pause) > 0 && is_still_there(waiter, lock_descriptor, mode);
     return true;
 }
 

@@ -21,6 +21,7 @@
 #include "../look.h"
 #include "../mark.h"
 #include "../message.h"
+#include "../pause.h"
 #include "../policy.h"
 #include "../sys.h"
 #include "../text.h"
@@ -431,21 +432,21 @@ static int refuse(const struct settings *settings, const struct call *call, cons
 static int take(const struct settings *settings, struct call *call, struct room *room, struct file *file,
                 struct glfs_fd *fd, const struct stat *status)
 {
-    enum { SHORTEST = 4 * 1000 * 1000, LONGEST = 250 * 1000 * 1000 };
+    enum { FIRST_PAUSE_NS = 4 * 1000 * 1000 };
     const int64_t start = sys_monotonic();
+    struct pause pause = pause_begin(FIRST_PAUSE_NS, 0);
     claim_start(&call->time, settings);
-    for (long pause = SHORTEST;; pause = 2 * pause < LONGEST ? 2 * pause : LONGEST) {
+    for (;;) {
         const int result = try_to_take(settings, call, room, file, fd, status);
         if (result <= 0) return -result;
-        const int64_t now = sys_monotonic(), left = call->time.wait - now;
-        if (left <= 0) {
-            const int error = refuse(settings, call, room, file, settings->wait_ns ? now - start : 0);
-            if (error) track_drop(&file->hold);
-            return error;
-        }
+        pause.deadline = call->time.wait; /* by the first try it is known whether this one waits at all */
+        if (pause_length(&pause) <= 0) break;
         track_drop(&file->hold);
-        sys_sleep(left < pause ? left : pause);
+        pause_sleep(&pause);
     }
+    const int error = refuse(settings, call, room, file, settings->wait_ns ? sys_monotonic() - start : 0);
+    if (error) track_drop(&file->hold);
+    return error;
 }
 
 static void tell_open(const struct settings *settings, const struct call *call, const struct room *room,

@@ -10,6 +10,7 @@
 #include "../lock.h"
 #include "../message.h"
 #include "../occupied.h"
+#include "../pause.h"
 #include "../policy.h"
 #include "../realpath.h"
 #include "../sys.h"
@@ -18,8 +19,7 @@
 
 enum {
     LOOK_NS = 2 * 1000 * 1000, /* after an event, which comes before the kernel counts */
-    FIRST_SLEEP_NS = 2 * 1000 * 1000,
-    LONGEST_SLEEP_NS = 250 * 1000 * 1000
+    FIRST_PAUSE_NS = 2 * 1000 * 1000
 };
 
 /* One question under way. */
@@ -139,19 +139,17 @@ static void watch(struct outside *outside)
     outside->watch = (int)sys_call(SYS_inotify_add_watch, outside->inotify, (long)link, IN_CLOSE_WRITE, 0, 0, 0);
 }
 
-/* Sleeps until somebody has closed the file, or for a time that grows.  False: a signal handler ended it. */
-static bool sleep_until_closed(const struct outside *outside, int64_t *sleep)
+/* Sleeps until somebody has closed the file, or for a pause.  False: a signal handler ended it. */
+static bool sleep_until_closed(const struct outside *outside, struct pause *pause)
 {
     char events[1024] __attribute__((aligned(8)));
-    const struct outside_request *request = outside->request;
     bool interrupted = false;
-    const int64_t left = request->deadline - sys_monotonic();
-    if (lock_wait_sleep(outside->inotify, left < *sleep ? left : *sleep, &interrupted)) {
+    if (lock_wait_sleep(outside->inotify, pause_length(pause), &interrupted)) {
         while (sys_read(outside->inotify, events, sizeof events) > 0) continue;
         const int64_t until = sys_monotonic() + LOOK_NS;
         while (is_busy(outside) && sys_monotonic() < until) sys_yield();
-    } else if (*sleep < LONGEST_SLEEP_NS) {
-        *sleep = *sleep < LONGEST_SLEEP_NS / 2 ? 2 * *sleep : LONGEST_SLEEP_NS;
+    } else {
+        pause_grow(pause);
     }
     return !interrupted;
 }
@@ -162,7 +160,7 @@ static int wait_for_end(struct outside *outside, struct outsider *outsider)
     const struct outside_request *request = outside->request;
     const struct occupied_question question = question_of(outside);
     struct _pthread_cleanup_buffer cleanup;
-    int64_t sleep = FIRST_SLEEP_NS;
+    struct pause pause = pause_begin(FIRST_PAUSE_NS, request->deadline);
     const int64_t start = sys_monotonic();
     int said = 0;
     int result = 1;
@@ -174,7 +172,7 @@ static int wait_for_end(struct outside *outside, struct outsider *outsider)
             message_waiting_outsider(request->settings, request->path, outsider);
             said++;
         }
-        if (!sleep_until_closed(outside, &sleep))
+        if (!sleep_until_closed(outside, &pause))
             result = -EINTR;
         else if (!occupied_now(&question) || !occupied_by(&question, outsider))
             result = 0;
