@@ -16,12 +16,12 @@
 #include "image.h"
 #include "links.h"
 #include "lock_file_look.h"
-#include "markers.h"
 #include "memory.h"
 #include "name.h"
 #include "open_count.h"
 #include "outsiders.h"
 #include "setting.h"
+#include "stranger.h"
 #include "target.h"
 #include "usage_list.h"
 #include "usage_words.h"
@@ -174,16 +174,21 @@ static const char *find_marker(const struct trial *trial, bool *outside)
 {
     const struct subject *subject = trial->subject;
     const int access = trial->flags & O_ACCMODE;
-    struct marker marker;
-    struct markers_question question = markers_question_of(trial->image, trial->decision.mode, access);
-    question.lock_descriptor = trial->lock_descriptor;
-    question.ancestors = subject->settings.family;
+    struct stranger stranger;
+    const struct stranger_question question = {.settings = &subject->settings,
+                                               .path = subject->path,
+                                               .device = subject->status.st_dev,
+                                               .inode = subject->status.st_ino,
+                                               .descriptor = trial->image,
+                                               .mode = trial->decision.mode,
+                                               .access = access,
+                                               .lock_descriptor = trial->lock_descriptor};
     if (trial->image < 0 || !mark_is_possible(trial->image, subject->status.st_dev) ||
-        !mark_is_in_the_way(trial->image, trial->decision.mode, access, NULL) ||
-        markers_look(&question, true, &marker) != MARKERS_STRANGERS)
+        !stranger_is_there(&question, &stranger))
         return NULL;
-    *outside = marker.outside;
-    return marker.imglock ? "it is locked by another name or elsewhere" : "somebody outside imglock has locked it";
+    *outside = stranger.outside;
+    return stranger.marker.imglock ? "it is locked by another name or elsewhere"
+                                   : "somebody outside imglock has locked it";
 }
 
 /* Has somebody outside imglock a file open for writing?  NULL: nobody, or it cannot be told. */

@@ -6,9 +6,9 @@
 
 #include "count.h"
 #include "mark.h"
-#include "message.h"
 #include "occupied.h"
 #include "policy.h"
+#include "stranger.h"
 #include "sys.h"
 
 /* The image, past the wrappers, should the library be loaded here.  Whoever asks for a lease just now keeps it closed
@@ -34,61 +34,20 @@ static int open_image(struct held_image *image)
     return result;
 }
 
-/* ---- marks ----------------------------------------------------------------------------------------------- */
+/* ---- who has it -------------------------------------------------------------------------------------------- */
 
-/* Whoever locks for an instant, to look or because it is refused itself, is waited for. */
-static bool is_marked_by_stranger(struct held_image *image, const struct lock *lock)
+static bool is_marked_by_stranger(const struct held_image *image, const struct lock *lock, struct stranger *stranger)
 {
-    enum { INSTANT_NS = 25 * 1000 * 1000 };
-    const int64_t end = sys_monotonic() + INSTANT_NS;
-    do {
-        if (!mark_is_in_the_way(image->descriptor, image->mode, O_RDONLY, NULL)) return false;
-    } while (sys_pause(end));
-    struct markers_question question = markers_question_of(image->descriptor, image->mode, O_RDONLY);
-    question.ancestors = image->settings->family;
-    question.lock_descriptor = lock->descriptor;
-    question.recorded = image->recorded;
-    return markers_look(&question, true, &image->marker) == MARKERS_STRANGERS;
-}
-
-static struct outsiders_question outsiders_question_of(const struct held_image *image, const struct lock *lock)
-{
-    return (struct outsiders_question){.device = image->status.st_dev,
-                                       .inode = image->status.st_ino,
-                                       .path = image->path,
-                                       .lock_descriptor = lock->descriptor,
-                                       .skipped = image->descriptor,
-                                       .ancestors = image->settings->family};
-}
-
-/* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
-static bool finds_outsider(struct held_image *image, const struct lock *lock)
-{
-    struct outsiders_question question = outsiders_question_of(image, lock);
-    question.marked = true;
-    question.readers = image->mode == LOCK_EXCLUSIVE;
-    if (image->marker.pid || outsiders_find(&question, &image->outsider) != OUTSIDERS_FOUND) return false;
-    image->marked = false;
-    return true;
-}
-
-/* ---- what outsiders do ------------------------------------------------------------------------------------- */
-
-static const char held_all_the_same[] = "held all the same";
-
-/* Is who is in the way one outside imglock who is to be in nobody's way?  Then that is told. */
-static bool is_let_past(struct held_image *image, const struct lock *lock)
-{
-    const struct settings *settings = image->settings;
-    const bool counted = finds_outsider(image, lock);
-    const bool outside = counted ? !image->outsider.library : image->marker.outside;
-    if (settings->outsiders == OUTSIDERS_DENY || !outside) return false;
-    if (settings->outsiders == OUTSIDERS_IGNORE) return true;
-    if (counted)
-        message_outsider(settings, image->path, held_all_the_same, &image->outsider);
-    else
-        message_conflict(settings, image->path, held_all_the_same, -1, image->mode, 0, &image->marker, NULL);
-    return true;
+    const struct stranger_question question = {.settings = image->settings,
+                                               .path = image->path,
+                                               .device = image->status.st_dev,
+                                               .inode = image->status.st_ino,
+                                               .descriptor = image->descriptor,
+                                               .mode = image->mode,
+                                               .access = O_RDONLY,
+                                               .lock_descriptor = lock->descriptor,
+                                               .recorded = image->recorded};
+    return stranger_is_there(&question, stranger);
 }
 
 static bool is_counted(const struct held_image *image)
@@ -96,20 +55,39 @@ static bool is_counted(const struct held_image *image)
     return count_ask(image->descriptor, F_RDLCK, image->status.st_dev) == COUNT_SOMEBODY;
 }
 
-static bool is_occupied(struct held_image *image, const struct lock *lock)
+static bool is_occupied(const struct held_image *image, const struct lock *lock, struct outsider *outsider)
 {
-    const struct settings *settings = image->settings;
-    if (settings->outsiders == OUTSIDERS_IGNORE || !is_counted(image)) return false;
-    const struct occupied_question question = {
-        .who = outsiders_question_of(image, lock), .through = image->descriptor, .exact = true};
-    if (!occupied_ask(&question, &image->outsider)) return false;
-    image->marked = false;
-    if (!policy_warns_of_outsiders(settings)) return true;
-    message_outsider(settings, image->path, held_all_the_same, &image->outsider);
-    return false;
+    const struct occupied_question question = {.who = {.device = image->status.st_dev,
+                                                       .inode = image->status.st_ino,
+                                                       .path = image->path,
+                                                       .lock_descriptor = lock->descriptor,
+                                                       .skipped = image->descriptor,
+                                                       .ancestors = image->settings->family},
+                                               .through = image->descriptor,
+                                               .exact = true};
+    return image->settings->outsiders != OUTSIDERS_IGNORE && is_counted(image) && occupied_ask(&question, outsider);
 }
 
 /* ---- all of it --------------------------------------------------------------------------------------------- */
+
+/* Is somebody in the way, by marks or by the kernel's count?  One who is not, but for a line, is told of. */
+static bool is_taken(struct held_image *image, const struct lock *lock, bool marks)
+{
+    const struct settings *settings = image->settings;
+    struct stranger stranger = {.marker.pid = 0};
+    enum stranger_verdict verdict = STRANGER_IGNORED;
+    if (marks && is_marked_by_stranger(image, lock, &stranger)) {
+        verdict = stranger_judge(settings, &stranger);
+    } else if (is_occupied(image, lock, &stranger.outsider)) {
+        stranger.counted = true;
+        verdict = policy_warns_of_outsiders(settings) ? STRANGER_LET_PAST : STRANGER_IN_THE_WAY;
+    }
+    if (verdict == STRANGER_LET_PAST) stranger_tell(settings, image->path, "held all the same", -1, &stranger, NULL);
+    image->marked = !stranger.counted;
+    image->marker = stranger.marker;
+    image->outsider = stranger.outsider;
+    return verdict == STRANGER_IN_THE_WAY;
+}
 
 enum lock_result held_image_take(struct held_image *image, const struct lock *lock, struct lock_problem *problem)
 {
@@ -122,11 +100,7 @@ enum lock_result held_image_take(struct held_image *image, const struct lock *lo
     const bool marks = mark_is_possible(image->descriptor, image->status.st_dev);
     if (marks && image->announces) mark_hold(image->descriptor, image->mode);
     /* Let past a relative's lock: who else is there was decided with the lock. */
-    if (lock_is_beside(lock)) return LOCK_TAKEN;
-    image->marker = (struct marker){.pid = 0};
-    image->outsider = (struct outsider){.kind = OUTSIDER_UNSEEN};
-    image->marked = marks && is_marked_by_stranger(image, lock);
-    if (image->marked ? is_let_past(image, lock) : !is_occupied(image, lock)) return LOCK_TAKEN;
+    if (lock_is_beside(lock) || !is_taken(image, lock, marks)) return LOCK_TAKEN;
     held_image_give_back(image);
     return LOCK_BUSY;
 }
@@ -144,8 +118,7 @@ void held_image_give_back(struct held_image *image)
 
 static bool is_busy(const struct held_image *image)
 {
-    return mark_is_in_the_way(image->descriptor, image->mode, O_RDONLY, NULL) ||
-           (!image->marked && !image->marker.pid && is_counted(image));
+    return mark_is_in_the_way(image->descriptor, image->mode, O_RDONLY, NULL) || (!image->marked && is_counted(image));
 }
 
 bool held_image_is_busy(const struct held_image *image)

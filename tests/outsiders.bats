@@ -183,6 +183,13 @@ GO
     assert_success
     assert_output --partial "opened all the same: loop device $LOOP has it open for writing, outside imglock"
     IMGLOCK_OUTSIDERS=ignore nobody_refused disk.img
+    # As explain says beforehand.
+    run "$IMGLOCK" explain disk.img
+    assert_line --regexp '^writing +refused at once: '
+    IMGLOCK_OUTSIDERS=warn run "$IMGLOCK" explain disk.img
+    assert_line --regexp '^writing +takes an exclusive lock, with a line \(IMGLOCK_OUTSIDERS=warn\): '
+    IMGLOCK_OUTSIDERS=ignore run "$IMGLOCK" explain disk.img
+    assert_line --regexp '^writing +takes an exclusive lock$'
 }
 
 @test "IMGLOCK_OUTSIDERS says what the guard of names does for a wrapped losetup's device, too" {

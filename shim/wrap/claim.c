@@ -8,10 +8,10 @@
 #include "../children.h"
 #include "../device.h"
 #include "../fdinfo.h"
-#include "../markers.h"
 #include "../memo.h"
 #include "../message.h"
 #include "../proc.h"
+#include "../stranger.h"
 #include "../sys.h"
 #include "../text.h"
 #include "cleanup.h"
@@ -73,12 +73,12 @@ struct attempt {
                          itself.  What that try had is given back, its own mark, too; this is for waiting and telling */
     bool beside_own;  /* as in struct track_hold */
     struct bytes_found found;
-    struct marker marker; /* who that is */
+    struct stranger stranger; /* who that is */
     struct outside_place place;
-    struct outsider outsider;
-    int outside_error; /* the program's descriptor could not be opened anew */
-    bool given;        /* the program's parent has the very description that came with it */
-    bool taken;        /* the lock was to be had, but not beside who has the same block device by another */
+    struct outsider outsider; /* whom the kernel's count has found */
+    int outside_error;        /* the program's descriptor could not be opened anew */
+    bool given;               /* the program's parent has the very description that came with it */
+    bool taken;               /* the lock was to be had, but not beside who has the same block device by another */
     struct device_taken device;
 };
 
@@ -181,65 +181,68 @@ static void audit_let_through(const struct claim *claim, const struct attempt *a
 
 /* ---- marks ----------------------------------------------------------------------------------------------- */
 
-/* Whoever locks for an instant, to look or because it is refused itself, is waited for; longer where children may have
- * what other threads have closed lately, and as long as a busy machine may take where a thread is just closing it. */
-#define INSTANT_NS (INT64_C(25) * 1000 * 1000)
+static struct stranger_question question_of(const struct claim *claim, const struct attempt *attempt,
+                                            enum lock_mode mode, int lock_descriptor)
+{
+    const struct track_request *request = &attempt->request;
+    return (struct stranger_question){.settings = claim->settings,
+                                      .path = claim->path,
+                                      .device = request->device,
+                                      .inode = request->inode,
+                                      .descriptor = request->mark,
+                                      .mode = mode,
+                                      .access = request->access,
+                                      .lock_descriptor = lock_descriptor};
+}
+
+/* An instant is longer where children may have what other threads have closed lately, and as long as a busy machine may
+ * take where a thread is just closing it. */
 #define CHILDREN_NS (INT64_C(150) * 1000 * 1000)
 #define CLOSING_NS (INT64_C(5) * 1000 * 1000 * 1000)
 
-/* Is it a stranger who is in the way?  The lock is held meanwhile, so that nobody comes in between. */
+/* Is it a stranger who is in the way?  Track has looked for those who are none.  The lock is held meanwhile, so that
+ * nobody comes in between. */
 static bool is_marked_by_stranger(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
     const struct track_request *request = &attempt->request;
     struct track_own own;
     /* Without /proc nobody can be told from whom it came from, who has its marks as well; the lock is there. */
     if (claim->inherited && !proc_self()) return false;
-    struct markers_question question = markers_question_of(request->mark, request->lock.mode, request->access);
-    const int64_t end = sys_monotonic() + (children_now() ? CHILDREN_NS : INSTANT_NS);
-    question.ancestors = claim->settings->family;
-    if (track_own_lock(&attempt->name, &own)) question.lock_descriptor = own.descriptor;
+    const int lock_descriptor = track_own_lock(&attempt->name, &own) ? own.descriptor : -1;
+    const struct stranger_question question = question_of(claim, attempt, request->lock.mode, lock_descriptor);
+    const struct markers_question markers = stranger_markers(&question);
+    const int64_t end = sys_monotonic() + (children_now() ? CHILDREN_NS : STRANGER_INSTANT_NS);
     while (sys_pause(end))
         if (!track_is_disputed(request, hold, &attempt->found)) return false;
     const int64_t closed = sys_monotonic() + CLOSING_NS;
-    while (markers_look(&question, true, &attempt->marker) == MARKERS_STRANGERS)
-        if (attempt->marker.pid || !track_is_closing(request) || !sys_pause(closed)) return true;
+    while (markers_look(&markers, true, &attempt->stranger.marker) == MARKERS_STRANGERS)
+        if (attempt->stranger.marker.pid || !track_is_closing(request) || !sys_pause(closed)) return true;
     return false;
 }
 
-/* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
-static bool finds_outsider(const struct claim *claim, struct attempt *attempt)
+/* By what is he known?  Asked of what the open itself wanted, though a shared lock may be tried by now. */
+static void see_stranger(const struct claim *claim, struct attempt *attempt)
 {
-    const struct outsiders_question question = {.device = attempt->request.device,
-                                                .inode = attempt->request.inode,
-                                                .path = claim->path,
-                                                .lock_descriptor = attempt->about.lock_descriptor,
-                                                .skipped = claim->mark,
-                                                .ancestors = claim->settings->family,
-                                                .marked = true,
-                                                .readers = attempt->decision.mode == LOCK_EXCLUSIVE};
-    return !attempt->marker.pid && !attempt->marker.use &&
-           outsiders_find(&question, &attempt->outsider) == OUTSIDERS_FOUND;
+    const struct stranger_question question =
+        question_of(claim, attempt, attempt->decision.mode, attempt->about.lock_descriptor);
+    stranger_see(&question, &attempt->stranger);
 }
 
 /* Is the stranger one outside imglock who is to be in nobody's way?  Then that is told. */
 static bool is_let_past(const struct claim *claim, struct attempt *attempt)
 {
     const struct settings *settings = claim->settings;
-    const struct marker *marker = &attempt->marker;
+    const struct stranger *stranger = &attempt->stranger;
     if (settings->outsiders == OUTSIDERS_DENY) return false;
     attempt->about.lock_descriptor = descriptor_to_ask(attempt);
-    const bool counted = !marker->outside && finds_outsider(claim, attempt) && !attempt->outsider.library;
-    if (!marker->outside && !counted) return false;
-    if (settings->outsiders == OUTSIDERS_IGNORE) return true;
-    if (counted) {
-        message_outsider(settings, claim->path, opened_all_the_same, &attempt->outsider);
-        audit_let_through(claim, attempt, NULL, &attempt->outsider);
-        return true;
+    see_stranger(claim, attempt);
+    const enum stranger_verdict verdict = stranger_judge(settings, stranger);
+    if (verdict == STRANGER_LET_PAST) {
+        stranger_tell(settings, claim->path, opened_all_the_same, attempt->about.lock_descriptor, stranger, NULL);
+        audit_let_through(claim, attempt, stranger->counted ? NULL : &stranger->marker,
+                          stranger->counted ? &stranger->outsider : NULL);
     }
-    message_conflict(settings, claim->path, opened_all_the_same, attempt->about.lock_descriptor, attempt->decision.mode,
-                     0, marker, NULL);
-    audit_let_through(claim, attempt, marker, NULL);
-    return true;
+    return verdict != STRANGER_IN_THE_WAY;
 }
 
 /* ---- block devices --------------------------------------------------------------------------------------- */
@@ -278,7 +281,7 @@ static enum lock_result look_at_device(const struct claim *claim, struct attempt
         attempt->problem = attempt->device.problem;
         return LOCK_FAILED;
     }
-    attempt->marker = (struct marker){.use = attempt->device.use, .outside = true};
+    attempt->stranger.marker = (struct marker){.use = attempt->device.use, .outside = true};
     const bool used = attempt->device.lock_descriptor < 0;
     if (used && is_let_past(claim, attempt)) return LOCK_TAKEN;
     attempt->marked = used;
@@ -332,7 +335,7 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
     enum lock_result result = LOCK_BUSY;
     const int64_t start = sys_monotonic();
     int said = 0;
-    attempt->about.marker = attempt->marked ? &attempt->marker : NULL;
+    attempt->about.marker = attempt->marked ? &attempt->stranger.marker : NULL;
     audit_wait(settings, &attempt->about, attempt->request.lock.mode);
     /* The file that is in the way is watched, and no other: each try opens and closes the other one. */
     bool by_inode = attempt->opened < 0 && attempt->inode_opened >= 0;
@@ -344,7 +347,7 @@ static enum lock_result wait_for_lock(const struct claim *claim, struct attempt 
         lock_wait_for_image(&attempt->waiter, attempt->marked || attempt->taken ? attempt->request.mark : -1);
         if (sys_monotonic() - start > message_waits_until(settings, said)) {
             message_waiting(settings, claim->path, descriptor_to_ask(attempt), attempt->request.lock.mode,
-                            attempt->marked ? &attempt->marker : NULL);
+                            attempt->marked ? &attempt->stranger.marker : NULL);
             said++;
         }
         if (!lock_wait(&attempt->waiter, descriptor_to_wait_on(attempt), attempt->request.lock.mode, interrupted))
@@ -387,7 +390,7 @@ static bool is_of_siblings(const struct claim *claim, const struct attempt *atte
 static bool degrade(const struct claim *claim, struct attempt *attempt, struct track_hold *hold)
 {
     const struct lock_problem problem = attempt->problem;
-    const struct marker marker = attempt->marker;
+    const struct stranger stranger = attempt->stranger;
     const bool marked = attempt->marked;
     if (!claim->degradable || attempt->decision.insists) return false;
     attempt->request.lock.mode = LOCK_SHARED;
@@ -396,7 +399,7 @@ static bool degrade(const struct claim *claim, struct attempt *attempt, struct t
     const bool taken = try_to_take(claim, attempt, hold) == LOCK_TAKEN;
     /* What is told of is what was in the way of writing. */
     attempt->problem = problem;
-    attempt->marker = marker;
+    attempt->stranger = stranger;
     attempt->marked = marked;
     return taken;
 }
@@ -534,17 +537,18 @@ static void tell_conflict(const struct claim *claim, struct attempt *attempt, in
         text_append(&action, ", ");
         text_append(&action, purpose);
     }
+    if (attempt->marked) see_stranger(claim, attempt);
     if (attempt->problem.blocked)
         message_blocked(claim->settings, claim->path, words, lock_descriptor,
                         (enum operation)(attempt->problem.blocked - 1));
-    else if (attempt->marked && finds_outsider(claim, attempt))
-        attempt->about.outsider = &attempt->outsider;
+    else if (attempt->marked)
+        stranger_tell(claim->settings, claim->path, words, lock_descriptor, &attempt->stranger, error ? &advice : NULL);
     else
-        message_conflict(claim->settings, claim->path, words, lock_descriptor, wanted, operations_of(claim),
-                         attempt->marked ? &attempt->marker : NULL, error ? &advice : NULL);
-    if (attempt->about.outsider) {
+        message_conflict(claim->settings, claim->path, words, lock_descriptor, wanted, operations_of(claim), NULL,
+                         error ? &advice : NULL);
+    if (attempt->marked && attempt->stranger.counted) {
         attempt->about.marker = NULL;
-        message_outsider(claim->settings, claim->path, words, &attempt->outsider);
+        attempt->about.outsider = &attempt->stranger.outsider;
     }
     audit_conflict(claim->settings, &attempt->about, claim->flags, wanted, error);
 }
@@ -553,7 +557,7 @@ static void tell_conflict(const struct claim *claim, struct attempt *attempt, in
 static void open_to_tell(const struct claim *claim, struct attempt *attempt)
 {
     struct lock_problem ignored;
-    if (attempt->marked && !attempt->marker.pid && !attempt->marker.use && attempt->opened < 0)
+    if (attempt->marked && !attempt->stranger.marker.pid && !attempt->stranger.marker.use && attempt->opened < 0)
         attempt->opened = lock_open_existing(claim->settings->directory, &attempt->name, &ignored);
 }
 
@@ -565,14 +569,15 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
     if (outcome == OUTCOME_CONFLICT) open_to_tell(claim, attempt);
     if (outcome != OUTCOME_HELD || settings->audit) {
         about->lock_descriptor = descriptor_to_ask(attempt);
-        about->marker = attempt->marked ? &attempt->marker : NULL;
+        about->marker = attempt->marked ? &attempt->stranger.marker : NULL;
     }
     switch (outcome) {
     case OUTCOME_HELD:
         tell_held(claim, attempt, hold);
         return;
     case OUTCOME_DEGRADED:
-        message_degraded(settings, claim->path, about->lock_descriptor, 0, attempt->marked ? &attempt->marker : NULL);
+        message_degraded(settings, claim->path, about->lock_descriptor, 0,
+                         attempt->marked ? &attempt->stranger.marker : NULL);
         audit_conflict(settings, about, claim->flags, attempt->decision.mode, 0);
         audit_acquire(settings, about, LOCK_SHARED, 0, hold->family);
         return;

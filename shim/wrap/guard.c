@@ -6,10 +6,9 @@
 
 #include "../audit.h"
 #include "../blocker.h"
-#include "../markers.h"
 #include "../message.h"
-#include "../outsiders.h"
 #include "../realpath.h"
+#include "../stranger.h"
 #include "../sys.h"
 #include "../track.h"
 #include "claim.h"
@@ -31,49 +30,23 @@ static const char *action_of(enum operation operation)
 /* Beside descriptors.  UNLOCKED: nobody ever locked the name, and what lies there may be held under another. */
 enum { GO_ON = -1, REFUSED = -2, IN_DOUBT = -3, UNLOCKED = -4 };
 
-/* Who has announced on the image itself that he has it. */
-struct stranger {
-    struct marker marker;
-    struct outsider outsider; /* whom the marks do not show, where: */
-    bool counted;
-    bool outside; /* IMGLOCK_OUTSIDERS says what he does */
-};
-
-/* Whose marks /proc does not show, a loop device's above all, is seen by what it has open. */
-static bool finds_outsider(const struct settings *settings, const char *path, struct outsider *outsider)
-{
-    struct stat status;
-    if (sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) < 0) return false;
-    const struct outsiders_question question = {.device = status.st_dev,
-                                                .inode = status.st_ino,
-                                                .path = path,
-                                                .lock_descriptor = -1,
-                                                .skipped = -1,
-                                                .ancestors = settings->family,
-                                                .marked = true,
-                                                .readers = true};
-    return outsiders_find(&question, outsider) == OUTSIDERS_FOUND;
-}
-
 /* Tells of a conflict.  GO_ON or REFUSED. */
 static int refuse(const struct settings *settings, enum operation operation, unsigned operations,
                   struct audit_image *about, int blocked, const struct stranger *stranger)
 {
-    const bool allowed = settings->on_conflict == CONFLICT_WARN ||
-                         (stranger && stranger->outside && policy_warns_of_outsiders(settings));
-    const bool counted = stranger && stranger->counted;
-    const struct marker *marker = stranger && !counted ? &stranger->marker : NULL;
-    const struct message_advice advice = {0};
+    const bool allowed =
+        settings->on_conflict == CONFLICT_WARN || (stranger && stranger_judge(settings, stranger) == STRANGER_LET_PAST);
+    const struct message_advice none = {0}, *advice = allowed ? NULL : &none;
     if (blocked)
         message_blocked(settings, about->path, action_of(operation), about->lock_descriptor,
                         (enum operation)(blocked - 1));
-    else if (counted)
-        message_outsider(settings, about->path, action_of(operation), &stranger->outsider);
+    else if (stranger)
+        stranger_tell(settings, about->path, action_of(operation), about->lock_descriptor, stranger, advice);
     else
         message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
-                         operations, marker, allowed ? NULL : &advice);
-    about->marker = marker;
-    about->outsider = counted ? &stranger->outsider : NULL;
+                         operations, NULL, advice);
+    about->marker = stranger && !stranger->counted ? &stranger->marker : NULL;
+    about->outsider = stranger && stranger->counted ? &stranger->outsider : NULL;
     audit_guard(settings, about, settings_operation_name(operation), allowed ? 0 : EBUSY);
     return allowed ? GO_ON : REFUSED;
 }
@@ -210,19 +183,17 @@ static int is_marked(const struct settings *settings, const char *path, int lock
     if (image == -EACCES) image = open_to_ask(path, O_WRONLY);
     /* Another call was quicker; to take a link away takes no image away. */
     if (image < 0) return image == -ENOENT || image == -ELOOP ? 0 : image;
-    bool marked = mark_is_in_the_way(image, LOCK_EXCLUSIVE, O_RDWR, NULL);
-    if (marked) {
-        struct markers_question question = markers_question_of(image, LOCK_EXCLUSIVE, O_RDWR);
-        question.ancestors = settings->family;
-        question.lock_descriptor = lock_descriptor;
-        marked = markers_look(&question, false, &stranger->marker) == MARKERS_STRANGERS &&
-                 markers_look(&question, true, &stranger->marker) == MARKERS_STRANGERS;
-    }
+    const struct stranger_question question = {.settings = settings,
+                                               .path = path,
+                                               .device = status.st_dev,
+                                               .inode = status.st_ino,
+                                               .descriptor = image,
+                                               .mode = LOCK_EXCLUSIVE,
+                                               .access = O_RDWR,
+                                               .lock_descriptor = lock_descriptor};
+    const bool marked = stranger_is_there(&question, stranger);
     sys_close(image);
-    if (!marked) return 0;
-    stranger->counted = !stranger->marker.pid && finds_outsider(settings, path, &stranger->outsider);
-    stranger->outside = stranger->counted ? !stranger->outsider.library : stranger->marker.outside;
-    return !(stranger->outside && settings->outsiders == OUTSIDERS_IGNORE);
+    return marked && stranger_judge(settings, stranger) != STRANGER_IGNORED;
 }
 
 /* The look at the marks of an image whose lock is had, or that has none.  GO_ON, REFUSED or IN_DOUBT. */
