@@ -8,7 +8,12 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include "lookup.h"
 #include "real.h"
+
+/* The next definition; NULL: libgfapi is not there, or too old for it.  It may be linked, or be loaded later and out of
+ * sight, as QEMU's module for it is: so it is looked for at each call. */
+#define GLUSTER(name) ((__typeof__(&name))lookup_anywhere(#name))
 
 struct glfs;
 struct glfs_fd;
