@@ -119,7 +119,7 @@ stop_gluster() {
 # when it is told once more.
 restart_brick() {
     local host try
-    kill -9 "$(pgrep -f "glusterfsd .*$BATS_FILE_TMPDIR")"
+    kill -9 "$(pgrep -f "glusterfsd .*--volfile-id store\..*$BATS_FILE_TMPDIR")"
     for host in alpha beta; do
         for ((try = 0; try < 3000; try++)); do
             on "$host" "$HELPERS/lock_query" "$IMAGE" >/dev/null 2>&1 && break

@@ -303,6 +303,32 @@ assert_taken() {
     assert_output ready
 }
 
+@test "gfapi: who waits for a server that is slow keeps no thread that has an image elsewhere" {
+    local slow=gluster://$STORE_ADDRESS/slow/disk.qcow2
+    mkdir "$GLUSTER/slow"
+    qemu-img create -q -f qcow2 "$GLUSTER/slow/disk.qcow2" 1M
+    on server gluster --mode=script volume create slow "$STORE_ADDRESS:$GLUSTER/slow" force
+    # Five seconds for each lock.
+    on server gluster --mode=script volume set slow debug.delay-gen locks
+    on server gluster --mode=script volume set slow delay-gen.enable lk
+    on server gluster --mode=script volume set slow delay-gen.delay-percentage 100
+    on server gluster --mode=script volume set slow delay-gen.delay-duration 5000000
+    on server gluster --mode=script volume start slow
+    mkfifo turn
+    on alpha env LD_PRELOAD="$SHIM:libgfapi.so.0" IMGLOCK_DIR="$STORE/locks" "$HELPERS/gluster" beside "$slow" \
+        "$(gfapi_url "$IMAGE")" <>turn >said 2>&1 3>&- &
+    HOLDERS+=("$!")
+    # Its lock is had, and it is about to be marked.
+    eventually imglock_on alpha status "$slow"
+    refute grep -q . said
+    echo >turn
+    eventually grep -q . said
+    assert_equal "$(cat said)" second
+    # It gets in all the same.
+    eventually grep -q first said
+    on server gluster --mode=script volume stop slow force
+}
+
 @test "gfapi: who is in the way by a mark is named where it has the lock shared" {
     SETTINGS=(IMGLOCK_MODE=shared)
     hold_gfapi alpha write "$IMAGE"

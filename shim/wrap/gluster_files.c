@@ -18,7 +18,7 @@ struct known {
     struct gluster_file files[FILES];
     _Atomic unsigned users[FILES]; /* who is at work on the file's glfs_fd, which is not closed meanwhile */
     _Atomic uint64_t owners, ends, closes;
-    _Atomic bool marking; /* one thread is */
+    _Atomic bool turns[FILES]; /* it is the file's turn, or it wants it */
 };
 static _Atomic(struct known *) known;
 
@@ -129,16 +129,34 @@ uint64_t gluster_new_owner(void)
 
 /* ---- whose turn it is ------------------------------------------------------------------------------------ */
 
-void gluster_begin_marking(void)
+/* The first other entry of the image that has the turn, or wants it; FILES: none. */
+static int other_turn(const struct known *all, const struct gluster_file *file)
 {
-    struct known *all = known_get();
-    const int64_t end = sys_monotonic() + GLUSTER_ANSWER_NS;
-    while (atomic_exchange(&all->marking, true) && sys_pause(end)) continue;
+    for (int i = 0; i < FILES; i++)
+        if (&all->files[i] != file && atomic_load(&all->turns[i]) && is_of_same(&all->files[i], file)) return i;
+    return FILES;
 }
 
-void gluster_end_marking(void)
+/* Each first says that it wants the turn, and has it if it sees nobody else who does; so of two at least one sees the
+ * other.  The one that comes first in the table keeps its word then, and the other one takes it back. */
+void gluster_begin_turn(const struct gluster_file *file)
 {
-    atomic_store(&known_get()->marking, false);
+    struct known *all = known_get();
+    const int own = (int)(file - all->files);
+    const int64_t end = sys_monotonic() + GLUSTER_ANSWER_NS;
+    do {
+        const bool wants = other_turn(all, file) > own;
+        atomic_store(&all->turns[own], wants);
+        if (wants && other_turn(all, file) == FILES) return;
+    } while (sys_pause(end));
+    for (int i = 0; i < FILES; i++)
+        if (is_of_same(&all->files[i], file)) atomic_store(&all->turns[i], i == own);
+}
+
+void gluster_end_turn(const struct gluster_file *file)
+{
+    struct known *all = known_get();
+    atomic_store(&all->turns[file - all->files], false);
 }
 
 /* ---- volumes --------------------------------------------------------------------------------------------- */

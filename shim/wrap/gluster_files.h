@@ -75,9 +75,12 @@ void gluster_file_drop(struct gluster_file *file);
 bool gluster_file_is_closing(const struct gluster_file *like);
 uint64_t gluster_files_closed(void);
 
-/* One thread at a time: it takes the marks of all for others' off. */
-void gluster_begin_marking(void);
-void gluster_end_marking(void);
+/* Whose turn is it to mark the image, and to ask who else has?  Whoever asks takes the marks of all others of this
+ * process off meanwhile, and would take for a stranger's those of one who is not shown yet.  No lock: it is noted in
+ * the entry of the file, and nobody waits but who is about to ask the same server about the same image, which is silent
+ * to him as well.  Who has another image does not.  After GLUSTER_ANSWER_NS the turn goes on to the next. */
+void gluster_begin_turn(const struct gluster_file *file);
+void gluster_end_turn(const struct gluster_file *file);
 
 /* A number that no glfs_fd of this process has had. */
 uint64_t gluster_new_owner(void);

@@ -100,7 +100,7 @@ static bool is_taken(struct gluster_file *file, struct glfs_fd *fd, bool warn)
 bool gluster_mark_is_taken(struct gluster_file *file, struct glfs_fd *fd, bool warn)
 {
     if (!set_owner(fd)) return false;
-    gluster_begin_marking();
+    gluster_begin_turn(file);
     const bool asks = !file->hold.family && gluster_file_asked(file) < file->mode;
     const bool taken = asks && is_taken(file, fd, warn);
     if (!asks && !warn) mark_set_by(&by_gluster, fd, file->mode, file->access);
@@ -109,14 +109,14 @@ bool gluster_mark_is_taken(struct gluster_file *file, struct glfs_fd *fd, bool w
         /* Marked, so it has to be found. */
         gluster_file_show(file, fd);
     }
-    gluster_end_marking();
+    gluster_end_turn(file);
     return taken;
 }
 
 void gluster_mark_copy(struct gluster_file *file, struct glfs_fd *copy)
 {
-    gluster_begin_marking();
+    gluster_begin_turn(file);
     if (!file->by_itself && set_owner(copy)) mark_set_by(&by_gluster, copy, file->mode, file->access);
     gluster_file_show(file, copy);
-    gluster_end_marking();
+    gluster_end_turn(file);
 }

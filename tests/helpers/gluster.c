@@ -1,4 +1,4 @@
-/* gluster.c: gluster OPERATION... URL: opens an image of gluster://HOST/VOLUME/PATH by libgfapi, says "ready", and
+/* gluster.c: gluster OPERATION URL [OTHER]: opens an image of gluster://HOST/VOLUME/PATH by libgfapi, says "ready", and
  * waits for a signal, or ends where ONCE is in the environment.  It ends without glfs_fini, which takes ten seconds.
  *
  * libgfapi is to be preloaded, so that this can be built where it is not: LD_PRELOAD=libgfapi.so.0, behind the library.
@@ -11,6 +11,8 @@
  *   twice         open for reading, then for writing; close the first
  *   copy          open for writing, copy it and close the first
  *   crowd         four threads open it and close it, for writing and for reading, a hundred times each
+ *   beside        a thread opens it for writing; OTHER, too, is opened when there is a line on standard input.  It says
+ *                 "first" and "second" when they are open
  *   lock          open for writing, and lock byte 200 itself, as programs do that lock for themselves
  */
 #include <errno.h>
@@ -80,6 +82,32 @@ static bool is_crowded(struct glfs *fs, const char *path)
     return all;
 }
 
+static struct glfs *first_volume;
+
+static void *open_first(void *path)
+{
+    if (!glfs_open(first_volume, path, O_RDWR))
+        perror("first");
+    else if (write(1, "first\n", 6) != 6)
+        exit(1);
+    return NULL;
+}
+
+static void open_beside(char *first, char *second)
+{
+    char *path, *other, line;
+    pthread_t thread;
+    first_volume = connect_to(first, &path);
+    struct glfs *fs = connect_to(second, &other);
+    if (pthread_create(&thread, NULL, open_first, path)) exit(3);
+    if (read(0, &line, 1) != 1) exit(1);
+    if (!glfs_open(fs, other, O_RDWR))
+        perror("second");
+    else if (write(1, "second\n", 7) != 7)
+        exit(1);
+    for (;;) pause();
+}
+
 static struct glfs_fd *open_by(struct glfs *fs, const char *operation, const char *path)
 {
     struct stat status;
@@ -120,6 +148,7 @@ static struct glfs_fd *open_by(struct glfs *fs, const char *operation, const cha
 int main(int argc, char **argv)
 {
     char *path;
+    if (argc == 4 && strcmp(argv[1], "beside") == 0) open_beside(argv[2], argv[3]);
     if (argc != 3) return 2;
     struct glfs *fs = connect_to(argv[2], &path);
     errno = 0;
