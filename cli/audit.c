@@ -23,6 +23,7 @@
 
 #include "audit.h"
 #include "audit_log.h"
+#include "child.h"
 #include "cli.h"
 #include "holders.h"
 #include "run.h"
@@ -144,20 +145,6 @@ static void empty_inotify(const struct watch *watch)
 
 /* ---- the command -------------------------------------------------------------------------------------------- */
 
-/* What ends a program that does not handle it, and that somebody may send to this process alone.  What a terminal sends
- * goes to the command as well, by the kernel. */
-static const int passed_on[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM};
-
-/* Those of them that are not ignored. */
-static void signals_to_pass_on(sigset_t *signals)
-{
-    struct sigaction action;
-    sigemptyset(signals);
-    for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++)
-        if (sigaction(passed_on[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-            sigaddset(signals, passed_on[i]);
-}
-
 static void pass_on_signals(const struct watch *watch, pid_t child)
 {
     struct signalfd_siginfo info;
@@ -245,9 +232,8 @@ static int run_audited(struct audit_log *log, char **command)
                           .inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
                           .epoll = epoll_create1(EPOLL_CLOEXEC),
                           .pending = malloc(LONGEST_LINE)};
-    sigset_t signals, before;
-    struct sigaction on_child;
-    signals_to_pass_on(&signals);
+    sigset_t signals;
+    child_signals(&signals);
     watch.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (!watch.pending || watch.inotify < 0 || watch.epoll < 0 || watch.signals < 0 ||
         inotify_add_watch(watch.inotify, log->path, IN_MODIFY) < 0 || !add_event(&watch, watch.inotify, &log_grew) ||
@@ -255,16 +241,9 @@ static int run_audited(struct audit_log *log, char **command)
         return fail_to_watch(log->path);
     if (setenv("IMGLOCK_AUDIT", log->path, 1) < 0) return complain("%m");
     share_memory();
-    sigprocmask(SIG_BLOCK, &signals, &before);
-    /* Where it is ignored, children leave no status. */
-    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, &on_child);
-    pid_t child = fork();
+    pid_t child = child_fork(&signals);
     if (child < 0) return complain("cannot start a process: %m");
-    if (child == 0) {
-        sigaction(SIGCHLD, &on_child, NULL);
-        sigprocmask(SIG_SETMASK, &before, NULL);
-        _exit(run_command(command[0], command));
-    }
+    if (child == 0) _exit(run_command(command[0], command));
     int status = watch_command(&watch, child);
     if (status < 0) return complain("cannot wait for the command: %m");
     if (isatty(STDERR_FILENO)) complain("the audit log is in %s; 'imglock report %s' shows it", log->path, log->path);

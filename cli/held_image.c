@@ -11,8 +11,8 @@
 #include "stranger.h"
 #include "sys.h"
 
-/* The image, past the wrappers, should the library be loaded here.  Whoever asks for a lease just now keeps it closed
- * for a moment.  0: it is open, or nobody can be asked; or -errno. */
+/* The image, past the wrappers, should the library be loaded here.  0: it is open, or nobody can be asked; or -errno.
+ */
 static int open_image(struct held_image *image)
 {
     struct stat named;
@@ -20,12 +20,7 @@ static int open_image(struct held_image *image)
         named.st_dev == image->status.st_dev && named.st_ino == image->status.st_ino)
         return 0;
     if (image->descriptor >= 0) sys_close(image->descriptor);
-    const int64_t deadline = sys_monotonic() + LOCK_GRACE_NS;
-    do {
-        image->descriptor =
-            sys_openat(AT_FDCWD, image->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
-    } while (image->descriptor == -EINTR || (image->descriptor == -EAGAIN && sys_pause(deadline)));
-    const int error = image->descriptor;
+    const int error = image->descriptor = count_open(image->path, O_RDONLY);
     if (error == -ENOENT || error == -ELOOP || error == -EACCES || error == -EPERM) image->descriptor = -1;
     if (image->descriptor == -1) return 0;
     const int result = error < 0 ? error : sys_fstat(image->descriptor, &image->status);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "child.h"
 #include "cli.h"
 #include "device.h"
 #include "held_image.h"
@@ -360,10 +361,6 @@ static int take_all(struct hold *hold, int conflict_status)
 
 /* ---- the command -------------------------------------------------------------------------------------------- */
 
-/* Signals to this process that are meant for the command. */
-static const int passed_on[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
-enum { PASSED_ON = sizeof passed_on / sizeof *passed_on };
-
 /* The locks' descriptors stay open in the command.  Without O_NONBLOCK, by which imglock's library knows descriptors of
  * its own: it would close one that no image of the command needs. */
 static void pass_down(const struct hold *hold)
@@ -444,8 +441,7 @@ static int next_signal(const struct hold *hold, const sigset_t *signals, siginfo
     return 0;
 }
 
-/* Waits for the command and passes on signals that somebody sends to this process alone.  What a terminal sends goes to
- * the command as well, by the kernel. */
+/* Waits for the command and passes on signals that somebody sends to this process alone. */
 static int attend(const struct hold *hold, pid_t child, const sigset_t *signals)
 {
     for (;;) {
@@ -466,23 +462,12 @@ static int attend(const struct hold *hold, pid_t child, const sigset_t *signals)
 
 static int run_held(const struct hold *hold, char **command)
 {
-    sigset_t signals, before;
-    struct sigaction action, on_child;
-    sigemptyset(&signals);
+    sigset_t signals;
+    child_signals(&signals);
     sigaddset(&signals, SIGCHLD);
-    for (size_t i = 0; i < PASSED_ON; i++)
-        if (sigaction(passed_on[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-            sigaddset(&signals, passed_on[i]);
-    sigprocmask(SIG_BLOCK, &signals, &before);
-    /* Where it is ignored, children leave no status. */
-    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, &on_child);
-    pid_t child = fork();
+    pid_t child = child_fork(&signals);
     if (child < 0) return complain("cannot fork: %m");
-    if (child == 0) {
-        sigaction(SIGCHLD, &on_child, NULL);
-        sigprocmask(SIG_SETMASK, &before, NULL);
-        execute(hold, command);
-    }
+    if (child == 0) execute(hold, command);
     return attend(hold, child, &signals);
 }
 

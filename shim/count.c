@@ -109,17 +109,30 @@ enum count_answer count_ask(int descriptor, short type, dev_t device)
 /* ---- another description -------------------------------------------------------------------------------- */
 
 /* Who asks for a lease may lose the processor in between. */
-enum { MOMENT_NS = 100 * 1000 * 1000 };
-
-int count_reopen(int descriptor, int flags)
+static int open_in_a_moment(const char *path, int flags)
 {
-    char link[32];
+    enum { MOMENT_NS = 100 * 1000 * 1000 };
     int64_t deadline = 0;
-    realpath_descriptor_link(descriptor, link);
     for (;;) {
-        const int opened = sys_openat(AT_FDCWD, link, flags | O_CLOEXEC, 0);
+        const int opened = sys_openat(AT_FDCWD, path, flags | O_CLOEXEC, 0);
         if (opened != -EAGAIN) return opened;
         if (!deadline) deadline = sys_monotonic() + MOMENT_NS;
         if (!sys_pause(deadline)) return opened;
     }
+}
+
+int count_reopen(int descriptor, int flags)
+{
+    char link[32];
+    realpath_descriptor_link(descriptor, link);
+    return open_in_a_moment(link, flags);
+}
+
+int count_open(const char *path, int access)
+{
+    int opened;
+    do {
+        opened = open_in_a_moment(path, access | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    } while (opened == -EINTR);
+    return opened;
 }

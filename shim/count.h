@@ -39,4 +39,7 @@ enum count_answer count_ask_unsignalled(int descriptor, short type, dev_t device
  * lease just now.  A descriptor, or -errno. */
 int count_reopen(int descriptor, int flags);
 
+/* Opens a file by its name, which is no link, to ask who else has it.  Waits likewise. */
+int count_open(const char *path, int access);
+
 #endif

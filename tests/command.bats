@@ -735,7 +735,7 @@ SCRIPT
 @test "hold: a signal to it reaches the command, whose status it returns" {
     # The command waits without a child of its own, which would have the lock a moment longer than it.
     mkfifo never
-    for signal in TERM HUP INT QUIT USR1 USR2; do
+    for signal in TERM HUP INT QUIT USR1 USR2 ALRM; do
         background env --default-signal "$IMGLOCK" hold disk.img -- \
             bash -c 'trap "exit 42" '$signal'; exec 9<>never; echo ready; while :; do read -rt 60 -u 9; done'
         kill -"$signal" "$BACKGROUND"

@@ -6,6 +6,7 @@
 
 #include "../audit.h"
 #include "../blocker.h"
+#include "../count.h"
 #include "../message.h"
 #include "../realpath.h"
 #include "../stranger.h"
@@ -159,18 +160,6 @@ static void name_lock(const char *path, struct lock_name *name)
     lock_name_of_image(path, node ? &status : NULL, name);
 }
 
-/* An image, to ask about its marks.  Whoever asks for a lease just now keeps it closed for a moment. */
-static int open_to_ask(const char *path, int access)
-{
-    enum { FLAGS = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
-    const int64_t deadline = sys_monotonic() + LOCK_GRACE_NS;
-    int image;
-    do {
-        image = sys_openat(AT_FDCWD, path, access | FLAGS, 0);
-    } while (image == -EINTR || (image == -EAGAIN && sys_pause(deadline)));
-    return image;
-}
-
 /* Has a stranger announced on the image itself that he has it?  1, 0, or -errno: that cannot be told.  Nobody else is
  * asked where the program has record locks on it, which the descriptor's close would drop. */
 static int is_marked(const struct settings *settings, const char *path, int lock_descriptor, struct stranger *stranger)
@@ -179,8 +168,8 @@ static int is_marked(const struct settings *settings, const char *path, int lock
     const int result = sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW);
     if (result < 0) return result == -ENOENT ? 0 : result;
     if (!S_ISREG(status.st_mode) || record_locks_on(&status)) return 0;
-    int image = open_to_ask(path, O_RDONLY);
-    if (image == -EACCES) image = open_to_ask(path, O_WRONLY);
+    int image = count_open(path, O_RDONLY);
+    if (image == -EACCES) image = count_open(path, O_WRONLY);
     /* Another call was quicker; to take a link away takes no image away. */
     if (image < 0) return image == -ENOENT || image == -ELOOP ? 0 : image;
     const struct stranger_question question = {.settings = settings,
