@@ -6,16 +6,14 @@
  * lock beside it is that of the name gluster://HOST/VOLUME/PATH, by which programs of one lock directory wait for each
  * other and name each other.
  *
- * libgfapi may be linked, or be loaded later and out of sight, as QEMU's module for it is: its own functions are looked
- * for at each call.  Its calls take milliseconds, allocate and wait, so they are nothing for a signal handler; nor is
- * what is here. */
-#include "gluster.h"
-
+ * libgfapi's calls take milliseconds, allocate and wait, so they are nothing for a signal handler; nor is what is here.
+ */
 #include <errno.h>
 
 #include "../settings.h"
 #include "gluster_mark.h"
 #include "gluster_open.h"
+#include "libgfapi.h"
 
 /* ---- what the program calls ------------------------------------------------------------------------------ */
 

@@ -11,7 +11,7 @@
 #include <sys/types.h>
 
 #include "../track.h"
-#include "gluster.h"
+#include "libgfapi.h"
 
 /* As long as a server may take to answer; then the thread that asked it was ended in the midst of it. */
 #define GLUSTER_ANSWER_NS (INT64_C(60) * 1000 * 1000 * 1000)

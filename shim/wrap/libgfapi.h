@@ -1,8 +1,8 @@
-/* gluster.h: what is needed of libgfapi, GlusterFS's library, whose headers are nothing that everybody has.
+/* libgfapi.h: what is needed of libgfapi, GlusterFS's library, whose headers are nothing that everybody has.
  *
  * As api/src/glfs.h of GlusterFS 10 declares it. */
-#ifndef IMGLOCK_GLUSTER_H
-#define IMGLOCK_GLUSTER_H
+#ifndef IMGLOCK_LIBGFAPI_H
+#define IMGLOCK_LIBGFAPI_H
 
 #include <fcntl.h>
 #include <sys/stat.h>
