@@ -396,3 +396,21 @@ doubted() {
     assert_success
     assert_silent
 }
+
+@test "whoever locks an image for an instant is waited for before a name is refused" {
+    truncate -s 1M disk.img
+    background env LD_PRELOAD= /usr/bin/python3 -c 'import fcntl, signal
+image = open("disk.img", "r+")
+fcntl.lockf(image, fcntl.LOCK_EX, 1, 201)
+print("ready", flush=True)
+signal.pause()'
+    run wrapped mv disk.img other.img
+    assert_failure
+    assert_line --partial "in use by python3 (pid $HOLDER, "
+    # Between two looks he is gone, with his lock.
+    run "$HELPERS/lock_between" sleep:1 "kill -9 $HOLDER; while '$HELPERS/lock_query' disk.img | grep -q 201; do :; done" \
+        env LD_PRELOAD="$SHIM" mv disk.img other.img
+    assert_success
+    assert_output ''
+    [ -e other.img ]
+}

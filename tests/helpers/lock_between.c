@@ -1,7 +1,8 @@
 /* lock_between.c: lock_between EVENT:COUNT ACTION COMMAND ARGUMENT...: runs the command, and stops it just before the
  * kernel sees the COUNTth (1: the first) lock by open file description (EVENT lock), such a lock or something written
- * to a file (EVENT change), or wait for events (EVENT poll); runs ACTION with sh; then lets it go on. So what happens
- * between an open and a lock happens every time, and no test has to win a race. The status is the command's. */
+ * to a file (EVENT change), wait for events (EVENT poll), or sleep (EVENT sleep); runs ACTION with sh; then lets it go
+ * on. So what happens between an open and a lock happens every time, and no test has to win a race. The status is the
+ * command's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,9 +21,9 @@ static void die(const char *what)
     exit(99);
 }
 
-enum event { LOCK, CHANGE, POLL, EVENTS };
+enum event { LOCK, CHANGE, POLL, SLEEP, EVENTS };
 
-static const char *const event_names[EVENTS] = {"lock:", "change:", "poll:"};
+static const char *const event_names[EVENTS] = {"lock:", "change:", "poll:", "sleep:"};
 
 static bool at_event(pid_t child, enum event event)
 {
@@ -31,6 +32,7 @@ static bool at_event(pid_t child, enum event event)
     if (info.op != PTRACE_SYSCALL_INFO_ENTRY) return false;
     const bool lock = info.entry.nr == SYS_fcntl && info.entry.args[1] == F_OFD_SETLK;
     const bool written = info.entry.nr == SYS_pwrite64 || info.entry.nr == SYS_pwritev;
+    if (event == SLEEP) return info.entry.nr == SYS_nanosleep;
     return event == POLL ? info.entry.nr == SYS_ppoll : lock || (event == CHANGE && written);
 }
 
