@@ -537,16 +537,17 @@ static void tell_conflict(const struct claim *claim, struct attempt *attempt, in
         text_append(&action, ", ");
         text_append(&action, purpose);
     }
-    if (attempt->marked) see_stranger(claim, attempt);
+    const bool marked = attempt->marked && !attempt->problem.blocked;
+    if (marked) see_stranger(claim, attempt);
     if (attempt->problem.blocked)
         message_blocked(claim->settings, claim->path, words, lock_descriptor,
                         (enum operation)(attempt->problem.blocked - 1));
-    else if (attempt->marked)
+    else if (marked)
         stranger_tell(claim->settings, claim->path, words, lock_descriptor, &attempt->stranger, error ? &advice : NULL);
     else
         message_conflict(claim->settings, claim->path, words, lock_descriptor, wanted, operations_of(claim), NULL,
                          error ? &advice : NULL);
-    if (attempt->marked && attempt->stranger.counted) {
+    if (marked && attempt->stranger.counted) {
         attempt->about.marker = NULL;
         attempt->about.outsider = &attempt->stranger.outsider;
     }
