@@ -26,6 +26,7 @@
 #include "lock.h"
 #include "memory.h"
 #include "message.h"
+#include "message_line.h"
 #include "name.h"
 #include "notify.h"
 #include "pause.h"
@@ -616,7 +617,7 @@ static int hold_main(int argc, char **argv)
         if (!want_image(&hold, argv[i])) return STATUS_FAILED;
     }
     sort_wanted(&hold);
-    message_start();
+    message_line_remember_stderr();
     take_name(argv[separator + 1]);
     status = take_all(&hold, conflict_status);
     return status != ALL_TAKEN ? status : run_held(&hold, argv + separator + 1);

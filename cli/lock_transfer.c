@@ -17,6 +17,7 @@
 #include "lock.h"
 #include "lock_owner.h"
 #include "message.h"
+#include "message_line.h"
 #include "name.h"
 #include "owned.h"
 #include "process_scan.h"
@@ -107,7 +108,7 @@ int transfer_open(struct transfer *transfer, const char *image, const char *acti
     transfer->files.directory = transfer->settings.directory;
     int error = name_real_path(image, transfer->path, &exists, &status);
     if (error) return complain("%s: %s: cannot tell its lock's path: %s", word_shown(image), action, strerror(error));
-    message_start();
+    message_line_remember_stderr();
     lock_name_of_image(transfer->path, exists ? &status : NULL, &name);
     int failed = open_lock(transfer, &name);
     if (failed) return failed;

@@ -37,7 +37,7 @@ static void append_mount(struct text *text, unsigned loop)
     text->bytes[before] = '\0';
 }
 
-/* The words are those of a refusal, shim/message.c. */
+/* The words are those of a refusal, shim/obstacle.c. */
 void usage_append_has(struct text *text, const struct usage *usage)
 {
     const struct mark_meaning *meaning = &usage->meaning;

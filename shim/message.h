@@ -1,8 +1,8 @@
-/* message.h: the lines that imglock writes.
+/* message.h: what imglock says: a line for each thing that there is to say.
  *
- * One line, one write, whatever the number of threads.  Nothing is written unless an image open is refused or
- * cannot be evaluated, so a program that never meets a locked image never sees output.  Names of files and
- * programs are escaped.  Async-signal-safe; errno is left alone; no SIGPIPE reaches the program. */
+ * Who is in the way is put into words by obstacle.h; where a line goes is up to message_line.h.  Nothing is written
+ * unless an image open is refused or cannot be evaluated, so a program that never meets a locked image never sees
+ * output.  Async-signal-safe; errno is left alone. */
 #ifndef IMGLOCK_MESSAGE_H
 #define IMGLOCK_MESSAGE_H
 
@@ -10,10 +10,6 @@
 #include "markers.h"
 #include "outsiders.h"
 #include "policy.h"
-
-/* Remembers what standard error is when the program starts.  A program may close it and open a file that gets its
- * number: no line may go there. */
-void message_start(void);
 
 /* What there is to say to whoever is refused, behind who is in the way. */
 struct message_advice {

@@ -225,3 +225,35 @@ void who_append(struct text *text, pid_t pid)
     }
     append_cgroup(text, pid);
 }
+
+void who_append_user(struct text *text, uid_t uid)
+{
+    char wanted[16];
+    struct text digits = text_in(wanted, sizeof wanted);
+    text_append_number(&digits, uid);
+    char bytes[1024];
+    size_t have = 0;
+    int descriptor = sys_openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_CLOEXEC, 0);
+    bool found = false;
+    while (descriptor >= 0 && !found) {
+        ssize_t got = sys_read(descriptor, bytes + have, sizeof bytes - 1 - have);
+        if (got <= 0) break;
+        have += (size_t)got;
+        bytes[have] = '\0';
+        char *entry = bytes;
+        for (char *end; !found && (end = strchr(entry, '\n')); entry = end + 1) {
+            *end = '\0';
+            const char *name_end = strchr(entry, ':');
+            const char *number = name_end ? strchr(name_end + 1, ':') : NULL;
+            if (!number || strncmp(number + 1, wanted, digits.length) != 0 || number[1 + digits.length] != ':')
+                continue;
+            text_append_untrusted(text, entry, (size_t)(name_end - entry));
+            found = true;
+        }
+        have -= (size_t)(entry - bytes);
+        memmove(bytes, entry, have);
+        if (have == sizeof bytes - 1) have = 0;
+    }
+    if (descriptor >= 0) sys_close(descriptor);
+    if (!found) text_append(text, wanted);
+}

@@ -1,8 +1,9 @@
-/* who.h: a process by the names that people know it by: a virtual machine's guest, a systemd unit, a container.
+/* who.h: a process by the names that people know it by: its user, a virtual machine's guest, a systemd unit, a
+ * container.
  *
  * Read from /proc/PID/cmdline and cgroup, which every user may read; whoever runs the process may write the first, so
- * these are words for people, and nothing is decided by them.  Raw system calls, no allocation, under 1 KiB of stack;
- * async-signal-safe; errno is left alone.  Where /proc does not tell, nothing is appended. */
+ * these are words for people, and nothing is decided by them.  Raw system calls, no allocation, little more than
+ * 1 KiB of stack; async-signal-safe; errno is left alone.  Where /proc does not tell, nothing is appended. */
 #ifndef IMGLOCK_WHO_H
 #define IMGLOCK_WHO_H
 
@@ -25,5 +26,8 @@ bool who_stop(struct text *text, pid_t pid);
 
 /* The container: docker's and podman's by the first twelve digits of the id, lxc's by its name. */
 bool who_container(struct text *text, pid_t pid);
+
+/* The user's name from /etc/passwd, else the number: the name service is nothing for a signal handler. */
+void who_append_user(struct text *text, uid_t uid);
 
 #endif

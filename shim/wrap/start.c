@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "../descriptor.h"
-#include "../message.h"
+#include "../message_line.h"
 #include "../policy.h"
 #include "../track.h"
 #include "inherit.h"
@@ -14,7 +14,7 @@ __attribute__((constructor)) static void start(void)
 {
     int saved = errno;
     if (settings_get()->off) return;
-    message_start();
+    message_line_remember_stderr();
     real_start();
     track_start();
     descriptor_start();
