@@ -1,8 +1,8 @@
 /* section.h: the critical section, in which the descriptor table and the tracked images are changed.
  *
  * One thread at a time, with all signals blocked: nothing inside can be interrupted by a handler that comes here too,
- * nor be cancelled.  No call of the program is made inside but one (track_freeze).  A thread may enter again what it is
- * in already: a handler of fork(3) that runs between ours does.
+ * nor be cancelled.  No call of the program is made inside but one (track_private.h).  A thread may enter again what it
+ * is in already: a handler of fork(3) that runs between ours does.
  *
  * Whose table is it?  After fork the child has one of its own, which begins as its parent's.  A vfork child has the
  * parent's memory and descriptors of its own: the table is the parent's and says nothing of them.  A task that shares

@@ -8,22 +8,23 @@
  *
  * The unit of exchange is the hold: one claim on one image, which is either attached to a descriptor or in the
  * hands of a wrapper between two steps.  An open takes a hold and attaches it; a close marks the descriptor's hold,
- * closes, and drops it; a dup copies the hold and attaches the copy.  So a lock is given back only after the last
- * descriptor is really gone, and a wrapper that is cancelled in the middle drops what it has, or takes its mark back.
+ * closes, and drops it (track_close.h); a dup copies the hold and attaches the copy.  So a lock is given back only
+ * after the last descriptor is really gone, and a wrapper that is cancelled in the middle drops what it has, or takes
+ * its mark back.
  *
- * Processes: after fork the child has the table, the locks are shared with the parent, and neither may change them any
- * more.  In a vfork child the table is the parent's memory but the descriptors are the child's: there
- * nothing is changed. */
+ * Processes (track_process.h): after fork the child has the table, the locks are shared with the parent, and neither
+ * may change them any more.  In a vfork child the table is the parent's memory but the descriptors are the child's:
+ * there nothing is changed. */
 #ifndef IMGLOCK_TRACK_H
 #define IMGLOCK_TRACK_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "lock.h"
 #include "mark.h"
-#include "sys.h"
 #include "table.h"
 
 struct track_hold {
@@ -73,9 +74,6 @@ static inline bool track_is_private(int descriptor)
 {
     return table_is_private(descriptor);
 }
-
-/* May it have been one until lately, and is nothing now?  A listing that was read before still has it. */
-bool track_was_private(int descriptor);
 
 /* The lowest tracked or private descriptor in [first, last], or -1. */
 static inline int64_t track_next(unsigned first, unsigned last)
@@ -128,41 +126,6 @@ void track_drop(struct track_hold *hold);
 /* Is the descriptor still open on the hold's image? */
 bool track_still_open(const struct track_hold *hold, int descriptor);
 
-/* ---- closing -------------------------------------------------------------------------------------------- */
-
-/* A call of the program that closes a descriptor. */
-struct track_closing {
-    int descriptor;
-    uint64_t entry; /* what the table says of it meanwhile; 0: it has no hold */
-    enum lock_mode mode;
-    pid_t thread;
-};
-
-/* Before the call.  From now on the hold is not copied any more: between the call and its end another thread may
- * already get the same number for another file.  An empty *closing has to be where a cleanup routine finds it before:
- * a handler that jumps away may run at any point in here. */
-void track_begin_close(struct track_closing *closing, int descriptor);
-
-/* After it, when the descriptor is gone, or is to go: drops its hold. */
-void track_end_close(struct track_closing *closing);
-
-/* After a call that did not come back, or of which it is not known what it closed: a descriptor that is still open on
- * its image keeps its hold, one that is not has it dropped. */
-void track_cancel_close(struct track_closing *closing);
-
-/* After a call that closed nothing. */
-void track_undo_close(struct track_closing *closing);
-
-/* Is the descriptor still open on its image? */
-bool track_closed_nothing(const struct track_closing *closing);
-
-/* ---- what a server may have lost ------------------------------------------------------------------------ */
-
-/* Asks once more for the lock and the marks of the image that a descriptor is open on, or that has this name, where a
- * server keeps them (asking.h): before a close, and before an open.  What others have by now is told of. */
-void track_ask_again(int descriptor);
-void track_ask_again_of(const struct lock_name *name);
-
 /* ---- events that wrappers report ------------------------------------------------------------------------ */
 
 /* A call of the program returned this new descriptor; whatever the table says of it is out of date. */
@@ -180,37 +143,6 @@ void track_locks_itself(int descriptor);
 /* The program set or cleared FD_CLOEXEC. */
 void track_set_close_on_exec(int descriptor, bool close_on_exec);
 
-/* The program's call is about to take the number of a private descriptor: moves it aside.  False when there is no other
- * number left. */
-bool track_move_private(int descriptor);
-
-/* Before a call that takes a number, whatever it is: where another thread may be about to give it to a private
- * descriptor, which then would be closed, and written to as a lock file as the program's, none is made until
- * track_thaw. The only real call that is made in the section: dup2(2) onto a high number that nobody has, with threads;
- * so it closes nothing.  False: that cannot be. */
-bool track_freeze(int descriptor, sys_signals *before);
-void track_thaw(const sys_signals *before);
-
-/* The private descriptors that keep this descriptor's image locked: one, with IMGLOCK_KEY=inode two, or none.  Returns
- * how many. */
-enum { TRACK_PRIVATES = 8 };
-int track_privates(int descriptor, int privates[TRACK_PRIVATES]);
-
-/* What a call makes that is no thread. */
-enum track_child {
-    TRACK_PROGRAM, /* another program: posix_spawn, system, popen */
-    TRACK_COPY,    /* what runs on in our code, and comes from no fork(3), which has its handlers: _Fork, clone */
-    TRACK_SHARER,  /* the same, which shares our memory and our descriptors, or may do so */
-};
-
-/* Around such a call: the child may get every lock that is there or comes meanwhile.  track_end_child in the parent
- * alone. Safe in signal handlers and vfork children. */
-void track_begin_child(enum track_child child);
-void track_end_child(void);
-
-/* Before vfork, and in its child before exec: the child keeps what it has got. */
-void track_note_child(void);
-
 /* What this process has of an image's lock. */
 struct track_own {
     struct lock_name name;
@@ -226,19 +158,11 @@ bool track_own_lock(const struct lock_name *name, struct track_own *own);
 /* The same for the image that a descriptor of the program is open on. */
 bool track_lock_of(int descriptor, struct track_own *own);
 
-/* The inotify instance that a wait has left, for the next one; -1: none.  Parked, it is as private as a lock's
- * descriptor is, and its watch is taken off when an image is released; a second instance is closed. */
-int track_take_watcher(void);
-void track_park_watcher(int inotify, int watch);
-
 /* A lock that came through exec: its descriptor is known by number only.  It may be shared with the process that passed
  * it down, so it is never weakened here. */
 void track_adopt_lock(const struct lock_name *name, int descriptor);
 
 /* Gives back adopted locks that no descriptor came to need. */
 void track_release_unused(void);
-
-/* Registers what has to happen around fork.  Once, from the constructor. */
-void track_start(void);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "../threads.h"
 #include "../track.h"
+#include "../track_close.h"
 #include "cleanup.h"
 #include "real.h"
 #include "release.h"

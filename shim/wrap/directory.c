@@ -11,6 +11,7 @@
 #include "../sys.h"
 #include "../text.h"
 #include "../track.h"
+#include "../track_private.h"
 #include "real.h"
 
 /* Does the directory list the descriptors of this process: /proc/PID/fd, fdinfo, or the same of a thread? */

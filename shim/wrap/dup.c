@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include "../track.h"
+#include "../track_close.h"
+#include "../track_lost.h"
+#include "../track_private.h"
 #include "duplicate.h"
 #include "own_locks.h"
 #include "real.h"

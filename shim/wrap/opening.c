@@ -12,6 +12,7 @@
 #include "../message.h"
 #include "../realpath.h"
 #include "../sys.h"
+#include "../track_close.h"
 #include "cleanup.h"
 #include "guard.h"
 

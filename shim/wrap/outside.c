@@ -15,6 +15,7 @@
 #include "../realpath.h"
 #include "../sys.h"
 #include "../track.h"
+#include "../track_private.h"
 #include "cleanup.h"
 
 enum {

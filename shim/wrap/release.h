@@ -6,6 +6,8 @@
 #define IMGLOCK_RELEASE_H
 
 #include "../track.h"
+#include "../track_close.h"
+#include "../track_lost.h"
 #include "cleanup.h"
 
 /* close by that function, of a descriptor that the table knows (close.c). */

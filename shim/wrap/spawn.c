@@ -1,5 +1,5 @@
 /* spawn.c: calls that make a process which may get our locks.  They are counted, since a lock that another
- * process may have is never changed.  fork(3) itself is counted by the handler that track.c registers. */
+ * process may have is never changed.  fork(3) itself is counted by the handler that track_process.c registers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
@@ -15,6 +15,9 @@
 
 #include "../sys.h"
 #include "../track.h"
+#include "../track_close.h"
+#include "../track_private.h"
+#include "../track_process.h"
 #include "cleanup.h"
 #include "lookup.h"
 #include "opening.h"

@@ -5,7 +5,7 @@
 #include "../descriptor.h"
 #include "../message_line.h"
 #include "../policy.h"
-#include "../track.h"
+#include "../track_process.h"
 #include "inherit.h"
 #include "real.h"
 #include "unwatched.h"

@@ -12,6 +12,7 @@
 
 #include "../realpath.h"
 #include "../sys.h"
+#include "../track_process.h"
 #include "duplicate.h"
 #include "opening.h"
 #include "real.h"

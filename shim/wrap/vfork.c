@@ -1,7 +1,7 @@
 /* vfork.c: vfork, which no function in C can wrap. */
 #include <unistd.h>
 
-#include "../track.h"
+#include "../track_process.h"
 #include "real.h"
 
 /* A vfork child runs on in its parent's stack frame, so no function of ours may return to it: vfork is counted, and
