@@ -12,7 +12,7 @@
 #include "../realpath.h"
 #include "../sys.h"
 #include "../text.h"
-#include "opening.h"
+#include "judge.h"
 
 /* Is this one of imglock's own lock descriptors?  By name, and by O_NONBLOCK, which imglock opens lock files with and
  * nobody else has a reason to: a lock file that the user's own flock(1) or script passes down stays theirs. */
@@ -86,7 +86,7 @@ static void adopt_open(int descriptor, int flags, const char *path)
                               .path = path,
                               .flags = flags & ~(O_CREAT | O_TRUNC | O_EXCL | O_CLOEXEC),
                               .purpose = PURPOSE_INHERIT};
-    if (opening_judge(&opening, descriptor) < 0) sys_exit(125);
+    if (judge_opened(&opening, descriptor) < 0) sys_exit(125);
 }
 
 /* May it be an image of the program's?  Then *flags are its status flags. */

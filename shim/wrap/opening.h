@@ -1,20 +1,16 @@
-/* opening.h: one open of the program, and the order of things in it.
+/* opening.h: which way an open of the program has to go, and the order of things on it.
  *
- * What comes when: what is looked at, when the lock is taken, which call is made, what is undone on refusal.  The
- * wrappers of the open family describe their call and leave the rest to opening_run; stdio, which opens inside libc,
- * does the same in two steps.
+ * The wrappers of the open family describe their call (judge.h) and leave the rest to opening_run; stdio, which opens
+ * inside libc, asks for the way and goes it by itself.
  *
  * There are three ways:
  *
  *   as it was asked  what certainly is no image gets the program's own call and nothing else.
  *   judge after      the call is made as it was asked, since it neither destroys nor creates anything; then the
- *                    descriptor is judged, and closed again where the program may not have it.
- *   judge ahead      the file is judged through an O_PATH descriptor, which has no effect on it, and locked; then the
- *                    call is made.  For what truncates, for a new name that is an image's, and where the program has
- *                    record locks on the file, which any descriptor that we close would drop.
- *
- * An image is not truncated by the call but after it, on the descriptor, when that is known to be the locked file:
- * a name may be replaced in between. */
+ *                    descriptor is judged (judge.h), and closed again where the program may not have it.
+ *   judge ahead      the file is judged and locked; then the call is made (ahead.h).  For what truncates, for a new
+ *                    name that is an image's, and where the program has record locks on the file, which any
+ *                    descriptor that we close would drop. */
 #ifndef IMGLOCK_OPENING_H
 #define IMGLOCK_OPENING_H
 
@@ -26,33 +22,10 @@
 
 #include "../image.h"
 #include "../look.h"
-#include "../policy.h"
 #include "../track.h"
-#include "claim.h"
+#include "judge.h"
 #include "recognise.h"
 #include "record_locks.h"
-
-/* What it is judged for. */
-enum purpose {
-    PURPOSE_OPEN,    /* the program's descriptor */
-    PURPOSE_LOOK,    /* an O_PATH descriptor, before the program's open */
-    PURPOSE_INHERIT, /* a descriptor that came through exec */
-};
-
-/* invoke does the real call with the flags given, which differ from the call's own by O_CREAT, O_EXCL and O_TRUNC, or
- * ask for reading alone; it returns a descriptor, or -1 with libc's errno. */
-struct opening {
-    int (*invoke)(const struct opening *opening, int flags);
-    int (*look)(const struct opening *opening, int flags); /* opens for O_PATH; NULL: by the path */
-    const char *path;                                      /* NULL: none */
-    const void *real;                                      /* for invoke */
-    const void *extra;                                     /* for invoke and look */
-    int directory;
-    int flags;
-    mode_t mode;
-    enum purpose purpose;
-    struct claim_time time; /* of everything that this open waits for */
-};
 
 /* Does the call, with the lock taken where the file is an image.  Returns what the program gets: a descriptor, or
  * -1 and errno. */
@@ -121,31 +94,6 @@ enum way { WAY_AS_ASKED, WAY_JUDGE_AFTER, WAY_JUDGE_AHEAD };
 
 /* Which way this open has to go.  At most two system calls. */
 enum way opening_way(const struct opening *opening);
-
-/* Judges a descriptor that the program's call has just opened without destroying anything.  0: it may have it.
- * -1: errno says why not; the caller closes the descriptor by the means that opened it. */
-int opening_judge(struct opening *opening, int descriptor);
-
-/* The two steps of judging ahead, for a call that opens inside libc.  opening_begin judges and takes the lock: 0, or -1
- * and errno.  opening_end binds the lock to the descriptor that came of it, or, for -1, drops it. */
-struct ahead {
-    struct track_hold hold;
-    bool judged;    /* *status is the file that was judged */
-    bool is_new;    /* there was nothing under the name */
-    bool truncates; /* O_TRUNC has been kept from the call, and is ours to do */
-    bool degraded;  /* the descriptor is to be one for reading (IMGLOCK_ON_CONFLICT=read-only) */
-    int probe;      /* open as the program's descriptor will be, and marked: libc's open truncates; 0: none */
-    struct stat status;
-};
-int opening_begin(struct opening *opening, struct ahead *ahead);
-int opening_end(struct opening *opening, struct ahead *ahead, int descriptor);
-
-/* The call has found no number for its descriptor.  Closes the probe, if there is one: true, and the call is worth
- * another try. */
-bool opening_gives_way(struct ahead *ahead);
-
-/* A cleanup routine (cleanup.h) for a struct ahead. */
-void opening_abandon(void *ahead);
 
 /* An open for reading and writing has failed, errno says why: is the image on read-only storage, and will an open for
  * reading do (IMGLOCK_ON_CONFLICT=read-only)?  errno stays. */

@@ -18,9 +18,9 @@
 #include "../track_close.h"
 #include "../track_private.h"
 #include "../track_process.h"
+#include "ahead.h"
 #include "cleanup.h"
 #include "lookup.h"
-#include "opening.h"
 #include "real.h"
 #include "unwatched.h"
 
@@ -125,8 +125,8 @@ static int refuse_open_action(const struct action *action, int directory)
     struct opening opening = {.directory = directory, .path = action->with.path, .flags = action->with.flags};
     struct ahead ahead;
     int saved = errno;
-    int error = opening_begin(&opening, &ahead) < 0 ? errno : 0;
-    opening_abandon(&ahead);
+    int error = ahead_begin(&opening, &ahead) < 0 ? errno : 0;
+    ahead_abandon(&ahead);
     errno = saved;
     return error;
 }

@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 #include "../realpath.h"
+#include "ahead.h"
 #include "cleanup.h"
+#include "judge.h"
 #include "opening.h"
 #include "real.h"
 #include "release.h"
@@ -65,7 +67,7 @@ static FILE *fopen_for_reading(fopen_function *real, const struct opening *openi
     struct opening read = *opening;
     read.flags = (opening->flags & ~O_ACCMODE) | O_RDONLY;
     FILE *stream = real(opening->path, reading);
-    if (!stream || opening_judge(&read, REAL(fileno_unlocked)(stream)) == 0) {
+    if (!stream || judge_opened(&read, REAL(fileno_unlocked)(stream)) == 0) {
         if (stream) opening_tell_degraded(opening, REAL(fileno_unlocked)(stream), why);
         return stream;
     }
@@ -85,7 +87,7 @@ static FILE *fopen_and_judge(fopen_function *real, struct opening *opening, cons
         if (stream) errno = saved;
         return stream;
     }
-    if (opening_judge(opening, REAL(fileno_unlocked)(stream)) == 0) return stream;
+    if (judge_opened(opening, REAL(fileno_unlocked)(stream)) == 0) return stream;
     saved = errno;
     REAL(fclose)(stream);
     errno = saved;
@@ -98,17 +100,17 @@ static FILE *fopen_ahead(fopen_function *real, struct opening *opening, const ch
     struct _pthread_cleanup_buffer cleanup;
     FILE *stream = NULL;
     int saved = errno;
-    _pthread_cleanup_push(&cleanup, opening_abandon, &ahead);
-    if (opening_begin(opening, &ahead) == 0) {
+    _pthread_cleanup_push(&cleanup, ahead_abandon, &ahead);
+    if (ahead_begin(opening, &ahead) == 0) {
         errno = saved;
         stream = real(opening->path, mode);
-        if (!stream && errno == EMFILE && opening_gives_way(&ahead)) {
+        if (!stream && errno == EMFILE && ahead_gives_way(&ahead)) {
             errno = saved;
             stream = real(opening->path, mode);
         }
         saved = errno;
         ahead.truncates = false; /* libc has done it, with the lock */
-        if (opening_end(opening, &ahead, stream ? REAL(fileno_unlocked)(stream) : -1) < 0) {
+        if (ahead_end(opening, &ahead, stream ? REAL(fileno_unlocked)(stream) : -1) < 0) {
             saved = errno;
             REAL(fclose)(stream);
             stream = NULL;
@@ -163,8 +165,8 @@ static FILE *freopen_by(freopen_function *real, const char *path, const char *mo
         realpath_descriptor_link(old, link);
         opening.path = link;
     }
-    _pthread_cleanup_push(&cleanup, opening_abandon, &ahead);
-    int refused = flags == -1 ? 0 : opening_begin(&opening, &ahead);
+    _pthread_cleanup_push(&cleanup, ahead_abandon, &ahead);
+    int refused = flags == -1 ? 0 : ahead_begin(&opening, &ahead);
     int why = errno;
     errno = saved;
     release_begin(&release, old);
@@ -173,7 +175,7 @@ static FILE *freopen_by(freopen_function *real, const char *path, const char *mo
     FILE *result = real(refused < 0 ? "" : path, mode, stream);
     saved = refused < 0 ? why : errno;
     ahead.truncates = false; /* libc has done it, with the lock */
-    if (flags != -1 && refused == 0 && opening_end(&opening, &ahead, result ? REAL(fileno_unlocked)(result) : -1) < 0) {
+    if (flags != -1 && refused == 0 && ahead_end(&opening, &ahead, result ? REAL(fileno_unlocked)(result) : -1) < 0) {
         saved = errno;
         REAL(fclose)(result);
         result = NULL;

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "opening.h"
+#include "judge.h"
 #include "real.h"
 
 static int admit_temporary(const char *path, int flags, int descriptor)
 {
     struct opening opening = {.directory = AT_FDCWD, .path = path, .flags = O_RDWR | flags};
-    if (descriptor < 0 || opening_judge(&opening, descriptor) == 0) return descriptor;
+    if (descriptor < 0 || judge_opened(&opening, descriptor) == 0) return descriptor;
     int saved = errno;
     REAL(unlink)(path);
     REAL(close)(descriptor);
