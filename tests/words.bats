@@ -304,7 +304,8 @@ not() {
     local status=0
     wait "$follower" || status=$?
     assert_equal "$status" 0
-    assert_equal "$(cut -d ' ' -f 2- changes)" "+ $first exclusive holder"$'\n'"+ $HOLDER shared holder"$'\n'"- $first exclusive holder"
+    # Who ends has no descriptors in /proc a moment before his lock goes; then it is nobody's.
+    assert_equal "$(cut -d ' ' -f 2- changes | grep -v ' exclusive inherited$')" "+ $first exclusive holder"$'\n'"+ $HOLDER shared holder"$'\n'"- $first exclusive holder"
     run grep -vE '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[+-][0-9]{2}:[0-9]{2} ' changes
     assert_output ""
     run "$IMGLOCK" status --follow -J
