@@ -60,14 +60,8 @@ passes() {
 }
 
 # waits PID: until the process waits for a lock.
-waits() {
-    local end=$((SECONDS + 120))
-    while [ "$SECONDS" -lt "$end" ]; do
-        if grep -q inotify "/proc/$1/"fdinfo/* 2>/dev/null; then return 0; fi
-        sleep 0.025
-    done
-    fail "process $1 does not wait"
-}
+waits() { eventually has_inotify "$1"; }
+has_inotify() { grep -q inotify "/proc/$1/"fdinfo/* 2>/dev/null; }
 
 # ---- the five operations ----------------------------------------------------------------------------------------------
 
@@ -455,7 +449,7 @@ cat 0
     export IMGLOCK_MODE=shared IMGLOCK_GUARD=none
     background env IMGLOCK_BLOCK=resize IMGLOCK_REASON="$REASON" LD_PRELOAD="$SHIM" \
         bash -c 'exec 5<disk.img; exec sh -c "echo ready; exec sleep 1000"'
-    until [ "$(cat "/proc/$HOLDER/comm")" = sleep ]; do :; done
+    eventually grep -q '^sleep$' "/proc/$HOLDER/comm"
     run wrapped truncate -s 0 disk.img
     assert_failure
     assert_one_line 'cannot resize: blocked by ' "(pid $HOLDER, user $(id -un)) for " ": $REASON"

@@ -31,15 +31,9 @@ raw() {
     printf 'a line of the image\n' | dd of="$1" bs=512 seek=3 conv=notrunc status=none
 }
 
-# wait_until COMMAND...: until it succeeds.
-wait_until() {
-    local end=$((SECONDS + 120))
-    while [ "$SECONDS" -lt "$end" ]; do
-        if "$@" >/dev/null 2>&1; then return 0; fi
-        sleep 0.025
-    done
-    fail "this did not happen: $*"
-}
+# wait_until COMMAND...: until it succeeds, whatever it prints.
+wait_until() { eventually silently "$@"; }
+silently() { "$@" >/dev/null 2>&1; }
 
 # ---- locks --------------------------------------------------------------------------------------------------
 

@@ -3,9 +3,6 @@
 # Each test gets a directory of its own, $BATS_TEST_TMPDIR, is in it, and has a lock directory of its own, so that tests
 # can run side by side and leave nothing in /var/tmp.
 
-bats_load_library bats-support
-bats_load_library bats-assert
-
 TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
 export TOP
 export LC_ALL=C.UTF-8
@@ -15,12 +12,23 @@ export LC_ALL=C.UTF-8
 # name.
 PUBLIC=$BATS_RUN_TMPDIR/public
 if [ ! -d "$PUBLIC" ]; then
-    mkdir -p "$PUBLIC/build"
+    mkdir -p "$PUBLIC/build" "$PUBLIC/bin"
     cp -r "$TOP/config" "$TOP/examples" "$PUBLIC"
     cp -r "$TOP/build/libimglock.so" "$TOP/build/imglock" "$TOP/build/tests" "$TOP/build/bench" "$PUBLIC/build"
+    ln -s /usr/bin/python3 "$PUBLIC/bin"
+    # The functions of the assertions in one file: to load their own starts 16 programs, for each test.
+    known=$(compgen -A function | sort)
+    bats_load_library bats-support
+    bats_load_library bats-assert
+    mapfile -t known < <(comm -13 <(printf '%s\n' "$known") <(compgen -A function | sort))
+    declare -f "${known[@]}" >"$PUBLIC/assert.bash"
     chmod -R a+rX "$PUBLIC"
     chmod a+x "$BATS_RUN_TMPDIR"
 fi
+# shellcheck disable=SC1091 # what is written above
+source "$PUBLIC/assert.bash"
+# The system's Python: the one that is first in PATH may be a script that looks for the right one, 0.1 s each time.
+export PATH=$PUBLIC/bin:$PATH
 export SHIM=$PUBLIC/build/libimglock.so
 export IMGLOCK=$PUBLIC/build/imglock
 export HELPERS=$PUBLIC/build/tests
@@ -74,11 +82,16 @@ background() {
 
 # eventually COMMAND...: waits until it succeeds.  The limit is for what never comes, not for what is slow.
 eventually() {
-    local end=$((SECONDS + 120))
+    local end=$((SECONDS + 120)) never naps=0
+    ! "$@" || return 0
+    # One program, and not one for each nap.
+    exec {never}<> <(:)
     until "$@"; do
         [ "$SECONDS" -lt "$end" ] || fail "this did not happen: $*"
-        read -rt 0.02 <> <(:) || true
+        # What takes long comes no sooner for being asked often.
+        if ((naps++ < 50)); then read -rt 0.02 -u "$never"; else read -rt 0.1 -u "$never"; fi || true
     done
+    exec {never}>&-
 }
 
 # late: by how many milliseconds a bare sleep ends too late on this machine just now, ten times over: what a limit on time

@@ -155,6 +155,8 @@ idle() {
     assert_equal "$status" 125
 }
 
+gate_is_held() { [ "$("$HELPERS/probe" "$(lock_file disk.img)" 2)" = exclusive ]; }
+
 @test "a waiting program gets its lock, though gc runs meanwhile" {
     local line='' locked
     hold disk.img
@@ -164,7 +166,7 @@ idle() {
     HOLDERS+=($!)
     exec 7<ready
     # It waits once it holds the gate.
-    until [ "$("$HELPERS/probe" "$(lock_file disk.img)" 2)" = exclusive ]; do :; done
+    eventually gate_is_held
     run "$IMGLOCK" gc
     assert_output "removed: 0, kept: 1, could not be removed: 0"
     kill "$locked"

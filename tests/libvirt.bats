@@ -35,14 +35,7 @@ teardown() {
 }
 
 # wait_until_gone PID: the process has ended, whether its parent has noticed or not.
-wait_until_gone() {
-    local end=$((SECONDS + 120))
-    while [ "$SECONDS" -lt "$end" ]; do
-        case $(ps -o stat= -p "$1") in '' | Z*) return ;; esac
-        sleep 0.025
-    done
-    fail "process $1 does not end"
-}
+wait_until_gone() { eventually is_gone "$1"; }
 
 virsh() { "${AS_USER[@]}" timeout 300 virsh -q -c qemu:///session "$@" 3>&-; }
 

@@ -67,26 +67,22 @@ hold_under() {
 }
 
 wait_for_holder() {
-    local tries
-    for ((tries = 0; tries < 250; tries++)); do
-        if "$IMGLOCK" status "$IMAGE" 2>/dev/null | grep -q " $HOLDER "; then return; fi
-        kill -0 "$HOLDER" || fail "it ended: $(cat holder.err)"
-        sleep 0.02
-    done
-    fail "$IMAGE is not in use: $(cat holder.err)"
+    eventually holds_or_ended
+    kill -0 "$HOLDER" || fail "it ended: $(cat holder.err)"
 }
+holds_or_ended() { "$IMGLOCK" status "$IMAGE" 2>/dev/null | grep -q " $HOLDER " || is_gone "$HOLDER"; }
 
 # wait_for_waiter PID: returns when it, or what it started, has an inotify instance to wait with.
 wait_for_waiter() {
-    local tries pid
-    for ((tries = 0; tries < 250; tries++)); do
-        for pid in "$1" $(pgrep -P "$1"); do
-            if find "/proc/$pid/fd" -lname 'anon_inode:inotify' 2>/dev/null | grep -q .; then return; fi
-        done
-        kill -0 "$1" || fail "it did not wait: $(cat waiter.out)"
-        sleep 0.02
+    eventually waits_or_ended "$1"
+    kill -0 "$1" || fail "it did not wait: $(cat waiter.out)"
+}
+waits_or_ended() {
+    local pid
+    for pid in "$1" $(pgrep -P "$1"); do
+        ! grep -qs inotify "/proc/$pid/"fdinfo/* || return 0
     done
-    fail "it does not wait: $(cat waiter.out)"
+    is_gone "$1"
 }
 
 # writes_to IMAGE: a command line that writes one sector, for under.
@@ -402,15 +398,11 @@ machine() {
 
 # monitor_says NAME FD COMMAND TEXT: gives the command to a machine's monitor, and returns when it has answered the text.
 monitor_says() {
-    local tries
     echo "$3" >&"$2"
-    for ((tries = 0; tries < 400; tries++)); do
-        if grep -qF "$4" "$1.out"; then return; fi
-        kill -0 "$HOLDER" || fail "$1 ended: $(cat "$1.err")"
-        sleep 0.025
-    done
-    fail "$1 does not say '$4': $(cat "$1.out" "$1.err")"
+    eventually says_or_ended "$1" "$4"
+    grep -qF "$4" "$1.out" || fail "$1 ended: $(cat "$1.err")"
 }
+says_or_ended() { grep -qF "$2" "$1.out" || is_gone "$HOLDER"; }
 
 # mine: migration.conf with the image that is to move, as the file itself says to make it.
 mine() {

@@ -420,14 +420,14 @@ open("locked", "w").close()
 time.sleep(1000)' &
     HOLDERS+=("$!")
     local holder=$!
-    until [ -e locked ]; do read -rt 0.01 <> <(:) || :; done
+    eventually [ -e locked ]
     # In there, a program that has nothing to do with it has the holder's number.
     # shellcheck disable=SC2016
     unshare --mount --pid --fork --kill-child --mount-proc sh -c 'echo $(($0 - 1)) >/proc/sys/kernel/ns_last_pid
         sleep 1000 & echo $! >number; wait' "$holder" 3>&- &
     local container=$!
     HOLDERS+=("$container")
-    until [ -s number ]; do read -rt 0.01 <> <(:) || :; done
+    eventually [ -s number ]
     [ "$(cat number)" = "$holder" ] || skip "pids cannot be chosen here"
     run wrapped nsenter --target "$(pgrep -P "$container")" --mount dd if=/dev/null of="$PWD/disk.img" conv=notrunc
     assert_output --partial "locked exclusively by a program that left no record of itself"

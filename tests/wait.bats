@@ -256,7 +256,11 @@ SCRIPT
     refute_output --partial imglock:
 }
 
-has_lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
+has_lines() {
+    local lines
+    mapfile -t lines <"$2"
+    [ ${#lines[@]} -ge "$1" ]
+}
 
 @test "where standard error is no terminal a waiter says whom it waits for after ten seconds, and again each minute" {
     export IMGLOCK_WAIT=600

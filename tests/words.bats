@@ -15,20 +15,12 @@ setup() {
 }
 
 teardown() {
+    [ -n "${BATS_TEST_COMPLETED-}" ] || screen 2>/dev/null || true
     tmux -S terminal kill-server 2>/dev/null || true
     common_teardown
     [ -z "$REGISTERED" ] || rm -f "$REGISTERED"
     local group
     for group in "${GROUPS_MADE[@]}"; do rmdir "$group" 2>/dev/null || true; done
-}
-
-# eventually COMMAND...: as everywhere, and says what is on the screen.
-eventually() {
-    local end=$((SECONDS + 120))
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || fail "this did not happen in time: $*: $(screen 2>/dev/null)"
-        read -rt 0.05 <> <(:) || true
-    done
 }
 
 # ---- who --------------------------------------------------------------------------------------------------------------
