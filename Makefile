@@ -193,8 +193,9 @@ test-long: packages-long
 	@$(MAKE) --no-print-directory --silent -j2 all helpers
 	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} MOUNTED_SECONDS=$${MOUNTED_SECONDS:-60} \
 	    OUTSIDERS_RACE_SECONDS=$${OUTSIDERS_RACE_SECONDS:-10} FAULTS_ALL=1 \
+	    HANDOVERS=$${HANDOVERS:-1000} BLOCKS=$${BLOCKS:-1000} \
 	    tests/run.sh tests/long/*.bats tests/torture.bats tests/own_locks.bats tests/outsiders.bats \
-	    tests/handoff.bats tests/status.bats
+	    tests/handoff.bats tests/blockers.bats tests/status.bats
 
 # On every release of Debian that imglock is to run on, in folders that debootstrap fills; as root.
 .PHONY: releases

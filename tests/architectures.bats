@@ -143,6 +143,7 @@ as_here() {
     # Where each loader looks for $LIB: the directory that it lies in itself.
     wide=$(dirname "$(realpath /lib64/ld-linux-x86-64.so.2)") narrow=$(dirname "$(realpath /lib/ld-linux.so.2)")
     wide=$root/usr/${wide#/usr/} narrow=$root/usr/${narrow#/usr/}
+    objects build
     make -s -C "$TOP" BUILD="$PWD/build" install DESTDIR="$root" PREFIX=/usr LIBDIR="${wide#"$root"}" >/dev/null
     run "$root/usr/bin/imglock" printenv LD_PRELOAD
     assert_output "$wide/imglock/libimglock.so"

@@ -648,6 +648,7 @@ int main(void) { return open("disk.img", O_RDWR) < 0; }' >program.c
     audit -- sh -c './program; true'
     assert_equal "$(asked '[(e["event"], e["comm"]) for e in l if e["event"] in ("open", "unwatched")]')" "[('open', 'program')]"
     # With one that needs another as well it is not, and is said not to be.
+    objects build
     make -s -C "$TOP" "BUILD=$PWD/build" OPENSSL=shared "$PWD/build/libimglock.so" >/dev/null
     : >"$LOG"
     run env IMGLOCK_AUDIT="$LOG" LD_PRELOAD="$PWD/build/libimglock.so" sh -c './program; true'

@@ -115,6 +115,12 @@ needs() {
     for program in "$@"; do command -v "$program" >/dev/null || skip "$program is not installed"; done
 }
 
+# objects DIRECTORY: what this build has compiled, as old as it is: with BUILD=DIRECTORY make compiles what differs, and links.
+objects() {
+    mkdir "$1"
+    cp -a "$TOP/build/shim" "$TOP/build/cli" "$TOP/build/make_formats" "$TOP"/build/*_index.h "$1"
+}
+
 # lock_file IMAGE: the path of its lock file, made by hand and not by imglock.
 lock_file() {
     printf '%s/.qemu-%s.lock' "$IMGLOCK_DIR" "$(printf %s "$(realpath "$1")" | sha1sum | cut -d' ' -f1)"

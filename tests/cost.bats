@@ -10,7 +10,7 @@ EMPTY=$PUBLIC/build/bench/empty.so
 
 setup() {
     common_setup
-    for _ in {1..400}; do echo 'This is no image.'; done >notes.txt
+    yes 'This is no image.' | head -n 400 >notes.txt
     # Read since it was written: else relatime would move its access time, and the look at it has to prevent that.
     touch -m -d '1 hour ago' notes.txt
     touch -a -d 'now + 1 minute' notes.txt

@@ -89,6 +89,7 @@ example() {
 }
 
 @test "make OPENSSL=shared builds a library that works" {
+    objects build
     run make -s -C "$TOP" BUILD="$BATS_TEST_TMPDIR/build" OPENSSL=shared "$BATS_TEST_TMPDIR/build/libimglock.so"
     assert_success
     run objdump -p build/libimglock.so

@@ -10,7 +10,7 @@ setup() {
     common_setup
     LOOPS=()
     MOUNTED=
-    for ((i = 0; i < 4096; i++)); do printf 'sector %09d' "$i"; done >disk.img
+    seq -f 'sector %09.0f' 0 4095 | tr -d '\n' >disk.img
     touch -d '2 days ago' disk.img
 }
 

@@ -74,7 +74,7 @@ programs() {
     sources a/longer/directory
     local folder
     for folder in one a/longer/directory; do
-        make -s -j2 -C "$folder" CFLAGS='-O1 -g' >/dev/null
+        make -s -j2 -C "$folder" CFLAGS='-O0 -g' >/dev/null
     done
     cmp one/build/libimglock.so a/longer/directory/build/libimglock.so
     cmp one/build/imglock a/longer/directory/build/imglock
@@ -99,6 +99,7 @@ programs() {
 
 @test "BINDIR, LIBDIR, DATADIR and MANDIR are respected, and what is installed names what is installed" {
     local places=(PREFIX=/opt/x BINDIR=/opt/x/sbin LIBDIR=/opt/x/lib/special DATADIR=/opt/x/data MANDIR=/opt/x/man) root=$PWD/root
+    objects build
     make -s -C "$TOP" "BUILD=$PWD/build" "DESTDIR=$root" "${places[@]}" install >/dev/null
     [ -x root/opt/x/sbin/imglock ]
     [ -f root/opt/x/lib/special/imglock/libimglock.so ]
@@ -135,7 +136,7 @@ programs() {
     tar -xzf one/*.tar.gz
     cd imglock-*
     [ -f Makefile ] && [ -f LICENSE ] && [ -f debian/control ]
-    make -s all >/dev/null
+    make -s CFLAGS=-O0 all >/dev/null
     run build/imglock --version
     assert_success
 }
@@ -144,6 +145,7 @@ programs() {
     needs rpmspec
     run rpmspec -P "$TOP/examples/imglock.spec"
     assert_success
+    objects build
     make -s -C "$TOP" "BUILD=$PWD/build" "DESTDIR=$PWD/root" PREFIX=/usr LIBDIR=/usr/lib64 install >/dev/null
     local file listed pattern
     mapfile -t listed < <(sed -n '/^%files/,/^%changelog/ s,^\(/[^ ]*\)$,\1,p' <<<"$output")
