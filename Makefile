@@ -187,8 +187,8 @@ endif
 test: packages-test
 	@$(MAKE) --no-print-directory check
 
-# Minutes instead of seconds: other programs' test suites, every pair of pairs.table, the torture run for two minutes and a
-# mount for one.
+# Minutes instead of seconds: other programs' test suites, every pair of pairs.table, the torture run for two minutes, a mount
+# for one, and the races a thousand times.
 test-long: packages-long
 	@$(MAKE) --no-print-directory --silent -j2 all helpers
 	@TORTURE_SECONDS=$${TORTURE_SECONDS:-120} MOUNTED_SECONDS=$${MOUNTED_SECONDS:-60} \
