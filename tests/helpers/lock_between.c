@@ -56,7 +56,9 @@ int main(int argc, char **argv)
     if (ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) < 0) die("PTRACE_SETOPTIONS");
     long deliver = 0;
     for (;;) {
-        if (ptrace(left > 0 ? PTRACE_SYSCALL : PTRACE_CONT, child, NULL, deliver) < 0) die("PTRACE_SYSCALL");
+        /* The action may have killed it: then it is waited for until it has nothing any more. */
+        if (ptrace(left > 0 ? PTRACE_SYSCALL : PTRACE_CONT, child, NULL, deliver) < 0 && errno != ESRCH)
+            die("PTRACE_SYSCALL");
         if (waitpid(child, &status, 0) < 0) die("waitpid");
         if (!WIFSTOPPED(status)) break;
         deliver = 0;
