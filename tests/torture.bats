@@ -13,8 +13,8 @@ assert_every_lock_free() {
 }
 
 @test "torture: sixteen groups of processes, killed at random, never meet in an image" {
-    IMGLOCK_LOG=quiet run timeout $((${TORTURE_SECONDS:-10} + 300)) \
-        "$HELPERS/torture" "${TORTURE_SECONDS:-10}" "${TORTURE_SEED:-1}" "$SHIM" "$BATS_TEST_TMPDIR"
+    IMGLOCK_LOG=quiet run timeout $((${TORTURE_SECONDS:-20} + 300)) \
+        "$HELPERS/torture" "${TORTURE_SECONDS:-20}" "${TORTURE_SEED:-1}" "$SHIM" "$BATS_TEST_TMPDIR"
     echo "$output"
     assert_success
     assert_output --partial " 0 violations"
@@ -31,8 +31,8 @@ assert_every_lock_free() {
 
 @test "torture: families of helpers, generations and daemons, beside lies and killed hand-overs" {
     # IMGLOCK_LOG=quiet: the refusals are the oracle's to judge.
-    IMGLOCK_LOG=quiet run timeout $((${TORTURE_SECONDS:-10} + 300)) "$HELPERS/torture_relatives" \
-        "${TORTURE_SECONDS:-10}" "${TORTURE_SEED:-1}" "$SHIM" "$IMGLOCK" "$BATS_TEST_TMPDIR"
+    IMGLOCK_LOG=quiet run timeout $((${TORTURE_SECONDS:-20} + 300)) "$HELPERS/torture_relatives" \
+        "${TORTURE_SECONDS:-20}" "${TORTURE_SEED:-1}" "$SHIM" "$IMGLOCK" "$BATS_TEST_TMPDIR"
     echo "$output"
     assert_success
     assert_output --partial " 0 violations, 0 wrong refusals"
