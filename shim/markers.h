@@ -11,21 +11,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "mark.h"
+#include "markers_question.h"
 #include "text.h"
-
-struct markers_question {
-    int descriptor; /* open on the image */
-    struct mark_range ranges[MARK_RANGES];
-    int count;           /* of them */
-    int lock_descriptor; /* this process's on the lock file of the image; -1: none */
-    bool reads;          /* a plain read lock of the whole file is in nobody's way */
-    bool ancestors;      /* IMGLOCK_FAMILY=on */
-    bool by_process;     /* what is asked for is a lock by F_SETLK, which those of the descriptor itself exclude, too */
-    bool by_marks_alone; /* what is not imglock's mark is a stranger's, whoever has it; even of this process */
-    bool all_marks;      /* and what is, is in nobody's way, whoever has it */
-    bool recorded;       /* who has but a record in the lock file is no stranger either */
-};
 
 /* A stranger, as far as it can be seen. */
 struct marker {
@@ -52,8 +39,5 @@ enum markers_answer { MARKERS_STRANGERS, MARKERS_NO_STRANGERS };
  * else at those alone who may be no strangers, which takes less than one millisecond, or two beside such, and then
  * *stranger is mostly not known. */
 enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger);
-
-/* The question of an open. */
-struct markers_question markers_question_of(int descriptor, enum lock_mode mode, int access);
 
 #endif
