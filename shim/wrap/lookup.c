@@ -8,8 +8,6 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#include "real.h"
-
 /* A DT_GNU_HASH section: a Bloom filter, and chains of hashes that end in an odd one (Ali Bahrami, "GNU Hash ELF
  * Sections"). */
 struct hash_table {

@@ -8,6 +8,10 @@
 
 #include <stdbool.h>
 
+/* For what every process writes to when it starts: in one page with the other variables that have an initial value,
+ * which the dynamic linker has written to already.  Each page that is written to first costs a fault. */
+#define AT_START __attribute__((section(".data.start")))
+
 /* The default version of the function's next definition behind our own library, in the order in which the dynamic
  * linker searches the libraries that the program was started with; NULL when there is none.  Takes no lock, allocates
  * nothing, leaves errno alone, and is async-signal-safe. */

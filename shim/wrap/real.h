@@ -14,10 +14,6 @@ enum real_symbol {
     REAL_COUNT
 };
 
-/* For what every process writes to when it starts: in one page with the other variables that have an initial value,
- * which the dynamic linker has written to already.  Each page that is written to first costs a fault. */
-#define AT_START __attribute__((section(".data.start")))
-
 /* The addresses of the next definitions; NULL: not looked up yet. */
 extern _Atomic(void *) real_addresses[REAL_COUNT];
 
