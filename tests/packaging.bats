@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Building and installing: what the build takes and what it leaves, and one binary for all releases.
+# Building and installing: the order of the sources, what the build takes and what it leaves, and one binary for all
+# releases.
 load common
 
 # What make was called with to run this file is not for the makes that are tested here.
@@ -57,6 +58,12 @@ programs() {
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || return 0
     done
     assert_equal "$absent" ""
+}
+
+@test "HACKING.md's table has each file of the library and of the command, and nothing includes what stands below it" {
+    run python3 "$TOP/tests/house.py" "$TOP"
+    assert_success
+    assert_output ""
 }
 
 @test "the library asks for no version of glibc later than 2.17, and for no symbol that it could do without" {
