@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "../pause.h"
 #include "../sys.h"
 #include "../text.h"
 
@@ -17,8 +18,9 @@ struct known {
     struct gluster_volume names[VOLUMES]; /* pages that no volume has come to cost nothing */
     struct gluster_file files[FILES];
     _Atomic unsigned users[FILES]; /* who is at work on the file's glfs_fd, which is not closed meanwhile */
-    _Atomic uint64_t owners, ends, closes;
-    _Atomic bool turns[FILES]; /* it is the file's turn, or it wants it */
+    _Atomic uint64_t owners, ends, closes, numbers;
+    _Atomic uint64_t turns[FILES]; /* the number of the file's turn, the lowest of an image first; 0: it wants none */
+    _Atomic int64_t heard[FILES];  /* when who has the turn, or waits for it, was last at work */
 };
 static _Atomic(struct known *) known;
 
@@ -68,13 +70,13 @@ static bool is_of_same(const struct gluster_file *file, const struct gluster_fil
 }
 
 /* Whoever closes one either sees that it is in use, or has said before that it is about to go. */
-void gluster_file_each(const struct gluster_file *like, void (*visit)(struct gluster_file *file))
+void gluster_file_each(const struct gluster_file *like, gluster_visit *visit, const struct gluster_file *turn)
 {
     struct known *all = atomic_load_explicit(&known, memory_order_acquire);
     for (int i = 0; all && i < FILES; i++) {
         if (!is_shown(&all->files[i]) || !is_of_same(&all->files[i], like)) continue;
         atomic_fetch_add(&all->users[i], 1);
-        if (is_shown(&all->files[i]) && is_of_same(&all->files[i], like)) visit(&all->files[i]);
+        if (is_shown(&all->files[i]) && is_of_same(&all->files[i], like)) visit(&all->files[i], turn);
         atomic_fetch_sub(&all->users[i], 1);
     }
 }
@@ -129,34 +131,49 @@ uint64_t gluster_new_owner(void)
 
 /* ---- whose turn it is ------------------------------------------------------------------------------------ */
 
-/* The first other entry of the image that has the turn, or wants it; FILES: none. */
-static int other_turn(const struct known *all, const struct gluster_file *file)
+/* A number that is about to be drawn; less than any. */
+enum { DRAWING = 1 };
+
+/* Is the turn of another entry of the image before this number?  One of which nothing was heard for long is over. */
+static bool is_another_before(struct known *all, const struct gluster_file *file, uint64_t number)
 {
-    for (int i = 0; i < FILES; i++)
-        if (&all->files[i] != file && atomic_load(&all->turns[i]) && is_of_same(&all->files[i], file)) return i;
-    return FILES;
+    for (int i = 0; i < FILES; i++) {
+        uint64_t other = atomic_load(&all->turns[i]);
+        if (!other || other >= number || !is_of_same(&all->files[i], file)) continue;
+        if (sys_monotonic() - atomic_load(&all->heard[i]) < GLUSTER_ANSWER_NS) return true;
+        atomic_compare_exchange_strong(&all->turns[i], &other, 0);
+    }
+    return false;
 }
 
-/* Each first says that it wants the turn, and has it if it sees nobody else who does; so of two at least one sees the
- * other.  The one that comes first in the table keeps its word then, and the other one takes it back. */
-void gluster_begin_turn(const struct gluster_file *file)
+/* Who sees nothing in an entry, and not that a number is being drawn for it, has the lower number of the two. */
+uint64_t gluster_begin_turn(const struct gluster_file *file)
 {
+    enum { FIRST_PAUSE_NS = 200 * 1000 };
     struct known *all = known_get();
-    const int own = (int)(file - all->files);
-    const int64_t end = sys_monotonic() + GLUSTER_ANSWER_NS;
-    do {
-        const bool wants = other_turn(all, file) > own;
-        atomic_store(&all->turns[own], wants);
-        if (wants && other_turn(all, file) == FILES) return;
-    } while (sys_pause(end));
-    for (int i = 0; i < FILES; i++)
-        if (is_of_same(&all->files[i], file)) atomic_store(&all->turns[i], i == own);
+    const size_t own = (size_t)(file - all->files);
+    struct pause pause = pause_begin(FIRST_PAUSE_NS, INT64_MAX);
+    gluster_renew_turn(file);
+    atomic_store(&all->turns[own], DRAWING);
+    const uint64_t number = DRAWING + ++all->numbers;
+    atomic_store(&all->turns[own], number);
+    while (is_another_before(all, file, number)) {
+        pause_sleep(&pause);
+        gluster_renew_turn(file);
+    }
+    return number;
 }
 
-void gluster_end_turn(const struct gluster_file *file)
+void gluster_renew_turn(const struct gluster_file *file)
 {
     struct known *all = known_get();
-    atomic_store(&all->turns[file - all->files], false);
+    atomic_store(&all->heard[file - all->files], sys_monotonic());
+}
+
+void gluster_end_turn(const struct gluster_file *file, uint64_t number)
+{
+    struct known *all = known_get();
+    atomic_compare_exchange_strong(&all->turns[file - all->files], &number, 0);
 }
 
 /* ---- volumes --------------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* gluster_files.h: what a program has of GlusterFS by libgfapi: its volumes, and the images that it has open there.
  *
  * Tables of a fixed size, which the first glfs that a program makes maps.  Entries are taken and given back by one
- * atomic operation each, and no lock is held. */
+ * atomic operation each, without a lock.  What is like one is the turn at an image, which has an end of its own. */
 #ifndef IMGLOCK_GLUSTER_FILES_H
 #define IMGLOCK_GLUSTER_FILES_H
 
@@ -13,7 +13,7 @@
 #include "../track.h"
 #include "libgfapi.h"
 
-/* As long as a server may take to answer; then the thread that asked it was ended in the midst of it. */
+/* As long as a server may take for one answer; then the thread that asked it was ended in the midst of it. */
 #define GLUSTER_ANSWER_NS (INT64_C(60) * 1000 * 1000 * 1000)
 
 /* ---- volumes --------------------------------------------------------------------------------------------- */
@@ -59,8 +59,10 @@ void gluster_file_show(struct gluster_file *file, struct glfs_fd *fd);
 
 struct gluster_file *gluster_file_of(const struct glfs_fd *fd);
 
-/* Calls visit for each glfs_fd that the process has on the image of this one.  None is closed meanwhile. */
-void gluster_file_each(const struct gluster_file *like, void (*visit)(struct gluster_file *file));
+/* Calls visit for each glfs_fd that the process has on the image of this one.  None is closed meanwhile.  turn: of
+ * whose turn that is a part; NULL: of nobody's. */
+typedef void gluster_visit(struct gluster_file *file, const struct gluster_file *turn);
+void gluster_file_each(const struct gluster_file *like, gluster_visit *visit, const struct gluster_file *turn);
 
 /* The most that one of them has asked for already. */
 enum lock_mode gluster_file_asked(const struct gluster_file *like);
@@ -76,11 +78,17 @@ bool gluster_file_is_closing(const struct gluster_file *like);
 uint64_t gluster_files_closed(void);
 
 /* Whose turn is it to mark the image, and to ask who else has?  Whoever asks takes the marks of all others of this
- * process off meanwhile, and would take for a stranger's those of one who is not shown yet.  No lock: it is noted in
- * the entry of the file, and nobody waits but who is about to ask the same server about the same image, which is silent
- * to him as well.  Who has another image does not.  After GLUSTER_ANSWER_NS the turn goes on to the next. */
-void gluster_begin_turn(const struct gluster_file *file);
-void gluster_end_turn(const struct gluster_file *file);
+ * process off meanwhile, and would take for a stranger's those of one who is not shown yet.
+ *
+ * A lock on one image, and the only thing that is held across a server's answers.  It goes in the order in which they
+ * came, and nobody waits but who is about to ask the same server about the same image; who has another image does not.
+ * Whoever is before one is waited for as long as he is at work, whatever IMGLOCK_WAIT says: threads of one program are
+ * in nobody's way.  He says so by renew, before each call to the server, and when nothing was heard of him for
+ * GLUSTER_ANSWER_NS, he was ended in the midst of it, and his turn is over.  The number is for the end of this very
+ * turn: as soon as the file is shown, its entry may be dropped, and be another's. */
+uint64_t gluster_begin_turn(const struct gluster_file *file);
+void gluster_renew_turn(const struct gluster_file *file);
+void gluster_end_turn(const struct gluster_file *file, uint64_t number);
 
 /* A number that no glfs_fd of this process has had. */
 uint64_t gluster_new_owner(void);

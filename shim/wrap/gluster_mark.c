@@ -6,25 +6,32 @@
 #include "../mark.h"
 #include "../sys.h"
 
-static int control(struct glfs_fd *fd, int command, struct flock *range)
+/* What is marked, or asked about, and in whose turn; NULL: in nobody's. */
+struct subject {
+    struct glfs_fd *fd;
+    const struct gluster_file *turn;
+};
+
+static int control(const struct subject *subject, int command, struct flock *range)
 {
     enum { ADVISORY = 0 };
     __typeof__(&glfs_file_lock) lock = GLUSTER(glfs_file_lock);
     if (!lock) return -ENOSYS;
-    if (lock(fd, command, range, ADVISORY) == 0) return 0;
+    if (subject->turn) gluster_renew_turn(subject->turn);
+    if (lock(subject->fd, command, range, ADVISORY) == 0) return 0;
     return errno == EACCES ? -EAGAIN : -errno;
 }
 
-static int lock_bytes(void *fd, short type, off_t start, off_t length)
+static int lock_bytes(void *subject, short type, off_t start, off_t length)
 {
     struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
-    return control(fd, F_SETLK, &range);
+    return control(subject, F_SETLK, &range);
 }
 
-static int find_held(void *fd, short type, off_t start, off_t length, struct bytes_found *found)
+static int find_held(void *subject, short type, off_t start, off_t length, struct bytes_found *found)
 {
     struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
-    const int result = control(fd, F_GETLK, &range);
+    const int result = control(subject, F_GETLK, &range);
     if (result < 0 || range.l_type == F_UNLCK) return result;
     *found = (struct bytes_found){range.l_type, range.l_start, range.l_len, -1};
     return 1;
@@ -40,24 +47,26 @@ static bool set_owner(struct glfs_fd *fd)
     return set && set(fd, owner, sizeof owner) == 0;
 }
 
-static void clear(struct gluster_file *file)
+static void clear(struct gluster_file *file, const struct gluster_file *turn)
 {
-    if (!file->by_itself) mark_clear_by(&by_gluster, file->fd);
+    struct subject subject = {file->fd, turn};
+    if (!file->by_itself) mark_clear_by(&by_gluster, &subject);
 }
 
-static void mark(struct gluster_file *file)
+static void mark(struct gluster_file *file, const struct gluster_file *turn)
 {
-    if (!file->by_itself) mark_set_by(&by_gluster, file->fd, file->mode, file->access);
+    struct subject subject = {file->fd, turn};
+    if (!file->by_itself) mark_set_by(&by_gluster, &subject, file->mode, file->access);
 }
 
 /* The program locks the image itself, or asks who has: no mark of ours is to be met, and its glfs_fd have one owner, as
  * they have without us. */
-static void give_up(struct gluster_file *file)
+static void give_up(struct gluster_file *file, const struct gluster_file *turn)
 {
     uint64_t owner = (uint64_t)sys_getpid();
     __typeof__(&glfs_fd_set_lkowner) set = GLUSTER(glfs_fd_set_lkowner);
     if (file->by_itself) return;
-    clear(file);
+    clear(file, turn);
     file->by_itself = true;
     if (set) set(file->fd, &owner, sizeof owner);
 }
@@ -66,33 +75,33 @@ void gluster_mark_give_up(struct glfs_fd *fd)
 {
     const struct gluster_file *file = gluster_file_of(fd);
     const int saved = errno;
-    if (file && !file->by_itself) gluster_file_each(file, give_up);
+    if (file && !file->by_itself) gluster_file_each(file, give_up, NULL);
     errno = saved;
 }
 
 /* ---- one open -------------------------------------------------------------------------------------------- */
 
 /* Announces, and asks whether anybody is in the way; what this process has itself is taken off meanwhile. */
-static bool ask_once(struct gluster_file *file, struct glfs_fd *fd, bool warn)
+static bool ask_once(struct gluster_file *file, struct subject *subject, bool warn)
 {
     /* The new one first: at no time is nothing of this process there. */
-    const bool excluded = !warn && mark_set_by(&by_gluster, fd, file->mode, file->access) < 0;
-    gluster_file_each(file, clear);
-    const bool taken = mark_is_in_the_way_by(&by_gluster, fd, file->mode, file->access) || excluded;
-    gluster_file_each(file, mark);
-    if (taken && !warn) mark_clear_by(&by_gluster, fd);
+    const bool excluded = !warn && mark_set_by(&by_gluster, subject, file->mode, file->access) < 0;
+    gluster_file_each(file, clear, file);
+    const bool taken = mark_is_in_the_way_by(&by_gluster, subject, file->mode, file->access) || excluded;
+    gluster_file_each(file, mark, file);
+    if (taken && !warn) mark_clear_by(&by_gluster, subject);
     return taken;
 }
 
 /* The same; but what another thread is just closing is found by nobody any more, and has its marks until the server has
  * closed it: then it is asked again. */
-static bool is_taken(struct gluster_file *file, struct glfs_fd *fd, bool warn)
+static bool is_taken(struct gluster_file *file, struct subject *subject, bool warn)
 {
     const int64_t end = sys_monotonic() + GLUSTER_ANSWER_NS;
     for (;;) {
         const uint64_t closes = gluster_files_closed();
         const bool closing = gluster_file_is_closing(file);
-        if (!ask_once(file, fd, warn)) return false;
+        if (!ask_once(file, subject, warn)) return false;
         if ((!closing && gluster_files_closed() == closes) || !sys_pause(end)) return true;
     }
 }
@@ -100,23 +109,25 @@ static bool is_taken(struct gluster_file *file, struct glfs_fd *fd, bool warn)
 bool gluster_mark_is_taken(struct gluster_file *file, struct glfs_fd *fd, bool warn)
 {
     if (!set_owner(fd)) return false;
-    gluster_begin_turn(file);
+    struct subject subject = {fd, file};
+    const uint64_t number = gluster_begin_turn(file);
     const bool asks = !file->hold.family && gluster_file_asked(file) < file->mode;
-    const bool taken = asks && is_taken(file, fd, warn);
-    if (!asks && !warn) mark_set_by(&by_gluster, fd, file->mode, file->access);
+    const bool taken = asks && is_taken(file, &subject, warn);
+    if (!asks && !warn) mark_set_by(&by_gluster, &subject, file->mode, file->access);
     if (!taken) {
         file->asked = file->mode;
         /* Marked, so it has to be found. */
         gluster_file_show(file, fd);
     }
-    gluster_end_turn(file);
+    gluster_end_turn(file, number);
     return taken;
 }
 
 void gluster_mark_copy(struct gluster_file *file, struct glfs_fd *copy)
 {
-    gluster_begin_turn(file);
-    if (!file->by_itself && set_owner(copy)) mark_set_by(&by_gluster, copy, file->mode, file->access);
+    struct subject subject = {copy, file};
+    const uint64_t number = gluster_begin_turn(file);
+    if (!file->by_itself && set_owner(copy)) mark_set_by(&by_gluster, &subject, file->mode, file->access);
     gluster_file_show(file, copy);
-    gluster_end_turn(file);
+    gluster_end_turn(file, number);
 }
