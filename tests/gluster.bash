@@ -115,6 +115,33 @@ stop_gluster() {
     rm -f "$GLUSTER/pids"
 }
 
+# start_slow SECONDS: a second volume, whose brick takes so long to answer a question about locks.  Sets SLOW, an image there.
+start_slow() {
+    local setting
+    SLOW=gluster://$STORE_ADDRESS/slow/disk.qcow2
+    mkdir -p "$GLUSTER/slow"
+    qemu-img create -q -f qcow2 "$GLUSTER/slow/disk.qcow2" 1M
+    on server gluster --mode=script volume create slow "$STORE_ADDRESS:$GLUSTER/slow" force
+    for setting in "debug.delay-gen locks" "delay-gen.enable lk" "delay-gen.delay-percentage 100" \
+        "delay-gen.delay-duration $(($1 * 1000000))"; do
+        # shellcheck disable=SC2086 # a name and a value
+        on server gluster --mode=script volume set slow $setting
+    done
+    on server gluster --mode=script volume start slow
+}
+
+# slow_is_asked: is a question about locks there that the brick has not answered yet?
+slow_is_asked() {
+    on server sh -c 'rm -f /run/gluster/*.dump.*; gluster --mode=script volume statedump slow callpool >/dev/null &&
+        grep -qsx op=LK /run/gluster/*.dump.*'
+}
+
+stop_slow() {
+    on server gluster --mode=script volume stop slow force
+    on server gluster --mode=script volume delete slow
+    rm -r "$GLUSTER/slow"
+}
+
 # restart_brick: kills it, which loses all locks, and returns when both hosts have it again.  Glusterd starts it at times only
 # when it is told once more.
 restart_brick() {

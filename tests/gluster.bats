@@ -304,27 +304,20 @@ assert_taken() {
 }
 
 @test "gfapi: who waits for a server that is slow keeps no thread that has an image elsewhere" {
-    local slow=gluster://$STORE_ADDRESS/slow/disk.qcow2
-    mkdir "$GLUSTER/slow"
-    qemu-img create -q -f qcow2 "$GLUSTER/slow/disk.qcow2" 1M
-    on server gluster --mode=script volume create slow "$STORE_ADDRESS:$GLUSTER/slow" force
-    # Five seconds for each lock.
-    on server gluster --mode=script volume set slow debug.delay-gen locks
-    on server gluster --mode=script volume set slow delay-gen.enable lk
-    on server gluster --mode=script volume set slow delay-gen.delay-percentage 100
-    on server gluster --mode=script volume set slow delay-gen.delay-duration 5000000
-    on server gluster --mode=script volume start slow
+    needs strace
+    start_slow 1000
     mkfifo turn
-    on alpha env LD_PRELOAD="$SHIM:libgfapi.so.0" IMGLOCK_DIR="$STORE/locks" "$HELPERS/gluster" beside "$slow" \
-        "$(gfapi_url "$IMAGE")" <>turn >said 2>&1 3>&- &
+    on alpha env LD_PRELOAD="$SHIM:libgfapi.so.0" IMGLOCK_DIR="$STORE/locks" \
+        strace -f --seccomp-bpf -e trace=nanosleep -o "$PWD/pauses" \
+        "$HELPERS/gluster" beside "$SLOW" "$(gfapi_url "$IMAGE")" <>turn >said 2>&1 3>&- &
     HOLDERS+=("$!")
-    # Its lock is had, and it is about to be marked.
-    eventually imglock_on alpha status "$slow"
-    refute grep -q . said
+    eventually slow_is_asked
     echo >turn
     eventually grep -q . said
     assert_equal "$(cat said)" second
-    on server gluster --mode=script volume stop slow force
+    # Nor has it waited, for as long as a turn may last at the most.
+    refute grep nanosleep pauses
+    stop_slow
 }
 
 @test "gfapi: who is in the way by a mark is named where it has the lock shared" {
