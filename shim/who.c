@@ -177,6 +177,16 @@ static void read_cgroup(struct cgroup *cgroup, pid_t pid)
     }
 }
 
+bool who_may_have_unit(pid_t pid)
+{
+    char bytes[512];
+    const int descriptor = open_of(pid, "/cgroup");
+    if (descriptor < 0) return false;
+    const ssize_t got = sys_read(descriptor, bytes, sizeof bytes);
+    sys_close(descriptor);
+    return got == sizeof bytes || (got > 0 && memchr(bytes, '.', (size_t)got));
+}
+
 bool who_container(struct text *text, pid_t pid)
 {
     struct cgroup cgroup;

@@ -24,6 +24,10 @@ bool who_guest(struct text *text, pid_t pid);
  * image, and what runs in a container is another systemd's. */
 bool who_stop(struct text *text, pid_t pid);
 
+/* May libsystemd know a unit, a session or a machine of it?  These are control groups whose names end as a unit's does,
+ * with ".service" and the like; where no group that it is in has a dot, libsystemd need not be asked. */
+bool who_may_have_unit(pid_t pid);
+
 /* The container: docker's and podman's by the first twelve digits of the id, lxc's by its name. */
 bool who_container(struct text *text, pid_t pid);
 
