@@ -10,16 +10,19 @@
 /* A page of rows, and one byte to end the last.  The kernel fills one page a reading, more only for a row with so many
  * waiters that it does not fit into one.  What came in one reading of less than half a page is the whole list: the next
  * row, were there one, would have come with it or by a second reading. */
-enum { PAGE = 4096, SHORT = PAGE / 2, READINGS = 12, ENOUGH = 4 };
+enum { PAGE = 4096, SHORT = PAGE / 2, KEPT = 12, ENOUGH = 4 };
+
+/* How long a list may go on to give other counts: some forty readings on an idle machine. */
+#define COUNTING_NS (INT64_C(10) * 1000 * 1000)
 
 /* Mapped: a handler's stack may be small. */
 struct list {
     void (*visit)(const struct fdinfo_lock *lock, void *argument, struct lock_counts *counts);
     void *argument;
     struct lock_counts now;
-    struct lock_counts within;  /* the most of the counts that are not above the limit */
-    int not_above, above;       /* how many readings were, and how many were above it */
-    int counts_above[READINGS]; /* of[0] */
+    struct lock_counts within; /* the most of the counts that are not above the limit */
+    int not_above, above;      /* how many readings were, and how many were above it */
+    int counts_above[KEPT];    /* of[0] of the last of these */
     char bytes[PAGE + 1];
 };
 
@@ -62,7 +65,7 @@ static int read_once(struct list *list)
 static bool came_often(const struct list *list)
 {
     int same = 0;
-    for (int i = 0; i < list->above; i++) same += list->counts_above[i] == list->now.of[0];
+    for (int i = 0; i < list->above && i < KEPT; i++) same += list->counts_above[i] == list->now.of[0];
     return same >= ENOUGH;
 }
 
@@ -71,7 +74,7 @@ static bool came_often(const struct list *list)
 static bool is_told(struct list *list, int limit)
 {
     if (list->now.of[0] > limit) {
-        list->counts_above[list->above++] = list->now.of[0];
+        list->counts_above[list->above++ % KEPT] = list->now.of[0];
         return came_often(list);
     }
     if (!list->not_above++ || list->now.of[0] > list->within.of[0]) list->within = list->now;
@@ -87,13 +90,13 @@ void lock_list_pause(void)
 
 static enum lock_list_answer count(struct list *list, int limit)
 {
-    for (int reading = 0; reading < READINGS; reading++) {
-        if (reading) lock_list_pause();
+    const int64_t end = sys_monotonic() + COUNTING_NS;
+    for (;; lock_list_pause()) {
         const int at_once = read_once(list);
         if (at_once < 0) return LOCK_LIST_UNREAD;
         if (at_once || is_told(list, limit)) return LOCK_LIST_TOLD;
+        if (sys_monotonic() >= end) return LOCK_LIST_CHANGING;
     }
-    return LOCK_LIST_CHANGING;
 }
 
 static struct list *begin(void (*visit)(const struct fdinfo_lock *lock, void *argument, struct lock_counts *counts),

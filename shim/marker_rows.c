@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "bytes.h"
 #include "lock_list.h"
@@ -39,6 +40,22 @@ void marker_rows_keep(struct marker_rows *rows, int from)
     rows->count = kept;
 }
 
+void marker_rows_remember(struct marker_rows *rows)
+{
+    memcpy(rows->remembered, rows->list, (size_t)rows->count * sizeof *rows->list);
+    rows->remembered_count = rows->count;
+}
+
+bool marker_rows_are_as_remembered(const struct marker_rows *rows)
+{
+    if (rows->count != rows->remembered_count) return false;
+    for (int i = 0; i < rows->count; i++) {
+        const struct marker_row *now = &rows->list[i], *then = &rows->remembered[i];
+        if (!marker_row_is(now, then) || now->pid != then->pid || now->number != then->number) return false;
+    }
+    return true;
+}
+
 static void count_row(const struct fdinfo_lock *lock, void *argument, struct lock_counts *counts)
 {
     const struct marker_rows *rows = argument;
@@ -47,24 +64,13 @@ static void count_row(const struct fdinfo_lock *lock, void *argument, struct loc
     if (mark_is_row(lock)) counts->of[lock->start == UNSHARED_BYTE ? 2 : 1]++;
 }
 
-static struct marker_counts counts_of(const struct lock_counts *counts, bool told, bool whole)
-{
-    return (struct marker_counts){
-        .all = told ? counts->of[0] : -1, .marks = {counts->of[1], counts->of[2]}, .whole = whole};
-}
-
 struct marker_counts marker_rows_count(struct marker_rows *rows)
 {
     struct lock_counts counts = {0};
-    const bool told = lock_list_count(count_row, rows, rows->count, &counts) == LOCK_LIST_TOLD;
-    return counts_of(&counts, told, told);
-}
-
-struct marker_counts marker_rows_count_once(struct marker_rows *rows)
-{
-    struct lock_counts counts = {0};
     const enum lock_list_answer answer = lock_list_read(count_row, rows, &counts);
-    return counts_of(&counts, answer != LOCK_LIST_UNREAD, answer == LOCK_LIST_TOLD);
+    return (struct marker_counts){.all = answer == LOCK_LIST_UNREAD ? -1 : counts.of[0],
+                                  .marks = {counts.of[1], counts.of[2]},
+                                  .whole = answer == LOCK_LIST_TOLD};
 }
 
 static struct fdinfo_lock lock_of(const struct marker_row *row)

@@ -29,6 +29,8 @@ struct marker_rows {
     pid_t self;                          /* the number of this process in /proc */
     struct marker_row list[MARKER_ROWS]; /* each description's once */
     int count;
+    struct marker_row remembered[MARKER_ROWS];
+    int remembered_count;
 };
 
 static inline bool marker_rows_is_of_image(const struct marker_rows *rows, const struct fdinfo_lock *lock)
@@ -54,6 +56,10 @@ void marker_rows_add(struct marker_rows *rows, const struct marker_row *row);
 /* Keeps of the rows from there on what is no other's already. */
 void marker_rows_keep(struct marker_rows *rows, int from);
 
+/* Were these same rows there, of the same descriptors, when they were remembered? */
+void marker_rows_remember(struct marker_rows *rows);
+bool marker_rows_are_as_remembered(const struct marker_rows *rows);
+
 /* How many rows that are in the way the kernel has. */
 struct marker_counts {
     int all;                 /* -1: not told */
@@ -61,11 +67,8 @@ struct marker_counts {
     bool whole;              /* no row can have been missed */
 };
 
-/* All there are, whoever has them. */
+/* All there are, whoever has them, by one reading of the kernel's list. */
 struct marker_counts marker_rows_count(struct marker_rows *rows);
-
-/* The same by one reading of the kernel's list, which may not be whole. */
-struct marker_counts marker_rows_count_once(struct marker_rows *rows);
 
 /* Of how many descriptions at least are the marks that were counted and that nobody has who was looked at?  One has one
  * of each kind.  *others: how many of the other locks nobody has. */

@@ -246,6 +246,11 @@ static void look_at_kin(struct look *look)
     for (int i = 0; i < family->count; i++) add_process((uint64_t)family->members[i], look);
 }
 
+static void look_at_everybody(struct look *look)
+{
+    proc_each_process(look->deadline, add_process, look);
+}
+
 /* Looks once more at those who were seen with the image and are no strangers, and at nobody else: that is soon done. */
 static void look_at_near(struct look *look)
 {
@@ -271,79 +276,99 @@ static bool are_of_own_mappings(struct look *look, int unseen)
     return own_mappings_explain(own, unseen);
 }
 
-/* What one look has found. */
+/* Does what was counted leave room for a stranger beside those who are none?  Whoever is seen beside them shares their
+ * descriptions, or there would be more.  mappings: what no descriptor shows may be a mapping's, which takes a look at
+ * everybody. */
+static bool is_nobody(struct look *look, const struct marker_counts *before, const struct marker_counts *after,
+                      bool mappings)
+{
+    bool mapped = false;
+    int most = look->known.count;
+    if (look->is_own) return false;
+    if (after->all > most) {
+        int others;
+        const int unseen = marker_rows_unseen(&look->known, after, &others);
+        mapped = mappings && others <= 0 && are_of_own_mappings(look, unseen);
+        if (!mapped) return false;
+        most = after->all;
+    }
+    return before->all <= most && marker_rows_explain(&look->known, mapped);
+}
+
+/* What one try has found. */
+enum tried {
+    TRIED_IN_VAIN, /* somebody came or went meanwhile: it tells nothing */
+    TRIED_UNREAD,  /* there is no list of all locks */
+    TRIED_SOMEBODY,
+    TRIED_NOBODY, /* but it may be wrong: the list came in pieces, or who closes the image cannot be told */
+    TRIED_NOBODY_AT_ALL,
+};
+
+/* All that there is has to be known when it is counted.  Processes are looked at one after the other, so:
+ * A relative that closes after it was seen makes one too many known, which would hide a stranger: of that inotify
+ * tells. One that gives its marks back and closes nothing, as for locks of its own, does the same: it is looked at
+ * again. One that has them again by then, as after it has opened the image for writing as well, had them off at one of
+ * the counts and not at the other: all is counted before, too. */
+static enum tried try(struct look *look, struct stillness *stillness, void (*collect)(struct look *look),
+                      bool *mappings)
+{
+    stillness_begin(stillness);
+    const struct marker_counts before = marker_rows_count(&look->known);
+    collect(look);
+    const struct marker_counts after = marker_rows_count(&look->known);
+    if (before.all < 0 || after.all < 0) return TRIED_UNREAD;
+    const bool nobody = is_nobody(look, &before, &after, *mappings);
+    *mappings &= after.all <= look->known.count;
+    marker_rows_remember(&look->known);
+    look_at_near(look);
+    const enum stillness_answer answer = stillness_ask(stillness);
+    if (answer == STILLNESS_CHANGED || !marker_rows_are_as_remembered(&look->known)) return TRIED_IN_VAIN;
+    if (!nobody) return TRIED_SOMEBODY;
+    return answer == STILLNESS_STILL && before.whole && after.whole ? TRIED_NOBODY_AT_ALL : TRIED_NOBODY;
+}
+
+/* What some tries have found. */
 enum found {
     FOUND_SOMEBODY,
-    FOUND_CHANGES,        /* somebody closes the image all the time, which hides who else has it */
-    FOUND_PERHAPS_NOBODY, /* whether somebody did cannot be told */
+    FOUND_CHANGES, /* somebody opens and closes the image all the time, which hides who else has it */
     FOUND_NOBODY,
 };
 
-/* Is all that was counted of those who are no strangers?  Whoever is seen beside them shares their descriptions, or
- * there would be more.  mappings: what no descriptor shows may be a mapping's, which takes a look at everybody. */
-static bool is_nobody(struct look *look, const struct marker_counts *counted, bool mappings)
-{
-    bool mapped = false;
-    if (look->is_own || counted->all < 0) return false;
-    if (counted->all > look->known.count) {
-        int others;
-        const int unseen = marker_rows_unseen(&look->known, counted, &others);
-        mapped = mappings && others <= 0 && are_of_own_mappings(look, unseen);
-        if (!mapped) return false;
-    }
-    return marker_rows_explain(&look->known, mapped);
-}
-
-/* Looks at those again who have the image, and counts once more, until nobody has closed it between the one and the
- * other: beside those who open and close it all the time that takes a few tries, of a tenth of a millisecond each.  A
- * list that came in pieces may have missed somebody: it has to say so often that there is nobody, and the contrary once
- * at most. */
-static enum found find_still(struct look *look, int watch, int64_t end)
+/* The first try finds who has the image and is no stranger; the others look at these alone, and take a fifth of a
+ * millisecond each: beside those who open and close it all the time it needs a few.  A try that may be wrong has to say
+ * so often that there is nobody, and the contrary once at most. */
+static enum found try_often(struct look *look, struct stillness *stillness, void (*collect)(struct look *look),
+                            int64_t length)
 {
     enum { ENOUGH = 4 };
     int nobody = 0, contrary = 0;
     bool mappings = true; /* once is enough: it takes long */
-    for (; sys_monotonic() < end && contrary < ENOUGH; lock_list_pause()) {
-        stillness_ask(watch);
-        look_at_near(look);
-        const struct marker_counts counted = marker_rows_count_once(&look->known);
-        if (counted.all < 0) break;
-        if (stillness_ask(watch) != STILLNESS_STILL) continue;
-        const bool is = is_nobody(look, &counted, mappings);
-        mappings &= counted.all <= look->known.count;
-        nobody += is;
-        contrary += !is;
-        if (is && (counted.whole || (nobody == ENOUGH && contrary <= 1))) return FOUND_NOBODY;
+    bool changes = false;
+    enum tried tried = try(look, stillness, collect, &mappings);
+    for (const int64_t end = sys_monotonic() + length;; tried = try(look, stillness, look_at_near, &mappings)) {
+        nobody += tried == TRIED_NOBODY;
+        contrary += tried == TRIED_SOMEBODY;
+        changes |= tried == TRIED_IN_VAIN;
+        if (tried == TRIED_NOBODY_AT_ALL || nobody == ENOUGH) return FOUND_NOBODY;
+        if (look->is_own || tried == TRIED_UNREAD) return FOUND_SOMEBODY;
+        if (contrary > 1) return nobody || changes ? FOUND_CHANGES : FOUND_SOMEBODY;
+        if (sys_monotonic() >= end) return FOUND_CHANGES;
+        lock_list_pause();
     }
-    return FOUND_CHANGES;
-}
-
-/* All that there is has to be known when it is counted.  The processes are looked at one after the other: who has
- * closed something meanwhile is known, and counted no longer. */
-static enum found judge(struct look *look, int watch, bool patient)
-{
-    enum { SOON_NS = 1000 * 1000, PATIENT_NS = 20 * SOON_NS };
-    if (look->is_own) return FOUND_SOMEBODY;
-    const struct marker_counts counted = marker_rows_count(&look->known);
-    const bool nobody = is_nobody(look, &counted, true);
-    const enum stillness stillness = stillness_ask(watch);
-    if (stillness == STILLNESS_CHANGED)
-        return find_still(look, watch, sys_monotonic() + (patient ? PATIENT_NS : SOON_NS));
-    if (!nobody) return FOUND_SOMEBODY;
-    return stillness == STILLNESS_STILL ? FOUND_NOBODY : FOUND_PERHAPS_NOBODY;
 }
 
 static enum found find(struct look *look, bool everybody, bool patient)
 {
-    /* Where the kernel does not show what is locked, nothing can be counted. */
-    const int watch = look->rows ? stillness_begin(look->question->descriptor) : -1;
-    if (everybody)
-        proc_each_process(look->deadline, add_process, look);
-    else
-        look_at_kin(look);
-    if (!look->rows) return !look->is_own && !look->stranger && look->known.count ? FOUND_NOBODY : FOUND_SOMEBODY;
-    const enum found found = judge(look, watch, patient);
-    stillness_end(watch);
+    enum { SOON_NS = 2 * 1000 * 1000, PATIENT_NS = 20 * 1000 * 1000 };
+    void (*const collect)(struct look * look) = everybody ? look_at_everybody : look_at_kin;
+    if (!look->rows) {
+        /* Where the kernel does not show what is locked, nothing can be counted. */
+        collect(look);
+        return !look->is_own && !look->stranger && look->known.count ? FOUND_NOBODY : FOUND_SOMEBODY;
+    }
+    struct stillness stillness = stillness_of(look->question->descriptor);
+    const enum found found = try_often(look, &stillness, collect, patient ? PATIENT_NS : SOON_NS);
+    stillness_end(&stillness);
     return found;
 }
 
@@ -372,15 +397,6 @@ static enum found look_once(const struct markers_question *question, bool everyb
     return found;
 }
 
-/* A look that finds nobody counts where nobody closed the image meanwhile.  Else a relative may have hidden a stranger,
- * by having the image when it was looked at and not when all was counted: beside four threads that open and close it
- * all the time, four of five opens got in.  Where that cannot be told, four looks have to find nobody. */
-static bool is_settled(enum found found, int *perhaps)
-{
-    enum { ENOUGH = 4 };
-    return found == FOUND_NOBODY || (found == FOUND_PERHAPS_NOBODY && ++*perhaps >= ENOUGH);
-}
-
 /* Who is nobody that can be seen may be a relative that came or went during the look; or a description that is closed
  * already, and kept for a moment by somebody who looks at its fdinfo.  A stranger is there all the time: 127 ms.  Among
  * relatives that come and go without pause it takes more looks. */
@@ -388,23 +404,16 @@ enum markers_answer markers_look(const struct markers_question *question, bool e
 {
     enum { FIRST_NS = 1000 * 1000, LAST_NS = 64 * 1000 * 1000 };
     struct marker ignored;
-    int perhaps = 0;
     enum found found = look_once(question, everybody, everybody, stranger);
-    bool settled = is_settled(found, &perhaps);
-    while (!settled && found == FOUND_PERHAPS_NOBODY) {
-        found = look_once(question, false, everybody, &ignored);
-        settled = is_settled(found, &perhaps);
-    }
-    if (settled) return MARKERS_NO_STRANGERS;
+    if (found == FOUND_NOBODY) return MARKERS_NO_STRANGERS;
     if (!everybody || stranger->pid) return MARKERS_STRANGERS;
-    bool busy = perhaps || found == FOUND_CHANGES;
-    for (int64_t pause = FIRST_NS; !settled && pause <= (busy ? 4 * LAST_NS : LAST_NS); pause *= 2) {
+    bool busy = found == FOUND_CHANGES;
+    for (int64_t pause = FIRST_NS; found != FOUND_NOBODY && pause <= (busy ? 4 * LAST_NS : LAST_NS); pause *= 2) {
         sys_sleep(pause);
         found = look_once(question, false, everybody, &ignored);
-        settled = is_settled(found, &perhaps);
-        busy |= found != FOUND_SOMEBODY;
+        busy |= found == FOUND_CHANGES;
     }
-    return settled ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
+    return found == FOUND_NOBODY ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
 }
 
 void marker_append_has(struct text *text, const struct marker *marker)

@@ -660,18 +660,30 @@ hides_nobody() {
     done
 }
 
+@test "a parent that gives its marks back without a close, or has them off for a moment, hides no stranger's marks" {
+    mkdir -m 1777 ../other
+    IMGLOCK_DIR=$PWD/../other hold disk.img read
+    IMGLOCK_MODE=shared hides_nobody unlock 1
+    IMGLOCK_MODE=shared hides_nobody raise 1
+    # And its child is kept out by nobody else.
+    release
+    for how in unlock raise; do
+        IMGLOCK_MODE=shared run wrapped timeout 300 "$HELPERS/hiding" $how disk.img 1
+        assert_success
+    done
+}
+
 @test "where nobody can be told who closes an image, a stranger is seen and a child gets in" {
     local no_watch=(unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$@"' sh)
     "${no_watch[@]}" true 2>/dev/null || skip "no user namespaces here"
     mkdir -m 1777 ../other
     IMGLOCK_DIR=$PWD/../other hold disk.img read
-    for how in open truncate; do
-        for times in 0 1; do
-            IMGLOCK_MODE=shared IMGLOCK_LOG=quiet run "${no_watch[@]}" \
-                env LD_PRELOAD="$SHIM" timeout 300 "$HELPERS/hiding" $how disk.img $times
-            assert_failure 1
-            assert_output $times
-        done
+    for how in 'open 0' 'open 1' 'open 2' 'open 4' 'open 6' 'truncate 0' 'truncate 4' 'half 1000' 'unlock 1' 'raise 1'; do
+        # shellcheck disable=SC2086 # two words
+        IMGLOCK_MODE=shared IMGLOCK_LOG=quiet run "${no_watch[@]}" \
+            env LD_PRELOAD="$SHIM" timeout 300 "$HELPERS/hiding" ${how% *} disk.img ${how#* }
+        assert_failure 1
+        [ "$output" = "${how#* }" ] || [ "$how" = 'half 1000' ] || fail "$how: $output times"
     done
     release
     IMGLOCK_MODE=shared run "${no_watch[@]}" env LD_PRELOAD="$SHIM" timeout 300 "$HELPERS/hiding" open disk.img 0

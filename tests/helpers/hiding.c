@@ -1,8 +1,16 @@
-/* hiding.c: hiding open|truncate|page IMAGE TIMES: has the image open for reading, and a child that opens it for
- * writing, or truncates it by its name.  The parent hides a stranger from it, and no test has to win a race.
+/* hiding.c: hiding open|truncate|half|unlock|raise|page IMAGE TIMES: has the image open for reading, and a child that
+ * opens it for writing, or truncates it by its name.  The parent hides a stranger from it, and no test has to win a
+ * race.
  *
  * open, truncate: when the child has come to the marks, the parent has the image once whenever the child reads the list
  * of all locks, and twice whenever it looks at the parent: TIMES times, then once.
+ *
+ * half: an open, too; the same at every other reading of the list, and at the others it has the image twice.
+ *
+ * unlock: an open, too; when the child has looked at the parent and comes to the list, the parent takes back its marks
+ * by a lock of its own, and closes nothing: once, if TIMES is not 0.
+ *
+ * raise: an open, too; likewise, and the marks are there again when the child comes to the parent: TIMES times.
  *
  * page: an open, too; when the child begins to read the list of all locks, the parent locks so many bytes of another
  * file that the stranger's row is on the second page, and before that is read it lets go of them: TIMES times.
@@ -72,6 +80,8 @@ static bool asks(const struct __ptrace_syscall_info *info)
     return (lock.l_start == 1 && lock.l_len == 0) || (lock.l_start >= MARKS_START && lock.l_start < MARKS_END);
 }
 
+static bool every_other;
+
 static void hide_by_closing(const struct __ptrace_syscall_info *info)
 {
     static bool marked, counted;
@@ -79,6 +89,8 @@ static void hide_by_closing(const struct __ptrace_syscall_info *info)
     marked |= asks(info);
     if (!marked) return;
     if (opens(info, "/proc/locks")) {
+        static int lists;
+        if (every_other && lists++ % 2 == 1) return;
         counted = true;
         if (twice >= 0) close(twice);
         twice = -1;
@@ -87,6 +99,45 @@ static void hide_by_closing(const struct __ptrace_syscall_info *info)
         done++;
         twice = open(image, O_RDONLY | O_CLOEXEC);
         if (twice < 0) die(image);
+    }
+}
+
+static int first = -1; /* the parent's descriptor */
+
+static void hide_by_unlocking(const struct __ptrace_syscall_info *info)
+{
+    static bool marked, seen;
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 5000, .l_len = 1};
+    marked |= asks(info);
+    if (!marked) return;
+    seen |= opens(info, own);
+    if (!seen || done == times || !opens(info, "/proc/locks")) return;
+    done++;
+    if (fcntl(first, F_SETLK, &lock) < 0) die("F_SETLK");
+}
+
+/* The parent's marks, past the library. */
+static void mark(short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1};
+    if (syscall(SYS_fcntl, first, F_OFD_SETLK, &lock) < 0) die("byte 100");
+    lock.l_start = 201;
+    lock.l_len = 3;
+    if (syscall(SYS_fcntl, first, F_OFD_SETLK, &lock) < 0) die("bytes 201-203");
+}
+
+static void hide_by_raising(const struct __ptrace_syscall_info *info)
+{
+    static bool marked, seen;
+    marked |= asks(info);
+    if (!marked) return;
+    if (opens(info, own)) {
+        seen = true;
+        mark(F_RDLCK);
+    } else if (seen && done < times && opens(info, "/proc/locks")) {
+        seen = false;
+        done++;
+        mark(F_UNLCK);
     }
 }
 
@@ -106,6 +157,12 @@ static void hide_behind_page(const struct __ptrace_syscall_info *info)
         if (fcntl(other, F_OFD_SETLK, &lock) < 0) die("other");
     }
 }
+
+static const struct {
+    const char *name;
+    void (*hide)(const struct __ptrace_syscall_info *info);
+} ways[] = {{"open", hide_by_closing},     {"truncate", hide_by_closing}, {"half", hide_by_closing},
+            {"unlock", hide_by_unlocking}, {"raise", hide_by_raising},    {"page", hide_behind_page}};
 
 /* Runs the child until it ends, and returns its status. */
 static int follow(void (*hide)(const struct __ptrace_syscall_info *info))
@@ -136,7 +193,11 @@ int main(int argc, char **argv)
         return strcmp(argv[1], "truncate") == 0 ? truncate(image, 0) < 0 : open(image, O_RDWR | O_CLOEXEC) < 0;
     times = atoi(argv[3]);
     snprintf(own, sizeof own, "/proc/%d", (int)getpid());
-    if (open(image, O_RDONLY | O_CLOEXEC) < 0) die(image);
+    if ((first = open(image, O_RDONLY | O_CLOEXEC)) < 0) die(image);
+    size_t way = 0;
+    while (strcmp(ways[way].name, argv[1]) != 0)
+        if (++way == sizeof ways / sizeof *ways) return FAILED;
+    every_other = strcmp(argv[1], "half") == 0;
     child = fork();
     if (child < 0) die("fork");
     if (child == 0) {
@@ -145,7 +206,7 @@ int main(int argc, char **argv)
         execl("/proc/self/exe", argv[0], argv[1], image, NULL);
         die(argv[0]);
     }
-    const int status = follow(strcmp(argv[1], "page") == 0 ? hide_behind_page : hide_by_closing);
+    const int status = follow(ways[way].hide);
     printf("%d\n", done);
     return status;
 }
