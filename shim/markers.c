@@ -304,11 +304,14 @@ enum tried {
     TRIED_NOBODY_AT_ALL,
 };
 
-/* All that there is has to be known when it is counted.  Processes are looked at one after the other, so:
- * A relative that closes after it was seen makes one too many known, which would hide a stranger: of that inotify
- * tells. One that gives its marks back and closes nothing, as for locks of its own, does the same: it is looked at
- * again. One that has them again by then, as after it has opened the image for writing as well, had them off at one of
- * the counts and not at the other: all is counted before, too. */
+/* All that there is has to be known when it is counted.  Processes are looked at one after the other.
+ *
+ * A relative that closes after it was seen makes one too many known, which would hide a stranger: inotify tells.
+ *
+ * One that gives its marks back and closes nothing, as for locks of its own, does the same: it is looked at again.
+ *
+ * One that has them again by then, as after it has opened the image for writing as well, had them off at one of the
+ * counts and not at the other: all is counted before, too. */
 static enum tried try(struct look *look, struct stillness *stillness, void (*collect)(struct look *look),
                       bool *mappings)
 {

@@ -2,7 +2,8 @@
  *
  * Looked for only after a conflict.  Some of those who are found are no strangers: ancestors, whoever has a description
  * from this process, and who holds the lock of the very lock file that this process holds: between these the lock
- * has decided.  That no stranger hides behind them is seen by counting all locks there are, /proc/locks.
+ * has decided.  That no stranger hides behind them is seen by counting all locks there are, /proc/locks; where that is
+ * hidden, whoever is found is a stranger.
  *
  * Async-signal-safe; errno is left alone. */
 #ifndef IMGLOCK_MARKERS_H
@@ -36,8 +37,8 @@ enum markers_answer { MARKERS_STRANGERS, MARKERS_NO_STRANGERS };
 
 /* everybody: looks at every process, which takes many milliseconds, and where somebody is there who cannot be seen,
  * again and again for an eighth of a second, or half a second beside those who open and close the image all the time;
- * else at those alone who may be no strangers, which takes less than one millisecond, or two beside such, and then
- * *stranger is mostly not known. */
+ * else at those alone who may be no strangers, which takes less than one millisecond, or, beside such and where the list
+ * of all locks is long, two, some of it asleep (HACKING.md, the section); and then *stranger is mostly not known. */
 enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger);
 
 #endif
