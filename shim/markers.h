@@ -37,8 +37,9 @@ enum markers_answer { MARKERS_STRANGERS, MARKERS_NO_STRANGERS };
 
 /* everybody: looks at every process, which takes many milliseconds, and where somebody is there who cannot be seen,
  * again and again for an eighth of a second, or half a second beside those who open and close the image all the time;
- * else at those alone who may be no strangers, which takes less than one millisecond, or, beside such and where the list
- * of all locks is long, two, some of it asleep (HACKING.md, the section); and then *stranger is mostly not known. */
+ * else at those alone who may be no strangers, which takes less than one millisecond, or, beside such and where the
+ * list of all locks is long, two, some of it asleep (HACKING.md, the section); and then *stranger is mostly not known.
+ */
 enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger);
 
 #endif
