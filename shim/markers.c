@@ -279,20 +279,17 @@ static bool are_of_own_mappings(struct look *look, int unseen)
 /* Does what was counted leave room for a stranger beside those who are none?  Whoever is seen beside them shares their
  * descriptions, or there would be more.  mappings: what no descriptor shows may be a mapping's, which takes a look at
  * everybody. */
-static bool is_nobody(struct look *look, const struct marker_counts *before, const struct marker_counts *after,
-                      bool mappings)
+static bool is_nobody(struct look *look, const struct marker_counts *counted, bool mappings)
 {
     bool mapped = false;
-    int most = look->known.count;
     if (look->is_own) return false;
-    if (after->all > most) {
+    if (counted->all > look->known.count) {
         int others;
-        const int unseen = marker_rows_unseen(&look->known, after, &others);
+        const int unseen = marker_rows_unseen(&look->known, counted, &others);
         mapped = mappings && others <= 0 && are_of_own_mappings(look, unseen);
         if (!mapped) return false;
-        most = after->all;
     }
-    return before->all <= most && marker_rows_explain(&look->known, mapped);
+    return marker_rows_explain(&look->known, mapped);
 }
 
 /* What one try has found. */
@@ -320,13 +317,14 @@ static enum tried try(struct look *look, struct stillness *stillness, void (*col
     collect(look);
     const struct marker_counts after = marker_rows_count(&look->known);
     if (before.all < 0 || after.all < 0) return TRIED_UNREAD;
-    const bool nobody = is_nobody(look, &before, &after, *mappings);
+    const bool nobody = is_nobody(look, &after, *mappings);
     *mappings &= after.all <= look->known.count;
     marker_rows_remember(&look->known);
     look_at_near(look);
     const enum stillness_answer answer = stillness_ask(stillness);
     if (answer == STILLNESS_CHANGED || !marker_rows_are_as_remembered(&look->known)) return TRIED_IN_VAIN;
     if (!nobody) return TRIED_SOMEBODY;
+    if (before.all > look->known.count && before.all > after.all) return TRIED_IN_VAIN;
     return answer == STILLNESS_STILL && before.whole && after.whole ? TRIED_NOBODY_AT_ALL : TRIED_NOBODY;
 }
 
@@ -339,7 +337,8 @@ enum found {
 
 /* The first try finds who has the image and is no stranger; the others look at these alone, and take a fifth of a
  * millisecond each: beside those who open and close it all the time it needs a few.  A try that may be wrong has to say
- * so often that there is nobody, and the contrary once at most. */
+ * so often that there is nobody, and the contrary once at most.  The length is for tries in vain: the others end it by
+ * themselves. */
 static enum found try_often(struct look *look, struct stillness *stillness, void (*collect)(struct look *look),
                             int64_t length)
 {
@@ -355,7 +354,7 @@ static enum found try_often(struct look *look, struct stillness *stillness, void
         if (tried == TRIED_NOBODY_AT_ALL || nobody == ENOUGH) return FOUND_NOBODY;
         if (look->is_own || tried == TRIED_UNREAD) return FOUND_SOMEBODY;
         if (contrary > 1) return nobody || changes ? FOUND_CHANGES : FOUND_SOMEBODY;
-        if (sys_monotonic() >= end) return FOUND_CHANGES;
+        if (tried == TRIED_IN_VAIN && sys_monotonic() >= end) return FOUND_CHANGES;
         lock_list_pause();
     }
 }

@@ -5,7 +5,7 @@
  * open, truncate: when the child has come to the marks, the parent has the image once whenever the child reads the list
  * of all locks, and twice whenever it looks at the parent: TIMES times, then once.
  *
- * half: an open, too; the same at every other reading of the list, and at the others it has the image twice.
+ * half: an open, too; the same at two readings of the list, and at the next two it has the image twice, and so on.
  *
  * unlock: an open, too; when the child has looked at the parent and comes to the list, the parent takes back its marks
  * by a lock of its own, and closes nothing: once, if TIMES is not 0.
@@ -90,7 +90,7 @@ static void hide_by_closing(const struct __ptrace_syscall_info *info)
     if (!marked) return;
     if (opens(info, "/proc/locks")) {
         static int lists;
-        if (every_other && lists++ % 2 == 1) return;
+        if (every_other && lists++ / 2 % 2 == 1) return;
         counted = true;
         if (twice >= 0) close(twice);
         twice = -1;
