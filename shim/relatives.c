@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
 
 #include "bytes.h"
@@ -131,7 +132,11 @@ static bool is_in_the_way_beside(const struct relatives_question *question, int 
 
 /* Of other hosts' locks the server alone knows, and the list of this one's may be hidden.  Who sees nobody in the way
  * through a relative's own description has that relative's locks before it and no others: the relative's descriptor is
- * copied for the question.  process: its number; 0: this process, which has the descriptor already. */
+ * copied for the question.  process: its number; 0: this process, which has the descriptor already.
+ *
+ * While the copy is open, the relative's lock is this process's as well.  No handler runs meanwhile (collect), and exec
+ * closes it.  What another thread forks in that moment has it until it executes something or ends: that cannot be
+ * helped, but no time is spent there. */
 static void ask_through_description(struct kin *kin, pid_t process, int number)
 {
     struct stat status;
@@ -287,20 +292,31 @@ static void add_all_given(struct kin *kin)
     sys_close(processes);
 }
 
-static struct kin *collect(const struct relatives_question *question)
+static void look_at_all(struct kin *kin)
 {
-    struct kin *kin = sys_mmap(sizeof *kin);
-    if (!kin) return NULL;
-    kin->question = question;
+    const struct relatives_question *question = kin->question;
     kin->deadline = sys_monotonic() + LOOKING_NS;
     /* Numbers in another PID namespace's /proc are nobody's here. */
     kin->distant = distant_is(question->lock_descriptor);
     kin->asks = (kin->distant || !lock_list_is_there()) && proc_self() == sys_getpid();
     kin->distant &= kin->asks;
-    if (sys_fstat(question->lock_descriptor, &kin->file) < 0) return kin;
+    if (sys_fstat(question->lock_descriptor, &kin->file) < 0) return;
     add_own(kin);
     if (question->ancestors) add_ancestors(kin);
     if (question->known && question->known->given_count) add_all_given(kin);
+}
+
+static struct kin *collect(const struct relatives_question *question)
+{
+    static const sys_signals all = SYS_ALL_SIGNALS;
+    sys_signals before;
+    struct kin *kin = sys_mmap(sizeof *kin);
+    if (!kin) return NULL;
+    kin->question = question;
+    /* A handler that jumps away would leave descriptors behind, one of which may have a relative's lock. */
+    sys_sigmask(SIG_BLOCK, &all, &before);
+    look_at_all(kin);
+    sys_sigmask(SIG_SETMASK, &before, NULL);
     return kin;
 }
 
