@@ -414,3 +414,37 @@ signal.pause()'
     assert_output ''
     [ -e other.img ]
 }
+
+# jumps_out_of_guard COUNT: a handler jumps out of truncate, at the first calls of each name in turn, which are so many at
+# least: nothing stays locked.
+jumps_out_of_guard() {
+    local traced=(strace -qq -e signal=none -o trace) call number jumps=0
+    local program=(-E LD_PRELOAD="$SHIM" "$HELPERS/signals" jump-from-guard disk.img)
+    export LOCK_FILE
+    LOCK_FILE=$(lock_file disk.img)
+    run "${traced[@]}" "${program[@]}"
+    assert_line 'jumped 0'
+    # strace counts the calls of each name.
+    while read -r call number; do
+        run "${traced[@]}" -e "inject=$call:signal=URG:when=$number" "${program[@]}"
+        [[ $output != *wrong* ]] || fail "at $call $number: $output"
+        ! grep -q 'jumped 1' <<<"$output" || jumps=$((jumps + 1))
+    done < <(sed 's/(.*//' trace | awk '{seen[$1]++} /getppid/ {inside = !inside} inside && ++here[$1] <= 4 {print $1, seen[$1]}')
+    [ "$jumps" -ge "$1" ] || fail "$jumps jumps"
+}
+
+@test "a handler jumps out of truncate anywhere, and nothing stays locked" {
+    needs strace
+    truncate -s 1M disk.img
+    # Without a lock file, and with one.
+    IMGLOCK_LOG=quiet jumps_out_of_guard 10
+    wrapped sh -c ': <>disk.img'
+    IMGLOCK_LOG=quiet jumps_out_of_guard 15
+    # And with somebody who is waited for, in case that he has locked it for an instant.
+    background env LD_PRELOAD= /usr/bin/python3 -c 'import fcntl, signal
+image = open("disk.img", "r+")
+fcntl.lockf(image, fcntl.LOCK_EX, 1, 201)
+print("ready", flush=True)
+signal.pause()'
+    IMGLOCK_LOG=quiet jumps_out_of_guard 20
+}

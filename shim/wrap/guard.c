@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 
 #include "../audit.h"
@@ -16,6 +17,66 @@
 #include "recognise.h"
 #include "record_locks.h"
 
+/* ---- what is held ---------------------------------------------------------------------------------------- */
+
+/* Beside descriptors.  UNLOCKED: nobody ever locked the name, and what lies there may be held under another. */
+enum { GO_ON = -1, REFUSED = -2, IN_DOUBT = -3, UNLOCKED = -4 };
+
+/* One operation that is guarded. */
+struct guarded {
+    struct guard *guard;
+    const struct settings *settings;
+    enum operation operation;
+    unsigned operations; /* that may be blocked */
+};
+
+static const sys_signals all_signals = SYS_ALL_SIGNALS;
+
+/* What has to be given back.  Signals are blocked. */
+static void give_back(struct guard *guard)
+{
+    for (int i = 0; i < 2; i++)
+        if (guard->descriptors[i] >= 0) lock_end_guard(guard->descriptors[i]);
+    if (guard->opened >= 0) lock_end_guard(guard->opened);
+    guard->descriptors[0] = guard->descriptors[1] = guard->opened = GO_ON;
+}
+
+/* The program has jumped away, and libc has the handler off its list. */
+static void guard_abandon(void *argument)
+{
+    struct guard *guard = argument;
+    sys_signals before;
+    sys_sigmask(SIG_BLOCK, &all_signals, &before);
+    give_back(guard);
+    sys_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void start(struct guard *guard)
+{
+    guard->descriptors[0] = guard->descriptors[1] = guard->opened = GO_ON;
+    guard->entered = guard->begun = false;
+}
+
+/* From the first descriptor on no handler runs: one that jumps away would leave the image locked.  One runs where
+ * something is said, which may take any time, and while the program's own call is made; who jumps then is cleaned up
+ * after. */
+static void enter(struct guard *guard)
+{
+    if (guard->entered) return;
+    sys_sigmask(SIG_BLOCK, &all_signals, &guard->signals);
+    guard->entered = true;
+    if (guard->begun) return;
+    _pthread_cleanup_push(&guard->cleanup, guard_abandon, guard);
+    guard->begun = true;
+}
+
+static void leave(struct guard *guard)
+{
+    if (!guard->entered) return;
+    guard->entered = false;
+    sys_sigmask(SIG_SETMASK, &guard->signals, NULL);
+}
+
 /* ---- refusing ------------------------------------------------------------------------------------------- */
 
 static const char *action_of(enum operation operation)
@@ -28,38 +89,47 @@ static const char *action_of(enum operation operation)
     return actions[operation];
 }
 
-/* Beside descriptors.  UNLOCKED: nobody ever locked the name, and what lies there may be held under another. */
-enum { GO_ON = -1, REFUSED = -2, IN_DOUBT = -3, UNLOCKED = -4 };
-
-/* Tells of a conflict.  GO_ON or REFUSED. */
-static int refuse(const struct settings *settings, enum operation operation, unsigned operations,
-                  struct audit_image *about, int blocked, const struct stranger *stranger)
+/* Tells of a conflict. */
+static void tell(const struct guarded *call, const struct audit_image *about, int blocked,
+                 const struct stranger *stranger, const struct message_advice *advice)
 {
+    const struct settings *settings = call->settings;
+    const char *action = action_of(call->operation);
+    if (blocked)
+        message_blocked(settings, about->path, action, about->lock_descriptor, (enum operation)(blocked - 1));
+    else if (stranger)
+        stranger_tell(settings, about->path, action, about->lock_descriptor, stranger, advice);
+    else
+        message_conflict(settings, about->path, action, about->lock_descriptor, LOCK_EXCLUSIVE, call->operations, NULL,
+                         advice);
+}
+
+/* Tells of a conflict, and writes it down.  GO_ON or REFUSED. */
+static int refuse(const struct guarded *call, struct audit_image *about, int blocked, const struct stranger *stranger)
+{
+    const struct settings *settings = call->settings;
     const bool allowed =
         settings->on_conflict == CONFLICT_WARN || (stranger && stranger_judge(settings, stranger) == STRANGER_LET_PAST);
     const struct message_advice none = {0}, *advice = allowed ? NULL : &none;
-    if (blocked)
-        message_blocked(settings, about->path, action_of(operation), about->lock_descriptor,
-                        (enum operation)(blocked - 1));
-    else if (stranger)
-        stranger_tell(settings, about->path, action_of(operation), about->lock_descriptor, stranger, advice);
-    else
-        message_conflict(settings, about->path, action_of(operation), about->lock_descriptor, LOCK_EXCLUSIVE,
-                         operations, NULL, advice);
     about->marker = stranger && !stranger->counted ? &stranger->marker : NULL;
     about->outsider = stranger && stranger->counted ? &stranger->outsider : NULL;
-    audit_guard(settings, about, settings_operation_name(operation), allowed ? 0 : EBUSY);
+    leave(call->guard);
+    tell(call, about, blocked, stranger, advice);
+    audit_guard(settings, about, settings_operation_name(call->operation), allowed ? 0 : EBUSY);
+    enter(call->guard);
     return allowed ? GO_ON : REFUSED;
 }
 
 /* Tells that the lock cannot be evaluated, as an open would.  name: of the lock file that is to be told of, or NULL.
  * GO_ON or IN_DOUBT. */
-static int doubt(const struct settings *settings, enum operation operation, const struct audit_image *about,
-                 const struct lock_name *name, const struct lock_problem *problem)
+static int doubt(const struct guarded *call, const struct audit_image *about, const struct lock_name *name,
+                 const struct lock_problem *problem)
 {
-    const bool allowed = settings->allow_on_error;
-    message_problem(settings, about->path, action_of(operation), name, problem);
-    audit_problem(settings, about, problem->what, problem->error, allowed ? 0 : ENOLCK);
+    const bool allowed = call->settings->allow_on_error;
+    leave(call->guard);
+    message_problem(call->settings, about->path, action_of(call->operation), name, problem);
+    audit_problem(call->settings, about, problem->what, problem->error, allowed ? 0 : ENOLCK);
+    enter(call->guard);
     return allowed ? GO_ON : IN_DOUBT;
 }
 
@@ -67,20 +137,16 @@ static int doubt(const struct settings *settings, enum operation operation, cons
 
 /* Holds the operations' bytes.  Through the lock file opened for this call, or, for a process that blocks one of them
  * itself, through a look by its own lock, which does not see its own blockers.  The descriptor to keep, GO_ON or
- * REFUSED; opened is taken over. */
-static int begin_operations(const struct settings *settings, enum operation operation, unsigned operations,
-                            const struct track_own *own, int opened, struct audit_image *about)
+ * REFUSED. */
+static int begin_operations(const struct guarded *call, const struct track_own *own, struct audit_image *about)
 {
-    bool blocks_itself = own && own->block & operations;
-    int blocked = blocks_itself ? blocker_find(own->descriptor, operations)
-                                : blocker_begin_operation(opened, operations, sys_monotonic() + LOCK_GRACE_NS);
-    int result = opened;
-    if (blocked) {
-        about->lock_descriptor = blocks_itself ? own->descriptor : opened;
-        result = refuse(settings, operation, operations, about, blocked, NULL);
-    }
-    if (result != opened) lock_end_guard(opened);
-    return result;
+    const int opened = call->guard->opened;
+    bool blocks_itself = own && own->block & call->operations;
+    int blocked = blocks_itself ? blocker_find(own->descriptor, call->operations)
+                                : blocker_begin_operation(opened, call->operations, sys_monotonic() + LOCK_GRACE_NS);
+    if (!blocked) return opened;
+    about->lock_descriptor = blocks_itself ? own->descriptor : opened;
+    return refuse(call, about, blocked, NULL);
 }
 
 /* Locks the image exclusively for a moment.  LOCK_TAKEN, and *opened is the lock's descriptor by now; or as
@@ -138,15 +204,16 @@ static __attribute__((noinline)) bool is_image(const struct settings *settings, 
 
 /* The lock file of an image cannot be opened.  Whether anybody ever locked the file cannot even be told where the
  * directory may not be searched: then that counts which an open would go by, or nothing could be deleted any more. */
-static int doubt_existing(const struct settings *settings, enum operation operation, const struct audit_image *about,
+static int doubt_existing(const struct guarded *call, const struct audit_image *about,
                           const struct lock_problem *problem)
 {
     struct stat status;
+    const struct settings *settings = call->settings;
     char path[LOCK_PATH_SIZE(settings->directory)];
     lock_path(settings->directory, about->name, path);
     const bool image = sys_fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0 ||
                        is_image(settings, AT_FDCWD, about->path, false);
-    return image ? doubt(settings, operation, about, about->name, problem) : GO_ON;
+    return image ? doubt(call, about, about->name, problem) : GO_ON;
 }
 
 /* The name of the lock of what has this real path.  A device has that of its number.  Only those nodes are looked for
@@ -186,55 +253,53 @@ static int is_marked(const struct settings *settings, const char *path, int lock
 }
 
 /* The look at the marks of an image whose lock is had, or that has none.  GO_ON, REFUSED or IN_DOUBT. */
-static int look_at_marks(const struct settings *settings, enum operation operation, unsigned operations,
-                         struct audit_image *about, int lock_descriptor)
+static int look_at_marks(const struct guarded *call, struct audit_image *about, int lock_descriptor)
 {
     struct stranger stranger;
-    const int marked = is_marked(settings, about->path, lock_descriptor, &stranger);
+    const int marked = is_marked(call->settings, about->path, lock_descriptor, &stranger);
     if (marked == 0) return GO_ON;
-    if (marked > 0) return refuse(settings, operation, operations, about, 0, &stranger);
+    if (marked > 0) return refuse(call, about, 0, &stranger);
     const struct lock_problem problem = {
         .error = -marked, .what = "cannot look at who else has it", .owner = (uid_t)-1};
-    return doubt(settings, operation, about, NULL, &problem);
+    return doubt(call, about, NULL, &problem);
 }
 
-/* The guard on one image by its real path, if anybody ever locked it.  operations: what may be blocked.  guarded: it
- * counts as writing, too.  other: what is kept for the call's other name, or -1.  The descriptor to keep, GO_ON,
- * REFUSED or IN_DOUBT. */
-static PATH_FRAME int guard_real_path(const struct settings *settings, enum operation operation, unsigned operations,
-                                      bool guarded, int other, const char *path)
+/* The guard on one image by its real path, if anybody ever locked it.  guarded: it counts as writing, too.  other: what
+ * is kept for the call's other name, or -1.  The descriptor to keep, which is guard->opened, GO_ON, REFUSED or
+ * IN_DOUBT.
+ */
+static PATH_FRAME int guard_real_path(const struct guarded *call, bool guarded, int other, const char *path)
 {
+    const struct settings *settings = call->settings;
+    int *opened = &call->guard->opened;
     struct lock_name name;
     struct lock_problem problem;
     struct track_own own;
     if (policy_ignores(settings, path)) return GO_ON;
     name_lock(path, &name);
+    enter(call->guard);
     bool is_own = track_own_lock(&name, &own);
-    int opened = lock_open_existing(settings->directory, &name, &problem);
-    struct audit_image about = {.path = path, .name = &name, .lock_descriptor = is_own ? own.descriptor : opened};
-    if (opened == -ENOENT) return guarded ? look_at_marks(settings, operation, operations, &about, -1) : GO_ON;
-    if (opened < 0) return doubt_existing(settings, operation, &about, &problem);
-    if (other >= 0 && is_same_file(other, opened)) {
+    *opened = lock_open_existing(settings->directory, &name, &problem);
+    struct audit_image about = {.path = path, .name = &name, .lock_descriptor = is_own ? own.descriptor : *opened};
+    if (*opened == -ENOENT) return guarded ? look_at_marks(call, &about, -1) : GO_ON;
+    if (*opened < 0) return doubt_existing(call, &about, &problem);
+    if (other >= 0 && is_same_file(other, *opened)) {
         /* rename("disk.img", "./disk.img"): the lock is ours since the first name. */
-        sys_close(opened);
         about.lock_descriptor = other;
-        int blocked = blocker_begin_operation(other, operations, sys_monotonic() + LOCK_GRACE_NS);
-        return blocked ? refuse(settings, operation, operations, &about, blocked, NULL) : GO_ON;
+        int blocked = blocker_begin_operation(other, call->operations, sys_monotonic() + LOCK_GRACE_NS);
+        return blocked ? refuse(call, &about, blocked, NULL) : GO_ON;
     }
     enum lock_result result = LOCK_TAKEN;
     if (guarded && is_own)
         result = is_in_the_way(&own) ? LOCK_BUSY : LOCK_TAKEN;
     else if (guarded)
-        result = lock_for_a_moment(settings, &name, path, &opened, &problem);
-    if (!is_own) about.lock_descriptor = opened;
+        result = lock_for_a_moment(settings, &name, path, opened, &problem);
+    if (!is_own) about.lock_descriptor = *opened;
     int refused = GO_ON;
-    if (result == LOCK_TAKEN && guarded && !is_own)
-        refused = look_at_marks(settings, operation, operations, &about, opened);
-    if (result == LOCK_TAKEN && refused == GO_ON)
-        return begin_operations(settings, operation, operations, is_own ? &own : NULL, opened, &about);
-    if (result == LOCK_BUSY) refused = refuse(settings, operation, operations, &about, 0, NULL);
-    if (result == LOCK_FAILED) refused = doubt(settings, operation, &about, &name, &problem);
-    if (opened >= 0) sys_close(opened);
+    if (result == LOCK_TAKEN && guarded && !is_own) refused = look_at_marks(call, &about, *opened);
+    if (result == LOCK_TAKEN && refused == GO_ON) return begin_operations(call, is_own ? &own : NULL, &about);
+    if (result == LOCK_BUSY) return refuse(call, &about, 0, NULL);
+    if (result == LOCK_FAILED) return doubt(call, &about, &name, &problem);
     return refused;
 }
 
@@ -266,10 +331,9 @@ static bool may_be_marked(const struct settings *settings, enum operation operat
 
 /* One name of a call. */
 struct name {
-    enum operation operation;
-    unsigned operations; /* that may be blocked */
-    bool guarded;        /* it counts as writing */
-    int other;           /* what is kept for the call's other name, or GO_ON */
+    struct guarded call;
+    bool guarded; /* it counts as writing */
+    int other;    /* what is kept for the call's other name, or GO_ON */
     int directory;
     const char *path;
     bool follow;
@@ -278,38 +342,46 @@ struct name {
 };
 
 /* real[size] is room for the real path.  -ENAMETOOLONG: it is not enough. */
-static int guard_name_in(const struct settings *settings, const struct name *name, char *real, size_t size)
+static int guard_name_in(const struct name *name, char *real, size_t size)
 {
+    const struct settings *settings = name->call.settings;
     struct lock_name lock_name;
     ssize_t length = realpath_of_name_in(name->directory, name->path, name->follow, real, size);
     if (length < 0) return length == -ENAMETOOLONG ? -ENAMETOOLONG : GO_ON;
     /* What nobody ever locked, nearly everything, takes no look at the file itself. */
     name_lock(real, &lock_name);
     if (!name->image && !may_be_locked(settings->directory, &lock_name))
-        return name->guarded && may_be_marked(settings, name->operation, real) ? UNLOCKED : GO_ON;
+        return name->guarded && may_be_marked(settings, name->call.operation, real) ? UNLOCKED : GO_ON;
     if (!name->looked && !is_there(name->directory, name->path, false)) return GO_ON;
-    return guard_real_path(settings, name->operation, name->operations, name->guarded, name->other, real);
+    return guard_real_path(&name->call, name->guarded, name->other, real);
 }
 
-static int guard_name(const struct settings *settings, const struct name *name)
+static int guard_name(const struct name *name)
 {
     enum { NEAR_PATH = 1024 };
     char near[NEAR_PATH];
-    int kept = guard_name_in(settings, name, near, sizeof near);
+    int kept = guard_name_in(name, near, sizeof near);
     if (kept != -ENAMETOOLONG) return kept;
     char *far = sys_mmap(PATH_MAX);
     if (!far) return GO_ON;
-    kept = guard_name_in(settings, name, far, PATH_MAX);
+    kept = guard_name_in(name, far, PATH_MAX);
     sys_munmap(far, PATH_MAX);
     return kept == -ENAMETOOLONG ? GO_ON : kept;
 }
 
-/* 0, or -1 and errno. */
+/* The descriptor is guard->opened, or what came instead of it.  0, or -1 and errno. */
 static int keep(struct guard *guard, int slot, int descriptor)
 {
-    guard->descriptors[slot] = descriptor < 0 ? GO_ON : descriptor;
+    if (descriptor >= 0) {
+        guard->descriptors[slot] = descriptor;
+        guard->opened = GO_ON;
+    } else if (guard->opened >= 0) {
+        lock_end_guard(guard->opened);
+        guard->opened = GO_ON;
+    }
+    if (descriptor < GO_ON || (guard->descriptors[0] < 0 && guard->descriptors[1] < 0)) guard_end(guard);
+    leave(guard);
     if (descriptor >= GO_ON) return 0;
-    guard_end(guard);
     errno = descriptor == REFUSED ? EBUSY : ENOLCK;
     return -1;
 }
@@ -321,7 +393,6 @@ static int guard_slot(struct guard *guard, int slot, enum operation operation, u
     /* truncate(2) counts as truncating, and holders block it as a change of size. */
     enum operation counted = operation == OPERATION_RESIZE ? OPERATION_TRUNCATE : operation;
     bool guarded = settings->guard & 1u << counted;
-    guard->descriptors[slot] = GO_ON;
     if (settings->off) return 0;
     /* A name that is not there yet may be locked already, by whoever is about to create it. */
     bool new_target = slot == 1;
@@ -329,18 +400,20 @@ static int guard_slot(struct guard *guard, int slot, enum operation operation, u
     bool looked = new_target || !sys_reads_string(path);
     if (looked && !is_there(directory, path, new_target)) return 0;
     int other = slot ? guard->descriptors[0] : GO_ON;
-    struct name name = {counted, operations, guarded, other, directory, path, follow, looked, false};
-    int kept = guard_name(settings, &name);
+    const struct guarded call = {guard, settings, counted, operations};
+    struct name name = {call, guarded, other, directory, path, follow, looked, false};
+    int kept = guard_name(&name);
     if (kept == UNLOCKED) {
+        enter(guard);
         name.image = is_image(settings, directory, path, follow);
-        kept = name.image ? guard_name(settings, &name) : GO_ON;
+        kept = name.image ? guard_name(&name) : GO_ON;
     }
     return keep(guard, slot, kept);
 }
 
 int guard_begin(struct guard *guard, enum operation operation, int directory, const char *path, bool follow)
 {
-    guard->descriptors[1] = GO_ON;
+    start(guard);
     return guard_slot(guard, 0, operation, 1u << operation, directory, path, follow);
 }
 
@@ -352,45 +425,47 @@ int guard_also(struct guard *guard, enum operation operation, int directory, con
 
 int guard_image(struct guard *guard, const struct settings *settings, enum operation operation, const char *path)
 {
-    guard->descriptors[0] = guard->descriptors[1] = GO_ON;
+    start(guard);
     int saved = errno;
-    int kept = keep(guard, 0, guard_real_path(settings, operation, 1u << operation, false, GO_ON, path));
+    const struct guarded call = {guard, settings, operation, 1u << operation};
+    int kept = keep(guard, 0, guard_real_path(&call, false, GO_ON, path));
     int error = kept < 0 ? errno : 0;
     errno = saved;
     return error;
 }
 
-static PATH_FRAME int guard_tracked(enum operation operation, int descriptor)
+static PATH_FRAME int guard_tracked(const struct guarded *call, int descriptor)
 {
     char path[PATH_MAX];
     bool deleted;
-    const struct settings *settings = settings_get();
+    int *opened = &call->guard->opened;
     struct track_own own;
     struct lock_problem problem;
     if (!track_lock_of(descriptor, &own)) return GO_ON;
-    int opened = lock_open_existing(settings->directory, &own.name, &problem);
-    if (opened == -ENOENT) return GO_ON;
+    enter(call->guard);
+    *opened = lock_open_existing(call->settings->directory, &own.name, &problem);
+    if (*opened == -ENOENT) return GO_ON;
     if (realpath_of_descriptor(descriptor, path, &deleted) < 0) path[0] = '\0';
-    struct audit_image about = {.path = path, .name = &own.name, .lock_descriptor = opened};
-    if (opened < 0) return doubt(settings, operation, &about, about.name, &problem);
-    return begin_operations(settings, operation, 1u << operation, &own, opened, &about);
+    struct audit_image about = {.path = path, .name = &own.name, .lock_descriptor = *opened};
+    if (*opened < 0) return doubt(call, &about, about.name, &problem);
+    return begin_operations(call, &own, &about);
 }
 
 int guard_descriptor(struct guard *guard, enum operation operation, int descriptor)
 {
-    guard->descriptors[0] = guard->descriptors[1] = GO_ON;
+    start(guard);
     if (__builtin_expect(track_entry(descriptor) == 0, 1) || track_is_private(descriptor)) return 0;
-    return keep(guard, 0, guard_tracked(operation, descriptor));
+    const struct guarded call = {guard, settings_get(), operation, 1u << operation};
+    return keep(guard, 0, guard_tracked(&call, descriptor));
 }
 
 void guard_end(struct guard *guard)
 {
-    for (int i = 0; i < 2; i++)
-        if (guard->descriptors[i] >= 0) lock_end_guard(guard->descriptors[i]);
-    guard->descriptors[0] = guard->descriptors[1] = GO_ON;
-}
-
-void guard_abandon(void *guard)
-{
-    guard_end(guard);
+    if (!guard->begun) return;
+    const bool entered = guard->entered;
+    enter(guard);
+    give_back(guard);
+    _pthread_cleanup_pop(&guard->cleanup, 0);
+    guard->begun = false;
+    if (!entered) leave(guard);
 }

@@ -8,9 +8,16 @@
 #include <stdbool.h>
 
 #include "../policy.h"
+#include "../sys.h"
+#include "cleanup.h"
 
 struct guard {
-    int descriptors[2];
+    int descriptors[2]; /* one for each name, with what is locked for the time of the operation */
+    int opened;         /* a lock file that is being asked */
+    bool entered;       /* signals are blocked; the program's: */
+    sys_signals signals;
+    bool begun; /* the handler that gives all back when the program jumps away is registered: */
+    struct _pthread_cleanup_buffer cleanup;
 };
 
 /* Before an operation on a name.  0: go on, and call guard_end; -1: refused, errno is EBUSY, or ENOLCK where the lock
@@ -27,8 +34,5 @@ int guard_descriptor(struct guard *guard, enum operation operation, int descript
 int guard_image(struct guard *guard, const struct settings *settings, enum operation operation, const char *path);
 
 void guard_end(struct guard *guard);
-
-/* A cleanup routine (cleanup.h) for a struct guard. */
-void guard_abandon(void *guard);
 
 #endif

@@ -5,7 +5,6 @@
 
 #include "../sys.h"
 #include "../track.h"
-#include "cleanup.h"
 #include "guard.h"
 #include "real.h"
 
@@ -36,17 +35,14 @@ static bool keeps_size(int descriptor, int mode, off64_t start, off64_t length)
            (end <= status.st_size || S_ISBLK(status.st_mode));
 }
 
-/* Cancellation points, all of these. */
+/* Cancellation points, all of these, out of which the guard ends, too. */
 #define WRAP_FALLOCATE(name, offset)                                                                         \
     EXPORT int name(int descriptor, int mode, offset start, offset length)                                   \
     {                                                                                                        \
         struct guard guard;                                                                                  \
-        struct _pthread_cleanup_buffer cleanup;                                                              \
         if (keeps_size(descriptor, mode, start, length)) return REAL(name)(descriptor, mode, start, length); \
         if (guard_descriptor(&guard, OPERATION_RESIZE, descriptor) < 0) return -1;                           \
-        _pthread_cleanup_push(&cleanup, guard_abandon, &guard);                                              \
         int result = REAL(name)(descriptor, mode, start, length);                                            \
-        _pthread_cleanup_pop(&cleanup, 0);                                                                   \
         guard_end(&guard);                                                                                   \
         return result;                                                                                       \
     }
@@ -59,7 +55,6 @@ WRAP_FALLOCATE(fallocate64, off64_t)
     EXPORT int name(int descriptor, offset start, offset length)                                    \
     {                                                                                               \
         struct guard guard;                                                                         \
-        struct _pthread_cleanup_buffer cleanup;                                                     \
         int saved = errno;                                                                          \
         if (keeps_size(descriptor, 0, start, length)) return REAL(name)(descriptor, start, length); \
         if (guard_descriptor(&guard, OPERATION_RESIZE, descriptor) < 0) {                           \
@@ -67,9 +62,7 @@ WRAP_FALLOCATE(fallocate64, off64_t)
             errno = saved;                                                                          \
             return refused;                                                                         \
         }                                                                                           \
-        _pthread_cleanup_push(&cleanup, guard_abandon, &guard);                                     \
         int result = REAL(name)(descriptor, start, length);                                         \
-        _pthread_cleanup_pop(&cleanup, 0);                                                          \
         guard_end(&guard);                                                                          \
         return result;                                                                              \
     }
