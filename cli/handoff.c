@@ -123,7 +123,7 @@ static int handoff_main(int argc, char **argv)
     bool begun = !status && lock_in_the_way(transfer.files.open[0].descriptor, LOCK_SHARED) > 0 &&
                  lock_in_the_way(transfer.target.shares[0].descriptor, LOCK_EXCLUSIVE) == 0;
     if (!status) status = transfer_reach_source(&transfer, begun ? 0 : words.from, !begun);
-    if (!status) status = transfer_move(&transfer);
+    if (!status) status = lock_pass_move(&transfer);
     if (status) return status;
     if (transfer.source.process < 0) return report(&transfer, "completed: %s holds the lock", transfer.target.name);
     return report(&transfer, "handed over from %s to %s", transfer.source.name, transfer.target.name);
@@ -139,7 +139,7 @@ static int inactivate_main(int argc, char **argv)
     if (status != GO_ON) return status;
     status = transfer_open(&transfer, words.image, "cannot inactivate");
     if (!status) status = transfer_reach_source(&transfer, words.from, true);
-    if (!status) status = transfer_give_up(&transfer);
+    if (!status) status = lock_pass_give_up(&transfer);
     if (status) return status;
     return report(&transfer, "%s is inactive, and nobody holds the lock", transfer.source.name);
 }
@@ -164,7 +164,7 @@ static int activate_main(int argc, char **argv)
         transfer_end(&transfer);
         return EXIT_FAILURE;
     }
-    status = transfer_move(&transfer);
+    status = lock_pass_move(&transfer);
     return status ? status : report(&transfer, "%s holds the lock", transfer.target.name);
 }
 

@@ -8,7 +8,7 @@
 #include "memory.h"
 #include "names.h"
 
-struct usage *usages_add(struct usage_list *list, const struct usage *usage)
+struct usage *joining_add(struct usage_list *list, const struct usage *usage)
 {
     list->usages = array_grow(list->usages, list->count, &list->room, sizeof *list->usages);
     list->usages[list->count] = *usage;

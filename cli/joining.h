@@ -20,7 +20,7 @@ struct joining {
 };
 
 /* Adds a copy of the usage to the list, and returns that. */
-struct usage *usages_add(struct usage_list *list, const struct usage *usage);
+struct usage *joining_add(struct usage_list *list, const struct usage *usage);
 
 /* Fills in what is known of a process of this host. */
 void joining_tell_process(const struct joining *joining, struct usage *usage, const struct process_facts *process);

@@ -253,7 +253,7 @@ static int look_ahead(struct transfer *transfer)
     return look_at_image(transfer);
 }
 
-int transfer_move(struct transfer *transfer)
+int lock_pass_move(struct transfer *transfer)
 {
     sigset_t all, before;
     int status = look_ahead(transfer);
@@ -284,7 +284,7 @@ int transfer_move(struct transfer *transfer)
     return 0;
 }
 
-int transfer_give_up(struct transfer *transfer)
+int lock_pass_give_up(struct transfer *transfer)
 {
     sigset_t all, before;
     struct party *source = &transfer->source;

@@ -12,9 +12,9 @@
 /* Each returns 0, or the exit status after one line that says why, and who owns the lock. */
 
 /* Passes the locks from the source, which may be nobody, to the target, and writes the records. */
-int transfer_move(struct transfer *transfer);
+int lock_pass_move(struct transfer *transfer);
 
 /* Takes the locks from the source, for nobody. */
-int transfer_give_up(struct transfer *transfer);
+int lock_pass_give_up(struct transfer *transfer);
 
 #endif

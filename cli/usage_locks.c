@@ -20,7 +20,7 @@ static struct usage *add_usage(struct joining *joining, const struct looked_lock
                                 .kind = kind,
                                 .descriptor = -1,
                                 .loop = -1};
-    return usages_add(joining->list, &usage);
+    return joining_add(joining->list, &usage);
 }
 
 /* What its record says beside what is known of the process.  It blocks what the kernel says is blocked. */

@@ -120,7 +120,7 @@ static void join_image(struct joining *joining, const struct looked_image *image
                 usage.as = keep_word(list, other_name_of(joining->question->settings->directory, image->path,
                                                          finding->pid, usage.descriptor));
         }
-        usages_add(list, &usage);
+        joining_add(list, &usage);
     }
 }
 
@@ -138,7 +138,7 @@ static void join_mount(struct joining *joining, const struct looked_image *image
     usage.as = keep_word(joining->list, string_keep(point));
     strcpy(usage.command, "kernel");
     memcpy(usage.host, joining->self->host, sizeof usage.host);
-    usages_add(joining->list, &usage);
+    joining_add(joining->list, &usage);
 }
 
 void join_opens(struct joining *joining)
@@ -173,6 +173,6 @@ void usages_add_unknown(struct usage_list *list, const char *image, const struct
         struct usage usage = open_of(&list->images[i]);
         usage.meaning = *meaning;
         tell_meaning(&usage);
-        usages_add(list, &usage);
+        joining_add(list, &usage);
     }
 }
