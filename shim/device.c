@@ -1,6 +1,7 @@
 #include "device.h"
 
 #include "block_device.h"
+#include "pause.h"
 #include "relatives.h"
 #include "sys.h"
 #include "text.h"
@@ -40,7 +41,6 @@ static bool look_at_related(dev_t related, void *context)
  * as cryptsetup's, which keeps a device so while it writes by a second descriptor. */
 static bool is_in_use(const struct device_question *question, char *use, size_t size)
 {
-    enum { INSTANT_NS = 25 * 1000 * 1000 };
     char point[128];
     struct text text = text_in(use, size);
     if (block_device_mount_point(question->device, point, sizeof point)) {
@@ -52,7 +52,7 @@ static bool is_in_use(const struct device_question *question, char *use, size_t 
         block_device_is_open_here(question->device, question->descriptor))
         return false;
     /* Whoever looks as we do has it for an instant. */
-    for (const int64_t end = sys_monotonic() + INSTANT_NS; sys_pause(end);)
+    for (const int64_t end = sys_monotonic() + PAUSE_INSTANT_NS; sys_pause(end);)
         if (!block_device_is_claimed(question->descriptor)) return false;
     text_append(&text, "in use by the kernel (swap, part of another device, mounted elsewhere), "
                        "or by a program that has it for itself");

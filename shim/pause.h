@@ -18,6 +18,9 @@
 
 enum { PAUSE_LONGEST_NS = 250 * 1000 * 1000 };
 
+/* Whoever locks something to look at it, or because he is refused himself, has it for so long at the most. */
+enum { PAUSE_INSTANT_NS = 25 * 1000 * 1000 };
+
 struct pause {
     int64_t next;     /* ns; 0: the longest, as long as nobody has said how long the first is */
     int64_t deadline; /* CLOCK_MONOTONIC, ns; INT64_MAX: for ever */

@@ -10,6 +10,7 @@
 #include "distant.h"
 #include "fdinfo.h"
 #include "lock_list.h"
+#include "pause.h"
 #include "proc.h"
 #include "process.h"
 #include "sys.h"
@@ -493,8 +494,8 @@ static bool has_kin(const struct kin *kin)
  * there to stay, so they are given less time. */
 static int64_t moment_of(bool family)
 {
-    enum { FAMILY_NS = 100 * 1000 * 1000, STRANGER_NS = 25 * 1000 * 1000 };
-    return family ? FAMILY_NS : STRANGER_NS;
+    enum { FAMILY_NS = 100 * 1000 * 1000 };
+    return family ? FAMILY_NS : PAUSE_INSTANT_NS;
 }
 
 /* A stranger is told by so many points.  Among relatives that come and go all the time, a look may find the same of

@@ -1,5 +1,6 @@
 #include "stranger.h"
 
+#include "pause.h"
 #include "sys.h"
 
 struct markers_question stranger_markers(const struct stranger_question *question)
@@ -13,7 +14,7 @@ struct markers_question stranger_markers(const struct stranger_question *questio
 
 static bool is_for_an_instant(const struct stranger_question *question)
 {
-    const int64_t end = sys_monotonic() + STRANGER_INSTANT_NS;
+    const int64_t end = sys_monotonic() + PAUSE_INSTANT_NS;
     do {
         if (!mark_is_in_the_way(question->descriptor, question->mode, question->access, NULL)) return true;
     } while (sys_pause(end));

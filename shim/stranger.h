@@ -5,7 +5,8 @@
  *
  *   1. No stranger is a relative, nor who holds the lock of the same lock file: between these the lock has decided
  *      (markers.h).  To see that all that is announced is theirs is quick, so that is looked for first.
- *   2. Whoever announces something for an instant, to look or because he is refused himself, is waited for.
+ *   2. Whoever announces something for an instant, to look or because he is refused himself, is waited for
+ *      (PAUSE_INSTANT_NS).
  *   3. A stranger is known by his marks.  Whose marks /proc does not show, a loop device's above all, is known by what
  *      he has open or mapped (outsiders.h).
  *   4. Outside imglock is who has not its library, and IMGLOCK_OUTSIDERS says what he does: with deny he is in the way,
@@ -31,9 +32,6 @@
 #include "message.h"
 #include "outsiders.h"
 #include "settings.h"
-
-/* How long an instant is at the most. */
-enum { STRANGER_INSTANT_NS = 25 * 1000 * 1000 };
 
 struct stranger_question {
     const struct settings *settings;

@@ -10,6 +10,7 @@
 #include "../fdinfo.h"
 #include "../memo.h"
 #include "../message.h"
+#include "../pause.h"
 #include "../proc.h"
 #include "../stranger.h"
 #include "../sys.h"
@@ -74,14 +75,14 @@ struct attempt {
     int64_t waited;   /* nanoseconds; 0: nobody was in the way */
     bool marked;      /* the last try: the lock was to be had, but not beside what somebody has announced on the image
                          itself.  What that try had is given back, its own mark, too; this is for waiting and telling */
-    bool beside_own;  /* as in struct track_hold */
+    struct stranger stranger; /* who has announced that */
+    bool beside_own;          /* as in struct track_hold */
     struct bytes_found found;
-    struct stranger stranger; /* who that is */
     struct outside_place place;
-    struct outsider outsider; /* whom the kernel's count has found */
-    int outside_error;        /* the program's descriptor could not be opened anew */
-    bool given;               /* the program's parent has the very description that came with it */
-    bool taken;               /* the lock was to be had, but not beside who has the same block device by another */
+    struct outsider counted_outsider; /* whom the kernel's count has found, beside a lock that is had */
+    int outside_error;                /* the program's descriptor could not be opened anew */
+    bool given;                       /* the program's parent has the very description that came with it */
+    bool taken; /* the lock was to be had, but not beside who has the same block device by another */
     struct device_taken device;
 };
 
@@ -214,7 +215,7 @@ static bool is_marked_by_stranger(const struct claim *claim, struct attempt *att
     const int lock_descriptor = track_own_lock(&attempt->name, &own) ? own.descriptor : -1;
     const struct stranger_question question = question_of(claim, attempt, request->lock.mode, lock_descriptor);
     const struct markers_question markers = stranger_markers(&question);
-    const int64_t end = sys_monotonic() + (children_now() ? CHILDREN_NS : STRANGER_INSTANT_NS);
+    const int64_t end = sys_monotonic() + (children_now() ? CHILDREN_NS : PAUSE_INSTANT_NS);
     while (sys_pause(end))
         if (!track_is_disputed(request, hold, &attempt->found)) return false;
     const int64_t closed = sys_monotonic() + CLOSING_NS;
@@ -460,11 +461,11 @@ static enum outcome ask_outside(const struct claim *claim, struct attempt *attem
                                             .family = hold->family,
                                             .deadline = claim->time->wait,
                                             .place = &attempt->place};
-    const int result = outside_ask(&request, &attempt->outsider);
+    const int result = outside_ask(&request, &attempt->counted_outsider);
     if (result == 0) return outcome;
     if (result == 1 && policy_warns_of_outsiders(settings)) {
-        message_outsider(settings, claim->path, opened_all_the_same, &attempt->outsider);
-        audit_let_through(claim, attempt, NULL, &attempt->outsider);
+        message_outsider(settings, claim->path, opened_all_the_same, &attempt->counted_outsider);
+        audit_let_through(claim, attempt, NULL, &attempt->counted_outsider);
         return outcome;
     }
     track_give_back(&attempt->request, hold);
@@ -590,8 +591,8 @@ static void tell(const struct claim *claim, struct attempt *attempt, enum outcom
         tell_conflict(claim, attempt, error);
         return;
     case OUTCOME_OUTSIDER:
-        message_outsider(settings, claim->path, claim_action(claim->flags), &attempt->outsider);
-        about->outsider = &attempt->outsider;
+        message_outsider(settings, claim->path, claim_action(claim->flags), &attempt->counted_outsider);
+        about->outsider = &attempt->counted_outsider;
         audit_conflict(settings, about, claim->flags, attempt->decision.mode, error);
         return;
     case OUTCOME_PROBLEM:
