@@ -187,8 +187,7 @@ static const char *find_marker(const struct trial *trial, bool *outside)
         !stranger_is_there(&question, &stranger))
         return NULL;
     *outside = stranger.outside;
-    return stranger.marker.imglock ? "it is locked by another name or elsewhere"
-                                   : "somebody outside imglock has locked it";
+    return stranger.outside ? "somebody outside imglock has locked it" : "it is locked by another name or elsewhere";
 }
 
 /* Has somebody outside imglock a file open for writing?  NULL: nobody, or it cannot be told. */
