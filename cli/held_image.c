@@ -8,7 +8,6 @@
 #include "mark.h"
 #include "occupied.h"
 #include "policy.h"
-#include "stranger.h"
 #include "sys.h"
 
 /* The image, past the wrappers, should the library be loaded here.  0: it is open, or nobody can be asked; or -errno.
@@ -78,9 +77,7 @@ static bool is_taken(struct held_image *image, const struct lock *lock, bool mar
         verdict = policy_warns_of_outsiders(settings) ? STRANGER_LET_PAST : STRANGER_IN_THE_WAY;
     }
     if (verdict == STRANGER_LET_PAST) stranger_tell(settings, image->path, "held all the same", -1, &stranger, NULL);
-    image->marked = !stranger.counted;
-    image->marker = stranger.marker;
-    image->outsider = stranger.outsider;
+    image->stranger = stranger;
     return verdict == STRANGER_IN_THE_WAY;
 }
 
@@ -113,7 +110,8 @@ void held_image_give_back(struct held_image *image)
 
 static bool is_busy(const struct held_image *image)
 {
-    return mark_is_in_the_way(image->descriptor, image->mode, O_RDONLY, NULL) || (!image->marked && is_counted(image));
+    return mark_is_in_the_way(image->descriptor, image->mode, O_RDONLY, NULL) ||
+           (image->stranger.counted && is_counted(image));
 }
 
 bool held_image_is_busy(const struct held_image *image)

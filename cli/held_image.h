@@ -9,9 +9,8 @@
 #include <sys/stat.h>
 
 #include "lock.h"
-#include "markers.h"
-#include "outsiders.h"
 #include "settings.h"
+#include "stranger.h"
 
 struct held_image {
     const struct settings *settings;
@@ -21,14 +20,11 @@ struct held_image {
     bool recorded;  /* who has a record in the lock file may be there */
     int descriptor; /* -1: not open */
     struct stat status;
-    /* Who is in the way: */
-    bool marked;
-    struct marker marker;     /* of marked */
-    struct outsider outsider; /* else; and of marked, where its kind is not OUTSIDER_UNSEEN */
+    struct stranger stranger; /* who is in the way, after LOCK_BUSY */
 };
 
 /* With the lock taken: marks the image and looks who has it.  LOCK_TAKEN: nobody who is in the way, or it is not there,
- * or may not be opened, so that nobody can be asked.  LOCK_BUSY: the above tell who is, and the mark is taken back.
+ * or may not be opened, so that nobody can be asked.  LOCK_BUSY: the above tells who is, and the mark is taken back.
  * LOCK_FAILED fills *problem. */
 enum lock_result held_image_take(struct held_image *image, const struct lock *lock, struct lock_problem *problem);
 

@@ -110,11 +110,14 @@ static void sort_wanted(struct hold *hold)
  * cannot come about. */
 struct awaited {
     struct lock_waiter waiter;
-    struct wanted *lock; /* NULL: none */
-    int opened;          /* its lock file */
-    int inotify;         /* for the next wait; close-on-exec */
-    struct pause pause;  /* the next one where no lock is waited for */
+    struct wanted *lock;      /* NULL: none */
+    int opened;               /* its lock file */
+    int inotify;              /* for the next wait; close-on-exec */
+    struct pause pause;       /* the next one where no lock is waited for, */
+    struct wanted *elsewhere; /* but for who has the storage of this one; NULL: for nobody */
 };
+
+enum { FIRST_PAUSE_NS = 5 * 1000 * 1000 }; /* as long as an open's, which waits for the same */
 
 static void stop_waiting(struct awaited *awaited)
 {
@@ -237,14 +240,14 @@ static int descriptor_to_ask(const struct awaited *awaited, const struct obstacl
 
 static const struct marker *use_of(const struct obstacle *obstacle, struct marker *use)
 {
-    if (obstacle->on_image) return &obstacle->blocked->own.marker;
+    if (obstacle->on_image) return &obstacle->blocked->own.stranger.marker;
     *use = (struct marker){.use = obstacle->taken.use};
     return obstacle->elsewhere && obstacle->taken.lock_descriptor < 0 ? use : NULL;
 }
 
 static bool is_outsider(const struct obstacle *obstacle)
 {
-    return obstacle->on_image && !obstacle->blocked->own.marked;
+    return obstacle->on_image && obstacle->blocked->own.stranger.counted;
 }
 
 static void tell_conflict(const struct hold *hold, const struct awaited *awaited, const struct obstacle *obstacle,
@@ -255,8 +258,9 @@ static void tell_conflict(const struct hold *hold, const struct awaited *awaited
     const char *image = obstacle->blocked->image;
     struct marker use;
     char action[48];
-    if (is_outsider(obstacle)) {
-        message_outsider(&hold->settings, image, action_of(hold->mode), &obstacle->blocked->own.outsider);
+    if (obstacle->on_image) {
+        stranger_tell(&hold->settings, image, action_of(hold->mode), awaited->opened, &obstacle->blocked->own.stranger,
+                      refused ? &advice : NULL);
         return;
     }
     if (!obstacle->problem.blocked) {
@@ -282,6 +286,9 @@ static bool wait_for(const struct hold *hold, struct awaited *awaited, const str
 static void start_waiting(const struct hold *hold, struct awaited *awaited, const struct obstacle *obstacle)
 {
     if (obstacle->elsewhere || obstacle->blocked != awaited->lock) stop_waiting(awaited);
+    struct wanted *elsewhere = obstacle->elsewhere ? obstacle->blocked : NULL;
+    if (elsewhere && elsewhere != awaited->elsewhere) awaited->pause = pause_begin(FIRST_PAUSE_NS, hold->deadline);
+    awaited->elsewhere = elsewhere;
     if (obstacle->elsewhere || obstacle->blocked == awaited->lock) return;
     awaited->lock = obstacle->blocked;
     awaited->opened = obstacle->on_image ? -1 : obstacle->opened;
@@ -318,7 +325,8 @@ static bool wait_longer(const struct hold *hold, struct awaited *awaited, const 
         /* An operation that cannot be blocked yet is one of a moment, and nobody's lock. */
         if (!obstacle->problem.blocked && sys_monotonic() - start > message_waits_until(&hold->settings, *said)) {
             if (is_outsider(obstacle))
-                message_waiting_outsider(&hold->settings, obstacle->blocked->image, &obstacle->blocked->own.outsider);
+                message_waiting_outsider(&hold->settings, obstacle->blocked->image,
+                                         &obstacle->blocked->own.stranger.outsider);
             else
                 message_waiting(&hold->settings, obstacle->blocked->image, descriptor_to_ask(awaited, obstacle),
                                 hold->mode, use_of(obstacle, &use));
@@ -334,8 +342,7 @@ enum { ALL_TAKEN = -1 };
 /* Takes all, waiting where that is allowed.  ALL_TAKEN, or the exit status. */
 static int take_all(struct hold *hold, int conflict_status)
 {
-    enum { FIRST_PAUSE_NS = 5 * 1000 * 1000 }; /* as long as an open's, which waits for the same */
-    struct awaited awaited = {.opened = -1, .inotify = -1, .pause = pause_begin(FIRST_PAUSE_NS, hold->deadline)};
+    struct awaited awaited = {.opened = -1, .inotify = -1};
     const int64_t start = sys_monotonic();
     int said = 0;
     for (;;) {

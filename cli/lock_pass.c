@@ -15,7 +15,6 @@
 #include "held_image.h"
 #include "holders.h"
 #include "mark_transfer.h"
-#include "message.h"
 #include "owned.h"
 #include "process_scan.h"
 
@@ -223,10 +222,7 @@ static int look_at_image(struct transfer *transfer)
     if (result == LOCK_FAILED)
         return transfer_refuse(transfer, STATUS_FAILED, "%s: %s", problem.what, strerror(problem.error));
     snprintf(action, sizeof action, "%s to %s", transfer->action, transfer->target.name);
-    if (image.marked)
-        message_conflict(settings, transfer->path, action, -1, LOCK_EXCLUSIVE, 0, &image.marker, NULL);
-    else
-        message_outsider(settings, transfer->path, action, &image.outsider);
+    stranger_tell(settings, transfer->path, action, -1, &image.stranger, NULL);
     transfer_end(transfer);
     return EXIT_FAILURE;
 }
