@@ -130,10 +130,11 @@ start_slow() {
     on server gluster --mode=script volume start slow
 }
 
-# slow_is_asked: is a question about locks there that the brick has not answered yet?
+# slow_is_asked [COUNT]: are there so many questions about locks, or one, that the brick has not answered yet?
+# shellcheck disable=SC2120 # one is enough for most
 slow_is_asked() {
     on server sh -c 'rm -f /run/gluster/*.dump.*; gluster --mode=script volume statedump slow callpool >/dev/null &&
-        grep -qsx op=LK /run/gluster/*.dump.*'
+        [ "$(cat /run/gluster/*.dump.* | grep -cx op=LK)" = "$0" ]' "${1:-1}"
 }
 
 stop_slow() {

@@ -196,3 +196,38 @@ link() { nsenter -t "$(cat "$GLUSTER/host.server")" -n ip link set to-alpha "$1"
     assert_line "unlocked open alpha"
     assert_line "exclusive foreign beta"
 }
+
+# both_open SLOW: two threads of one program open this image, the second one when the first one's question is under way.
+both_open() {
+    mkfifo turn
+    on alpha env LD_PRELOAD="$SHIM:libgfapi.so.0" IMGLOCK_DIR="$STORE/locks" "$HELPERS/gluster" beside "$1" "$1" \
+        <>turn >said 2>&1 3>&- &
+    HOLDERS+=("$!")
+    eventually slow_is_asked
+    # The brick's one thread is busy now, and it makes others when several ask at once: without imglock, none for a lock.
+    local others=() pid
+    for _ in {1..8}; do
+        ONCE=1 on beta env LD_PRELOAD=libgfapi.so.0 "$HELPERS/gluster" read "$1" >/dev/null 2>&1 3>&- &
+        others+=("$!")
+    done
+    for pid in "${others[@]}"; do wait "$pid"; done
+    echo >turn
+}
+
+@test "gfapi: two threads that open one image both get in, however long the questions of the first one take" {
+    # Three of them: together more than a minute, after which one who is silent has lost its turn.
+    start_slow 25
+    both_open "$SLOW"
+    eventually grep -q . said
+    assert_equal "$(cat said)" first
+    eventually grep -q second said
+    assert_equal "$(cat said)" $'first\nsecond'
+    stop_slow
+}
+
+@test "gfapi: who gets no answer for a minute keeps another thread no longer from asking about the image" {
+    start_slow 1000
+    both_open "$SLOW"
+    eventually slow_is_asked 2
+    stop_slow
+}
