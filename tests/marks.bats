@@ -665,9 +665,10 @@ hides_nobody() {
     IMGLOCK_DIR=$PWD/../other hold disk.img read
     IMGLOCK_MODE=shared hides_nobody unlock 1
     IMGLOCK_MODE=shared hides_nobody raise 1
+    IMGLOCK_MODE=shared hides_nobody moment 1
     # And its child is kept out by nobody else.
     release
-    for how in unlock raise; do
+    for how in unlock raise moment; do
         IMGLOCK_MODE=shared run wrapped timeout 300 "$HELPERS/hiding" $how disk.img 1
         assert_success
     done
@@ -678,7 +679,7 @@ hides_nobody() {
     "${no_watch[@]}" true 2>/dev/null || skip "no user namespaces here"
     mkdir -m 1777 ../other
     IMGLOCK_DIR=$PWD/../other hold disk.img read
-    for how in 'open 0' 'open 1' 'open 2' 'open 4' 'open 6' 'truncate 0' 'truncate 4' 'half 1000' 'unlock 1' 'raise 1'; do
+    for how in 'open 0' 'open 1' 'open 2' 'open 4' 'open 6' 'truncate 0' 'truncate 4' 'half 1000' 'unlock 1' 'raise 1' 'moment 1'; do
         # shellcheck disable=SC2086 # two words
         IMGLOCK_MODE=shared IMGLOCK_LOG=quiet run "${no_watch[@]}" \
             env LD_PRELOAD="$SHIM" timeout 300 "$HELPERS/hiding" ${how% *} disk.img ${how#* }

@@ -1,6 +1,6 @@
-/* hiding.c: hiding open|truncate|half|unlock|raise|page IMAGE TIMES: has the image open for reading, and a child that
- * opens it for writing, or truncates it by its name.  The parent hides a stranger from it, and no test has to win a
- * race.
+/* hiding.c: hiding open|truncate|half|unlock|raise|moment|page IMAGE TIMES: has the image open for reading, and a child
+ * that opens it for writing, or truncates it by its name.  The parent hides a stranger from it, and no test has to win
+ * a race.
  *
  * open, truncate: when the child has come to the marks, the parent has the image once whenever the child reads the list
  * of all locks, and twice whenever it looks at the parent: TIMES times, then once.
@@ -11,6 +11,9 @@
  * by a lock of its own, and closes nothing: once, if TIMES is not 0.
  *
  * raise: an open, too; likewise, and the marks are there again when the child comes to the parent: TIMES times.
+ *
+ * moment: an open, too; the parent has marks only from when the child comes to it until it comes to the list: TIMES
+ * times.
  *
  * page: an open, too; when the child begins to read the list of all locks, the parent locks so many bytes of another
  * file that the stranger's row is on the second page, and before that is read it lets go of them: TIMES times.
@@ -141,6 +144,24 @@ static void hide_by_raising(const struct __ptrace_syscall_info *info)
     }
 }
 
+static void hide_by_a_moment(const struct __ptrace_syscall_info *info)
+{
+    static bool marked, set;
+    if (!marked && asks(info)) {
+        marked = true;
+        mark(F_UNLCK);
+    }
+    if (!marked || done == times) return;
+    if (opens(info, own)) {
+        set = true;
+        mark(F_RDLCK);
+    } else if (set && opens(info, "/proc/locks")) {
+        set = false;
+        done++;
+        mark(F_UNLCK);
+    }
+}
+
 static void hide_behind_page(const struct __ptrace_syscall_info *info)
 {
     static int other = -1, pages = -1;
@@ -162,7 +183,8 @@ static const struct {
     const char *name;
     void (*hide)(const struct __ptrace_syscall_info *info);
 } ways[] = {{"open", hide_by_closing},     {"truncate", hide_by_closing}, {"half", hide_by_closing},
-            {"unlock", hide_by_unlocking}, {"raise", hide_by_raising},    {"page", hide_behind_page}};
+            {"unlock", hide_by_unlocking}, {"raise", hide_by_raising},    {"moment", hide_by_a_moment},
+            {"page", hide_behind_page}};
 
 /* Runs the child until it ends, and returns its status. */
 static int follow(void (*hide)(const struct __ptrace_syscall_info *info))
