@@ -43,6 +43,8 @@ struct look {
     pid_t near[NEAR];         /* whose the others are */
     int near_count;
     struct own_mappings mappings;
+    int mappings_asked; /* about the marks of so many descriptions, which no descriptor shows; 0: not yet */
+    bool mapped;        /* these are of mappings of no strangers */
     bool stranger;
     bool is_own; /* a lock of this process itself is in the way */
     struct marker *marker;
@@ -260,12 +262,14 @@ static void look_at_near(struct look *look)
 
 /* ---- the answer ----------------------------------------------------------------------------------------- */
 
-/* May the marks of so many descriptions, which no descriptor shows, be of mappings of no strangers? */
+/* May the marks of so many descriptions, which no descriptor shows, be of mappings of no strangers?  One answer a look:
+ * it takes long. */
 static bool are_of_own_mappings(struct look *look, int unseen)
 {
     const struct marker_rows *known = &look->known;
     struct own_mappings *own = &look->mappings;
     if (look->stranger) return false;
+    if (look->mappings_asked) return look->mapped && unseen <= look->mappings_asked;
     own->descriptor = look->question->descriptor;
     own->device = look->image.st_dev;
     own->inode = look->image.st_ino;
@@ -273,20 +277,21 @@ static bool are_of_own_mappings(struct look *look, int unseen)
     own->family = &look->family;
     own->ancestors = look->question->ancestors;
     own->deadline = look->deadline;
-    return own_mappings_explain(own, unseen);
+    look->mappings_asked = unseen;
+    look->mapped = own_mappings_explain(own, unseen);
+    return look->mapped;
 }
 
 /* Does what was counted leave room for a stranger beside those who are none?  Whoever is seen beside them shares their
- * descriptions, or there would be more.  mappings: what no descriptor shows may be a mapping's, which takes a look at
- * everybody. */
-static bool is_nobody(struct look *look, const struct marker_counts *counted, bool mappings)
+ * descriptions, or there would be more.  What no descriptor shows may be a mapping's. */
+static bool is_nobody(struct look *look, const struct marker_counts *counted)
 {
     bool mapped = false;
     if (look->is_own) return false;
     if (counted->all > look->known.count) {
         int others;
         const int unseen = marker_rows_unseen(&look->known, counted, &others);
-        mapped = mappings && others <= 0 && are_of_own_mappings(look, unseen);
+        mapped = others <= 0 && are_of_own_mappings(look, unseen);
         if (!mapped) return false;
     }
     return marker_rows_explain(&look->known, mapped);
@@ -309,16 +314,14 @@ enum tried {
  *
  * One that has them again by then, as after it has opened the image for writing as well, had them off at one of the
  * counts and not at the other: all is counted before, too. */
-static enum tried try(struct look *look, struct stillness *stillness, void (*collect)(struct look *look),
-                      bool *mappings)
+static enum tried try(struct look *look, struct stillness *stillness, void (*collect)(struct look *look))
 {
     stillness_begin(stillness);
     const struct marker_counts before = marker_rows_count(&look->known);
     collect(look);
     const struct marker_counts after = marker_rows_count(&look->known);
     if (before.all < 0 || after.all < 0) return TRIED_UNREAD;
-    const bool nobody = is_nobody(look, &after, *mappings);
-    *mappings &= after.all <= look->known.count;
+    const bool nobody = is_nobody(look, &after);
     marker_rows_remember(&look->known);
     look_at_near(look);
     const enum stillness_answer answer = stillness_ask(stillness);
@@ -344,10 +347,9 @@ static enum found try_often(struct look *look, struct stillness *stillness, void
 {
     enum { ENOUGH = 4 };
     int nobody = 0, contrary = 0;
-    bool mappings = true; /* once is enough: it takes long */
     bool changes = false;
-    enum tried tried = try(look, stillness, collect, &mappings);
-    for (const int64_t end = sys_monotonic() + length;; tried = try(look, stillness, look_at_near, &mappings)) {
+    enum tried tried = try(look, stillness, collect);
+    for (const int64_t end = sys_monotonic() + length;; tried = try(look, stillness, look_at_near)) {
         nobody += tried == TRIED_NOBODY;
         contrary += tried == TRIED_SOMEBODY;
         changes |= tried == TRIED_IN_VAIN;
