@@ -12,8 +12,8 @@
  * row, were there one, would have come with it or by a second reading. */
 enum { PAGE = 4096, SHORT = PAGE / 2, KEPT = 12, ENOUGH = 4 };
 
-/* How long a list may go on to give other counts: some forty readings on an idle machine. */
-#define COUNTING_NS (INT64_C(10) * 1000 * 1000)
+/* How long a list may go on to give other counts.  On a machine with a load of 40 that is a dozen readings. */
+#define COUNTING_NS (INT64_C(200) * 1000 * 1000)
 
 /* Mapped: a handler's stack may be small. */
 struct list {

@@ -24,7 +24,7 @@ bool lock_list_is_there(void);
 
 enum lock_list_answer {
     LOCK_LIST_UNREAD,   /* the list cannot be read */
-    LOCK_LIST_CHANGING, /* it gave other counts each time, for a hundredth of a second */
+    LOCK_LIST_CHANGING, /* it gave other counts each time, for a fifth of a second */
     LOCK_LIST_TOLD,
 };
 
