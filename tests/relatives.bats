@@ -351,3 +351,35 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
         assert_output $'ready\nstatus 0'
     done
 }
+
+@test "where the list of locks is hidden a handler that jumps away leaves no copy of a relative's descriptor" {
+    needs_root
+    needs strace
+    local hide='mount --bind /dev/null /proc/locks'
+    unshare --mount sh -c "$hide" 2>/dev/null || skip "/proc cannot be mounted here"
+    cat >jump <<'JUMP'
+set -- "$HELPERS/signals" jump-from-guard disk.img
+export IMGLOCK_LOG=quiet
+unset LOCK_FILE
+strace -qq -o trace "$@" >bare
+first=$(sed '/getppid/,$d' trace | grep -c pidfd_getfd)
+strace -qq -o trace -e inject=pidfd_getfd:signal=URG:when=$((first + 1)) "$@"
+JUMP
+    export HELPERS
+    run unshare --mount sh -c "$hide; "'LD_PRELOAD=$SHIM exec "$@"' sh "$HELPERS/commands" read disk.img <<<'sh jump'
+    assert_output $'ready\njumped 1\nstatus 0'
+}
+
+@test "where the list of locks is hidden the second of two generations that read keeps the third out" {
+    needs_root
+    local hide='mount --bind /dev/null /proc/locks'
+    unshare --mount sh -c "$hide" 2>/dev/null || skip "/proc cannot be mounted here"
+    # Through neither description nobody else is seen: it might be a stranger.
+    echo "$writes 2>/dev/null; echo third \$?" >third
+    run unshare --mount sh -c "$hide; "'LD_PRELOAD=$SHIM exec "$@"' sh "$HELPERS/commands" read disk.img \
+        <<<"'$HELPERS/commands' read disk.img <third"
+    assert_output $'ready\nready\nthird 1\nstatus 0\nstatus 0'
+    # With the list they are told apart.
+    LD_PRELOAD=$SHIM run "$HELPERS/commands" read disk.img <<<"'$HELPERS/commands' read disk.img <third"
+    assert_output $'ready\nready\nthird 0\nstatus 0\nstatus 0'
+}
