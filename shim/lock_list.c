@@ -10,19 +10,14 @@
 /* A page of rows, and one byte to end the last.  The kernel fills one page a reading, more only for a row with so many
  * waiters that it does not fit into one.  What came in one reading of less than half a page is the whole list: the next
  * row, were there one, would have come with it or by a second reading. */
-enum { PAGE = 4096, SHORT = PAGE / 2, KEPT = 12, ENOUGH = 4 };
-
-/* How long a list may go on to give other counts.  On a machine with a load of 40 that is a dozen readings. */
-#define COUNTING_NS (INT64_C(200) * 1000 * 1000)
+enum { PAGE = 4096, SHORT = PAGE / 2, READINGS = 24, ENOUGH = 4 };
 
 /* Mapped: a handler's stack may be small. */
 struct list {
     void (*visit)(const struct fdinfo_lock *lock, void *argument, struct lock_counts *counts);
     void *argument;
     struct lock_counts now;
-    struct lock_counts within; /* the most of the counts that are not above the limit */
-    int not_above, above;      /* how many readings were, and how many were above it */
-    int counts_above[KEPT];    /* of[0] of the last of these */
+    int before[READINGS]; /* of[0] */
     char bytes[PAGE + 1];
 };
 
@@ -61,25 +56,12 @@ static int read_once(struct list *list)
     return length < 0 ? length : length < SHORT;
 }
 
-/* Has the count of the last reading, which is above the limit, come so often that it is no accident? */
-static bool came_often(const struct list *list)
+/* Has the count of the last reading come so often that it is no accident? */
+static bool came_often(const struct list *list, int readings)
 {
-    int same = 0;
-    for (int i = 0; i < list->above && i < KEPT; i++) same += list->counts_above[i] == list->now.of[0];
+    int same = 1;
+    for (int i = 0; i < readings; i++) same += list->before[i] == list->now.of[0];
     return same >= ENOUGH;
-}
-
-/* Notes the last reading, and says whether it is known now.  A row that is missed hides somebody, so that there are no
- * more than the limit has to come often, and the contrary once at most. */
-static bool is_told(struct list *list, int limit)
-{
-    if (list->now.of[0] > limit) {
-        list->counts_above[list->above++ % KEPT] = list->now.of[0];
-        return came_often(list);
-    }
-    if (!list->not_above++ || list->now.of[0] > list->within.of[0]) list->within = list->now;
-    list->now = list->within;
-    return list->not_above >= ENOUGH && list->above <= 1;
 }
 
 void lock_list_pause(void)
@@ -88,15 +70,17 @@ void lock_list_pause(void)
     sys_sleep(LEAST_NS + sys_monotonic() % MOST_MORE_NS);
 }
 
-static enum lock_list_answer count(struct list *list, int limit)
+/* So many readings are a sample, and not tries: where they tell nothing, whoever asks looks again at who is there. */
+static enum lock_list_answer count(struct list *list)
 {
-    const int64_t end = sys_monotonic() + COUNTING_NS;
-    for (;; lock_list_pause()) {
+    for (int reading = 0; reading < READINGS; reading++) {
+        if (reading) lock_list_pause();
         const int at_once = read_once(list);
         if (at_once < 0) return LOCK_LIST_UNREAD;
-        if (at_once || is_told(list, limit)) return LOCK_LIST_TOLD;
-        if (sys_monotonic() >= end) return LOCK_LIST_CHANGING;
+        if (at_once || came_often(list, reading)) return LOCK_LIST_TOLD;
+        list->before[reading] = list->now.of[0];
     }
+    return LOCK_LIST_CHANGING;
 }
 
 static struct list *begin(void (*visit)(const struct fdinfo_lock *lock, void *argument, struct lock_counts *counts),
@@ -128,8 +112,8 @@ enum lock_list_answer lock_list_read(void (*visit)(const struct fdinfo_lock *loc
 
 enum lock_list_answer lock_list_count(void (*visit)(const struct fdinfo_lock *lock, void *argument,
                                                     struct lock_counts *counts),
-                                      void *argument, int limit, struct lock_counts *counts)
+                                      void *argument, struct lock_counts *counts)
 {
     struct list *list = begin(visit, argument);
-    return list ? end(list, count(list, limit), counts) : LOCK_LIST_UNREAD;
+    return list ? end(list, count(list), counts) : LOCK_LIST_UNREAD;
 }

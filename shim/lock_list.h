@@ -3,8 +3,8 @@
  * The kernel gives the list a page at a time, some seventy rows.  A page is of one moment.  Between two pages locks
  * come and go, and a row that goes hides one that stays (fs/seq_file.c goes on by a row's number): beside a busy host,
  * 8 of 984 readings missed a lock that was there all the time, and 138 had one twice.  So a list of less than half a
- * page is believed at once, and with more of them a count only when four readings say the same, or no more than is
- * known anyway.  Async-signal-safe, for children of vfork too; errno is left alone. */
+ * page is believed at once, and with more of them a count only when it has been read four times.  Async-signal-safe,
+ * for children of vfork too; errno is left alone. */
 #ifndef IMGLOCK_LOCK_LIST_H
 #define IMGLOCK_LOCK_LIST_H
 
@@ -24,15 +24,14 @@ bool lock_list_is_there(void);
 
 enum lock_list_answer {
     LOCK_LIST_UNREAD,   /* the list cannot be read */
-    LOCK_LIST_CHANGING, /* it gave other counts each time, for a fifth of a second */
+    LOCK_LIST_CHANGING, /* it gave other counts each time */
     LOCK_LIST_TOLD,
 };
 
-/* Counts rows: visit adds to counts what a row counts for.  The limit is what the caller knows of the first kind: of
- * counts that are not above it, it takes no matter which. */
+/* Counts rows: visit adds to counts what a row counts for. */
 enum lock_list_answer lock_list_count(void (*visit)(const struct fdinfo_lock *lock, void *argument,
                                                     struct lock_counts *counts),
-                                      void *argument, int limit, struct lock_counts *counts);
+                                      void *argument, struct lock_counts *counts);
 
 /* The same by one reading, which is believed by whoever knows better. */
 enum lock_list_answer lock_list_read(void (*visit)(const struct fdinfo_lock *lock, void *argument,

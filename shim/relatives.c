@@ -373,7 +373,7 @@ static enum seen see_readers(struct kin *kin)
     if (distant_is(kin->question->lock_descriptor)) return SEEN_STRANGER;
     for (int i = 0; i < kin->count; i++) relatives += is_reader(&kin->locks[i]);
     /* GETLK names but one.  Reading the list slows every lock of the host for a moment. */
-    const enum lock_list_answer answer = lock_list_count(count_reader, kin, relatives, &counts);
+    const enum lock_list_answer answer = lock_list_count(count_reader, kin, &counts);
     if (answer == LOCK_LIST_CHANGING) return SEEN_CHANGING;
     if (answer == LOCK_LIST_UNREAD || counts.of[0] > relatives) return SEEN_STRANGER;
     struct kin *after = collect(kin->question);
