@@ -33,7 +33,8 @@ enum lock_list_answer lock_list_count(void (*visit)(const struct fdinfo_lock *lo
                                                     struct lock_counts *counts),
                                       void *argument, struct lock_counts *counts);
 
-/* The same by one reading, which is believed by whoever knows better. */
+/* The same by one reading, for a caller that compares several itself.  LOCK_LIST_CHANGING: it was not of one moment,
+ * and the counts are what it had. */
 enum lock_list_answer lock_list_read(void (*visit)(const struct fdinfo_lock *lock, void *argument,
                                                    struct lock_counts *counts),
                                      void *argument, struct lock_counts *counts);

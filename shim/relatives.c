@@ -490,9 +490,9 @@ static bool has_kin(const struct kin *kin)
 }
 
 /* How long a stranger has to be there, ns.  One may lock for an instant and give back because it is refused itself; and
- * where there are relatives that lock, each of their locks may be shorter than a look at /proc, and whoever looks at
- * one that is closed meanwhile keeps it until the processor is his again.  Most strangers are there to stay, so they
- * are given less time. */
+ * where there are relatives that lock, each of their locks may be shorter than a look at /proc.  A description that is
+ * closed while somebody reads its fdinfo keeps its locks until that one has read it, on a busy machine for as long as
+ * it waits for a processor.  Most strangers are there to stay, so they are given less time. */
 static int64_t moment_of(bool family)
 {
     enum { FAMILY_NS = 250 * 1000 * 1000 };
