@@ -125,6 +125,7 @@ $(BUILD)/tests/compat.a: $(BUILD)/shim/errors.o
 
 $(BUILD)/tests/identify: $(BUILD)/shim/image.o
 $(BUILD)/tests/children: $(BUILD)/shim/children.o $(BUILD)/shim/bytes.o
+$(BUILD)/tests/locks_counted: $(patsubst %,$(BUILD)/shim/%.o,lock_list fdinfo proc process text)
 $(BUILD)/tests/lookup: $(BUILD)/shim/wrap/lookup.o
 $(BUILD)/tests/parsed: $(patsubst %,$(BUILD)/shim/%.o,settings arguments text)
 $(BUILD)/tests/who: $(BUILD)/shim/who.o $(BUILD)/shim/text.o

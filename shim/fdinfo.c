@@ -116,37 +116,33 @@ bool fdinfo_parent_has(int descriptor)
     return sought.found;
 }
 
-int fdinfo_each_row(int descriptor, char *bytes, size_t size,
-                    bool (*visit)(const struct fdinfo_lock *lock, void *argument), void *argument)
+ssize_t fdinfo_each_row(char *bytes, size_t length, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
+                        void *argument)
 {
-    size_t have = 0;
-    int only = 0; /* what the only reading gave */
-    bool more = true;
-    ssize_t got = 0;
-    while (more && (got = sys_read(descriptor, bytes + have, size - 1 - have)) > 0) {
-        only = only ? (int)size : (int)got;
-        have += (size_t)got;
-        bytes[have] = '\0';
-        char *line = bytes;
-        for (char *end; more && (end = strchr(line, '\n')); line = end + 1) {
-            struct fdinfo_lock lock;
-            *end = '\0';
-            if (fdinfo_parse_lock(line, &lock)) more = visit(&lock, argument);
-        }
-        have -= (size_t)(line - bytes);
-        memmove(bytes, line, have);
-        if (have == size - 1) have = 0; /* no row is that long */
+    char *line = bytes;
+    bytes[length] = '\0';
+    for (char *end; (end = strchr(line, '\n')); line = end + 1) {
+        struct fdinfo_lock lock;
+        *end = '\0';
+        if (fdinfo_parse_lock(line, &lock) && !visit(&lock, argument)) return -1;
     }
-    return got < 0 ? (int)got : only;
+    const size_t left = length - (size_t)(line - bytes);
+    memmove(bytes, line, left);
+    return (ssize_t)left;
 }
 
 int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
                      void *argument)
 {
-    char bytes[1024];
+    enum { MOST = 1023 };
+    char bytes[MOST + 1];
     const int descriptor = sys_openat(directory, name, O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0) return descriptor;
-    fdinfo_each_row(descriptor, bytes, sizeof bytes, visit, argument);
+    ssize_t left = 0;
+    for (ssize_t got; left >= 0 && (got = sys_read(descriptor, bytes + left, (size_t)(MOST - left))) > 0;) {
+        left = fdinfo_each_row(bytes, (size_t)(left + got), visit, argument);
+        if (left == MOST) left = 0; /* no row is that long */
+    }
     sys_close(descriptor);
     return 0;
 }

@@ -36,9 +36,9 @@ bool fdinfo_parent_has(int descriptor);
 int fdinfo_each_lock(int directory, const char *name, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
                      void *argument);
 
-/* The same for a descriptor that is open on such a list, read into bytes.  How much the only read(2) gave,
- * size where there was more than one, or -errno. */
-int fdinfo_each_row(int descriptor, char *bytes, size_t size,
-                    bool (*visit)(const struct fdinfo_lock *lock, void *argument), void *argument);
+/* The same for the whole rows among the first length bytes; bytes has one more, for the end of a string.  What is left
+ * of the last row is moved to the front: how long that is, or -1 once visit has ended it. */
+ssize_t fdinfo_each_row(char *bytes, size_t length, bool (*visit)(const struct fdinfo_lock *lock, void *argument),
+                        void *argument);
 
 #endif

@@ -321,6 +321,29 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
     done
 }
 
+@test "locks are counted right beside programs that lock all the time, wherever a page of the list ends" {
+    # The readers' rows are behind thirty to eighty others, where a page of 4 KiB may end.  Whatever locks on the first
+    # processor comes first in the list.
+    local cpus churn low high
+    cpus=$(taskset -cp $$ | sed 's/.*: //; s/[,-]/ /g')
+    [[ $cpus = *' '* ]] || skip "on one processor nobody locks while another reads"
+    mkfifo churning
+    for churn in '1 0' '60 0' '1 30' '60 30'; do
+        # shellcheck disable=SC2086 # two words
+        taskset -c "${cpus%% *}" "$HELPERS/lock_churn" churn.lock $churn >churning 3>&- &
+        HOLDERS+=("$!")
+        read -r <churning
+        run taskset -c "${cpus##* }" "$HELPERS/locks_counted" counted 3 20 0 20 {30..54..6} {60..80}
+        assert_success
+        assert_equal "${#lines[@]}" 28
+        # Too few would let a stranger in.
+        while read -r low high; do
+            ((low == 0 && high <= 2)) || fail "beside $churn: $output"
+        done <<<"$output"
+        dismiss "${HOLDERS[-1]}"
+    done
+}
+
 @test "a strange reader is seen whose row is behind the end of a page when locks before it go" {
     # Whatever locks last on a processor comes first in its list.
     local cpu before
