@@ -9,6 +9,7 @@
 #include "bytes.h"
 #include "distant.h"
 #include "fdinfo.h"
+#include "lingering.h"
 #include "lock_list.h"
 #include "pause.h"
 #include "proc.h"
@@ -490,14 +491,18 @@ static bool has_kin(const struct kin *kin)
 }
 
 /* How long a stranger has to be there, ns.  One may lock for an instant and give back because it is refused itself; and
- * where there are relatives that lock, each of their locks may be shorter than a look at /proc.  A description that is
- * closed while somebody reads its fdinfo keeps its locks until that one has read it, on a busy machine for as long as
- * it waits for a processor.  Most strangers are there to stay, so they are given less time. */
+ * where there are relatives that lock, each of their locks may be shorter than a look at /proc.  Most strangers are
+ * there to stay, so they are given less time. */
 static int64_t moment_of(bool family)
 {
     enum { FAMILY_NS = 250 * 1000 * 1000 };
     return family ? FAMILY_NS : PAUSE_INSTANT_NS;
 }
+
+/* A lock that nobody has any more goes when somebody else gets a processor, who is let go first by sched_yield(2).  It
+ * is no matter of microseconds, so it is looked at less often: a lie in a record costs a refusal 0.2 s, and little of a
+ * processor. */
+enum { LINGERING_NS = 200 * 1000 * 1000, LINGERING_PAUSE_NS = 4 * 1000 * 1000, LINGERING_TURNS = 8 };
 
 /* A stranger is told by so many points.  Among relatives that come and go all the time, a look may find the same of
  * them before and after while others were there between.  Whoever takes the lock writes a record, so a look after which
@@ -511,32 +516,55 @@ static bool is_unwritten(const struct kin *before, const struct kin *after)
            before->file.st_mtim.tv_nsec == after->file.st_mtim.tv_nsec;
 }
 
-/* A look tells of a stranger only if the relatives were the same before and after it.  It takes a second such look,
- * which begins when the moment is over: on a busy machine one look alone may take longer than that.  One look is enough
- * to tell that all are relatives. */
+/* What the looks so far have told of strangers. */
+struct told {
+    int64_t first; /* when the first look was over that told of one */
+    int points;
+    int turns;   /* that others have had since a lock was seen that nobody has */
+    bool family; /* there are relatives that lock, or were */
+};
+
+/* Was the moment over when a look began that tells of a stranger again?  On a busy machine one look alone may take
+ * longer than that. */
+static bool is_over(const struct told *told, int64_t begun)
+{
+    return told->first && begun >= told->first + moment_of(told->family);
+}
+
+/* lingers: before that look a lock was there that nobody has. */
+static bool is_certain(const struct told *told, int64_t begun, bool lingers)
+{
+    if (told->points < TOLD || !is_over(told, begun)) return false;
+    return !lingers || (begun >= told->first + LINGERING_NS && told->turns >= LINGERING_TURNS);
+}
+
+/* A look tells of a stranger only if the relatives were the same before and after it.  One look is enough to tell that
+ * all are relatives. */
 static enum relatives_answer ask_kin(const struct relatives_question *question, const struct unexplained *left)
 {
     const int64_t end = sys_monotonic() + LOOKING_NS;
-    int64_t first = 0; /* when the first look was over that told of a stranger */
-    int points = 0;
-    bool family = false;
+    struct told told = {.first = 0};
     enum seen seen = SEEN_STRANGER;
     struct kin *kin = collect(question);
     while (kin) {
         const int64_t begun = sys_monotonic();
+        const bool lingers = is_over(&told, begun) && lingering_is_there(question->lock_descriptor);
         seen = see(kin, left);
         if (seen == SEEN_KIN || kin->file.st_nlink == 0) break; /* deleted: the caller takes the new lock file */
         struct kin *after = collect(question);
         if (after && !same_kin(kin, after)) seen = SEEN_CHANGING;
-        family |= has_kin(kin); /* even of those that have ended meanwhile */
-        if (seen == SEEN_STRANGER) points += !family || (after && is_unwritten(kin, after)) ? STEADY : UNSTEADY;
+        told.family |= has_kin(kin); /* even of those that have ended meanwhile */
+        if (seen == SEEN_STRANGER)
+            told.points += !told.family || (after && is_unwritten(kin, after)) ? STEADY : UNSTEADY;
         sys_munmap(kin, sizeof *kin);
         kin = after;
-        const bool told =
-            seen == SEEN_STRANGER && (question->waits || (points >= TOLD && begun >= first + moment_of(family)));
-        if (told || question->once) break;
-        if (seen == SEEN_STRANGER && !first) first = sys_monotonic();
+        if (question->once || (seen == SEEN_STRANGER && (question->waits || is_certain(&told, begun, lingers)))) break;
+        if (seen == SEEN_STRANGER && !told.first) told.first = sys_monotonic();
         if (!sys_pause(end)) break;
+        if (!lingers) continue;
+        sys_sleep(LINGERING_PAUSE_NS);
+        sys_yield();
+        told.turns++;
     }
     if (kin) sys_munmap(kin, sizeof *kin);
     return seen == SEEN_KIN ? RELATIVES_ALL : RELATIVES_STRANGERS;

@@ -360,6 +360,16 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
     assert_success
 }
 
+@test "a lock that nobody has any more is waited for, if somebody was just looking at it when it was closed" {
+    # The kernel lets the locks go when the one who looks returns, on a busy machine after a fifth of a second.
+    local looks
+    for looks in 1 2; do
+        IMGLOCK_LOG=quiet run wrapped timeout 300 "$HELPERS/hiding" linger disk.img $looks
+        assert_success
+        assert_output $looks
+    done
+}
+
 @test "where the list of locks is hidden a strange reader is seen, and a relative gets in" {
     needs_root
     local hide in_hiding

@@ -1,6 +1,6 @@
-/* hiding.c: hiding open|truncate|half|unlock|raise|moment|page IMAGE TIMES: has the image open for reading, and a child
- * that opens it for writing, or truncates it by its name.  The parent hides a stranger from it, and no test has to win
- * a race.
+/* hiding.c: hiding open|truncate|half|unlock|raise|moment|page|linger IMAGE TIMES: has the image open for reading, and
+ * a child that opens it for writing, or truncates it by its name.  The parent hides a stranger from it, and no test has
+ * to win a race.
  *
  * open, truncate: when the child has come to the marks, the parent has the image once whenever the child reads the list
  * of all locks, and twice whenever it looks at the parent: TIMES times, then once.
@@ -18,6 +18,9 @@
  * page: an open, too; when the child begins to read the list of all locks, the parent locks so many bytes of another
  * file that the stranger's row is on the second page, and before that is read it lets go of them: TIMES times.
  *
+ * linger: an open, too; when the child comes to the image, the parent closes it, but its lock stays, as one that
+ * somebody was just looking at when it was closed: until the child has looked TIMES times whether the parent has it.
+ *
  * Says how often it was done; the status is 0 if the child may, 1 if it is refused. */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +31,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -179,12 +183,56 @@ static void hide_behind_page(const struct __ptrace_syscall_info *info)
     }
 }
 
+/* The library's own descriptor on the lock file. */
+static int find_private(void)
+{
+    char link[32], path[4096];
+    for (int number = 3; number < 1024; number++) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", number);
+        const ssize_t length = readlink(link, path, sizeof path - 1);
+        path[length > 0 ? length : 0] = '\0';
+        if (strstr(path, "/.qemu-")) return number;
+    }
+    die("no lock file");
+}
+
+/* On its way to nobody: no process has it. */
+static void send_away(int sockets[2], int descriptor)
+{
+    char byte = 0;
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))}};
+    struct iovec text = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &text, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    memcpy(CMSG_DATA(&control.header), &descriptor, sizeof descriptor);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0 || sendmsg(sockets[0], &message, 0) != 1)
+        die("socketpair");
+}
+
+static void let_linger(const struct __ptrace_syscall_info *info)
+{
+    static int sockets[2], private = -1;
+    char looks[24];
+    if (private < 0 && opens(info, image)) {
+        private = find_private();
+        send_away(sockets, private);
+        close(first);
+    }
+    snprintf(looks, sizeof looks, "fdinfo/%d", private);
+    if (private < 0 || done == times || !opens(info, looks) || ++done < times) return;
+    close(sockets[0]);
+    close(sockets[1]);
+}
+
 static const struct {
     const char *name;
     void (*hide)(const struct __ptrace_syscall_info *info);
 } ways[] = {{"open", hide_by_closing},     {"truncate", hide_by_closing}, {"half", hide_by_closing},
             {"unlock", hide_by_unlocking}, {"raise", hide_by_raising},    {"moment", hide_by_a_moment},
-            {"page", hide_behind_page}};
+            {"page", hide_behind_page},    {"linger", let_linger}};
 
 /* Runs the child until it ends, and returns its status. */
 static int follow(void (*hide)(const struct __ptrace_syscall_info *info))
