@@ -92,8 +92,9 @@ static void *make_children(void *argument)
     while (!stop) {
         pid_t child = ways[forks++ % 2]();
         if (child == 0) act_as_child();
-        int status;
-        check(waitpid(child, &status, 0) == child && status == 0, "a child ends with %#x", status);
+        int status = 0;
+        const pid_t ended = waitpid(child, &status, 0);
+        check(ended == child && status == 0, "a child ends with %#x", status);
     }
     return argument;
 }
