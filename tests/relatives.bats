@@ -370,6 +370,22 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
     done
 }
 
+@test "a holder whom the mount of /proc hides has its lock all the same, and a refusal waits for nobody" {
+    needs_root
+    local hide='mount -t proc -o hidepid=2 proc /proc'
+    unshare --mount sh -c "$hide" 2>/dev/null || skip "/proc cannot be mounted here"
+    hold disk.img write
+    chown nobody disk.img "$LOCK_FILE"
+    chmod 777 .
+    # Only for a lock that nobody has, others are let go first.
+    run unshare --mount sh -c "$hide; "'exec "$@"' sh "${NOBODY[@]}" \
+        strace -o trace -e trace=sched_yield,fcntl env LD_PRELOAD="$SHIM" "$HELPERS/input_call" open rw disk.img
+    assert_failure
+    grep -q F_OFD_GETLK trace || fail "strace saw nothing: $output"
+    run grep sched_yield trace
+    assert_failure 1
+}
+
 @test "where the list of locks is hidden a strange reader is seen, and a relative gets in" {
     needs_root
     local hide in_hiding
