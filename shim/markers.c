@@ -403,7 +403,7 @@ static enum found look_once(const struct markers_question *question, bool everyb
 
 /* Looks on, for an eighth of a second, and beside those who close the image meanwhile for a second: a thread that
  * leaves the processor within close(2) has a description by then that nobody sees, and of sixteen threads there is
- * mostly one. With looks for half a second, and fewer, 2 of 48 runs of sixteen threads beside children failed, three at
+ * mostly one. With looks for half a second, and fewer, 2 of 48 runs of sixteen threads beside children failed, four at
  * once. sched_yield(2) lets those threads run. */
 static enum found look_on(const struct markers_question *question, bool busy)
 {
