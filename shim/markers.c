@@ -401,24 +401,29 @@ static enum found look_once(const struct markers_question *question, bool everyb
     return found;
 }
 
-/* Looks on, for an eighth of a second, and beside those who close the image meanwhile for a second: a thread that
- * leaves the processor within close(2) has a description by then that nobody sees, and of sixteen threads there is
- * mostly one. With looks for half a second, and fewer, 2 of 48 runs of sixteen threads beside children failed, four at
- * once. sched_yield(2) lets those threads run. */
+/* Looks on, for an eighth of a second; and beside those who close the image meanwhile for a second, 66 times: a thread
+ * that leaves the processor within close(2) has a description by then that nobody sees, and of sixteen threads there is
+ * mostly one.  With looks for half a second, and fewer, 2 of 48 runs of sixteen threads beside children failed, four at
+ * once.  sched_yield(2) lets those threads run.  Where closes cannot be told, each look may be wrong, so there are few.
+ */
 static enum found look_on(const struct markers_question *question, bool busy)
 {
-    enum { FIRST_NS = 1000 * 1000, LONGEST_NS = 16 * 1000 * 1000, LOOKS = 11, LOOKS_BUSY = 66 };
+    enum { FIRST_NS = 1000 * 1000, LAST_NS = 64 * 1000 * 1000, LAST_WATCHED_NS = 16 * 1000 * 1000 };
+    enum { LOOKS = 7, LOOKS_WATCHED = 11, LOOKS_BUSY = 66 };
     struct marker ignored;
     enum found found = FOUND_SOMEBODY;
     struct stillness stillness = stillness_of(question->descriptor);
     stillness_begin(&stillness);
+    const bool watched = stillness_ask(&stillness) != STILLNESS_UNKNOWN;
+    const int64_t longest = watched ? LAST_WATCHED_NS : LAST_NS;
     int64_t pause = FIRST_NS;
-    for (int looks = 0; found != FOUND_NOBODY && looks < (busy ? LOOKS_BUSY : LOOKS); looks++) {
+    for (int looks = 0; looks < (!watched ? LOOKS : busy ? LOOKS_BUSY : LOOKS_WATCHED); looks++) {
         sys_sleep(pause);
         if (busy) sys_yield();
         found = look_once(question, false, true, &ignored);
+        if (found == FOUND_NOBODY) break;
         busy |= found == FOUND_CHANGES || stillness_ask(&stillness) == STILLNESS_CHANGED;
-        if (pause < LONGEST_NS) pause *= 2;
+        if (pause < longest) pause *= 2;
     }
     stillness_end(&stillness);
     return found;
