@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -249,12 +250,24 @@ static void raised_by_parent(void)
     wait_for(child, "the child");
 }
 
+/* Whose parent has ended comes to this process, so that its end can be waited for: its lock is there until then. */
+static void adopt_orphans(void)
+{
+    check(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0, "PR_SET_CHILD_SUBREAPER");
+}
+
+static void wait_for_orphan(void)
+{
+    check(waitpid(-1, NULL, 0) > 0, "the orphan ends");
+}
+
 /* daemon(3), and then a helper: of the three that had the image, only one is left. */
 static void helper_of_daemon(void)
 {
     int said[2];
     char byte;
     if (pipe2(said, O_CLOEXEC) < 0) exit(2);
+    adopt_orphans();
     pid_t child = fork();
     if (child == 0) {
         open_image(O_RDWR | O_CLOEXEC, "the one that becomes a daemon");
@@ -266,14 +279,16 @@ static void helper_of_daemon(void)
     close(said[1]);
     wait_for(child, "the one that becomes a daemon");
     check(read(said[0], &byte, 1) == 1 && byte == 'y', "the daemon's helper gets in");
+    wait_for_orphan();
 }
 
-/* The same with a middle one that ends: by fork, so that the daemon is nobody's child. */
+/* The same with a middle one that ends: by fork, so that the daemon is no child of one that has the image. */
 static void helper_of_orphan(void)
 {
     int said[2], go[2];
     char byte;
     if (pipe2(said, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0) exit(2);
+    adopt_orphans();
     pid_t child = fork();
     if (child == 0) {
         open_image(O_RDWR | O_CLOEXEC, "the one in the middle");
@@ -288,6 +303,7 @@ static void helper_of_orphan(void)
     close(said[1]);
     close(go[1]);
     check(read(said[0], &byte, 1) == 1 && byte == 'y', "the orphan's helper gets in");
+    wait_for_orphan();
 }
 
 static void write_to(void)
