@@ -46,7 +46,8 @@ struct look {
     int mappings_asked; /* about the marks of so many descriptions, which no descriptor shows; 0: not yet */
     bool mapped;        /* these are of mappings of no strangers */
     bool stranger;
-    bool is_own; /* a lock of this process itself is in the way */
+    bool is_own;  /* a lock of this process itself is in the way */
+    bool watched; /* closes can be told */
     struct marker *marker;
 };
 
@@ -371,17 +372,20 @@ static enum found find(struct look *look, bool everybody, bool patient)
         return !look->is_own && !look->stranger && look->known.count ? FOUND_NOBODY : FOUND_SOMEBODY;
     }
     struct stillness stillness = stillness_of(look->question->descriptor);
+    look->watched = stillness.watches >= 0;
     const enum found found = try_often(look, &stillness, collect, patient ? PATIENT_NS : SOON_NS);
     stillness_end(&stillness);
     return found;
 }
 
+/* *watched: could closes be told? */
 static enum found look_once(const struct markers_question *question, bool everybody, bool patient,
-                            struct marker *stranger)
+                            struct marker *stranger, bool *watched)
 {
     static const sys_signals all = SYS_ALL_SIGNALS;
     sys_signals signals;
     enum found found = FOUND_SOMEBODY;
+    *watched = false;
     *stranger = (struct marker){.pid = 0};
     struct look *look = sys_mmap(sizeof *look);
     if (!look) return found;
@@ -397,6 +401,7 @@ static enum found look_once(const struct markers_question *question, bool everyb
         found = find(look, everybody, patient);
     }
     sys_sigmask(SIG_SETMASK, &signals, NULL);
+    *watched = look->watched;
     sys_munmap(look, sizeof *look);
     return found;
 }
@@ -406,26 +411,21 @@ static enum found look_once(const struct markers_question *question, bool everyb
  * mostly one.  With looks for half a second, and fewer, 2 of 48 runs of sixteen threads beside children failed, four at
  * once.  sched_yield(2) lets those threads run.  Where closes cannot be told, each look may be wrong, so there are few.
  */
-static enum found look_on(const struct markers_question *question, bool busy)
+static enum found look_on(const struct markers_question *question, bool busy, bool watched)
 {
     enum { FIRST_NS = 1000 * 1000, LAST_NS = 64 * 1000 * 1000, LAST_WATCHED_NS = 16 * 1000 * 1000 };
     enum { LOOKS = 7, LOOKS_WATCHED = 11, LOOKS_BUSY = 66 };
     struct marker ignored;
     enum found found = FOUND_SOMEBODY;
-    struct stillness stillness = stillness_of(question->descriptor);
-    stillness_begin(&stillness);
-    const bool watched = stillness_ask(&stillness) != STILLNESS_UNKNOWN;
-    const int64_t longest = watched ? LAST_WATCHED_NS : LAST_NS;
     int64_t pause = FIRST_NS;
     for (int looks = 0; looks < (!watched ? LOOKS : busy ? LOOKS_BUSY : LOOKS_WATCHED); looks++) {
         sys_sleep(pause);
         if (busy) sys_yield();
-        found = look_once(question, false, true, &ignored);
+        found = look_once(question, false, true, &ignored, &watched);
         if (found == FOUND_NOBODY) break;
-        busy |= found == FOUND_CHANGES || stillness_ask(&stillness) == STILLNESS_CHANGED;
-        if (pause < longest) pause *= 2;
+        busy |= found == FOUND_CHANGES;
+        if (pause < (watched ? LAST_WATCHED_NS : LAST_NS)) pause *= 2;
     }
-    stillness_end(&stillness);
     return found;
 }
 
@@ -433,10 +433,12 @@ static enum found look_on(const struct markers_question *question, bool busy)
  * already, and kept for a moment by somebody who looks at its fdinfo.  A stranger is there all the time. */
 enum markers_answer markers_look(const struct markers_question *question, bool everybody, struct marker *stranger)
 {
-    enum found found = look_once(question, everybody, everybody, stranger);
+    bool watched;
+    const enum found found = look_once(question, everybody, everybody, stranger, &watched);
     if (found == FOUND_NOBODY) return MARKERS_NO_STRANGERS;
     if (!everybody || stranger->pid) return MARKERS_STRANGERS;
-    return look_on(question, found == FOUND_CHANGES) == FOUND_NOBODY ? MARKERS_NO_STRANGERS : MARKERS_STRANGERS;
+    return look_on(question, found == FOUND_CHANGES, watched) == FOUND_NOBODY ? MARKERS_NO_STRANGERS
+                                                                              : MARKERS_STRANGERS;
 }
 
 void marker_append_has(struct text *text, const struct marker *marker)
