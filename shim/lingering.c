@@ -54,7 +54,7 @@ static bool look(int lock_descriptor)
     if (!distant_shows_rows(lock_descriptor) || sys_fstat(lock_descriptor, &file) < 0) return false;
     struct holders_walk walk = holders_begin(lock_descriptor);
     while (walk.seen < LOOKED_AT && holders_walk(&walk, &holder))
-        if (holder.recorded && process_is_of_here(&holder.process) && !has_slot(&holder, file.st_ino)) return true;
+        if (!holder.recorded || (process_is_of_here(&holder.process) && !has_slot(&holder, file.st_ino))) return true;
     return false;
 }
 

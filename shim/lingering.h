@@ -10,9 +10,10 @@
 
 #include <stdbool.h>
 
-/* Is somebody recorded in the lock file who does not have the lock any more, though it is there?  That is so as well if
- * a child has it, to which the holder has left it.  The kernel tells: the record only says where to look, and a lie in
- * it makes a refusal come later, no more.  False where nobody may look.  Async-signal-safe; errno is left alone. */
+/* Is somebody recorded in the lock file who does not have the lock any more, though it is there, or somebody whose
+ * record cannot be read?  That is so as well if a child has it, to which the holder has left it.  The kernel tells: the
+ * record only says where to look, and a lie in it makes a refusal come later, no more.  False where nobody may look.
+ * Async-signal-safe; errno is left alone. */
 bool lingering_is_there(int lock_descriptor);
 
 #endif
