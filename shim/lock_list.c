@@ -19,7 +19,7 @@ struct list {
     void *argument;
     struct lock_counts now;
     int before[READINGS]; /* of[0] */
-    char bytes[PAGE + 1];
+    char bytes[MOST + 1];
 };
 
 static bool count_row(const struct fdinfo_lock *lock, void *argument)

@@ -322,8 +322,8 @@ slot_of_holder() { echo $(($("$HELPERS/lock_query" "$LOCK_FILE" | sed -n 's/^rea
 }
 
 @test "locks are counted right beside programs that lock all the time, wherever a page of the list ends" {
-    # The readers' rows are behind thirty to eighty others, where a page of 4 KiB may end.  Whatever locks on the first
-    # processor comes first in the list.
+    # The readers' rows are behind up to eighty others, so that a page of 4 KiB may end at them.  Whatever locks on the
+    # first processor comes first in the list.
     local cpus churn low high
     cpus=$(taskset -cp $$ | sed 's/.*: //; s/[,-]/ /g')
     [[ $cpus = *' '* ]] || skip "on one processor nobody locks while another reads"

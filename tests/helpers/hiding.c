@@ -22,6 +22,8 @@
  * somebody was just looking at when it was closed: until the child has looked TIMES times whether the parent has it.
  *
  * Says how often it was done; the status is 0 if the child may, 1 if it is refused. */
+#include "check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -183,19 +185,6 @@ static void hide_behind_page(const struct __ptrace_syscall_info *info)
     }
 }
 
-/* The library's own descriptor on the lock file. */
-static int find_private(void)
-{
-    char link[32], path[4096];
-    for (int number = 3; number < 1024; number++) {
-        snprintf(link, sizeof link, "/proc/self/fd/%d", number);
-        const ssize_t length = readlink(link, path, sizeof path - 1);
-        path[length > 0 ? length : 0] = '\0';
-        if (strstr(path, "/.qemu-")) return number;
-    }
-    die("no lock file");
-}
-
 /* On its way to nobody: no process has it. */
 static void send_away(int sockets[2], int descriptor)
 {
@@ -217,7 +206,8 @@ static void let_linger(const struct __ptrace_syscall_info *info)
     static int sockets[2], private = -1;
     char looks[24];
     if (private < 0 && opens(info, image)) {
-        private = find_private();
+        private = private_descriptor();
+        if (private < 0) die("no lock file");
         send_away(sockets, private);
         close(first);
     }
