@@ -58,7 +58,8 @@ struct use {
 
 /* A process. */
 struct member {
-    atomic_uint serial; /* 0: free */
+    atomic_int taken;   /* 0: free; 1 + the group for which somebody writes, or has written, the entry */
+    atomic_uint serial; /* 0: it is not whole */
     atomic_int pid;     /* 0: not forked yet */
     atomic_bool dying;
     atomic_bool preparing; /* a child is on the table that may not be there yet */
@@ -66,7 +67,9 @@ struct member {
     int generation;
     unsigned line[GENERATIONS + 4]; /* the serials of whom it descends from, and its own last */
     int line_length;
-    atomic_uint_least64_t shared; /* images of which it has, or had, a description with another process */
+    atomic_uint_least64_t shared;  /* images of which it has, or had, a description with another process */
+    atomic_uint_least64_t written; /* those that it has, or had, open for writing, or got from who had */
+    atomic_bool executed;          /* another program, with what it had */
     struct use uses[HELD];
 };
 
@@ -122,21 +125,26 @@ static void changed(int image)
     atomic_fetch_add(&oracle->changes[image], 1);
 }
 
-/* A child of parent, or NULL: the first of a group.  NULL when the table is full. */
+/* A child of parent, or NULL: the first of a group.  NULL when the table is full.  The serial comes last: until then
+ * the entry says of whom it was before, whose family may end at this moment and take it off the table. */
 static struct member *add_member(int group, const struct member *parent)
 {
     for (struct member *member = oracle->members; member < oracle->members + MEMBERS; member++) {
-        unsigned none = 0, serial = atomic_fetch_add(&oracle->serials, 1) + 1;
-        if (!atomic_compare_exchange_strong(&member->serial, &none, serial)) continue;
+        int free = 0;
+        if (!atomic_compare_exchange_strong(&member->taken, &free, 1 + group)) continue;
+        const unsigned serial = atomic_fetch_add(&oracle->serials, 1) + 1;
         atomic_store(&member->pid, 0);
         atomic_store(&member->dying, false);
         atomic_store(&member->preparing, false);
         atomic_store(&member->shared, 0);
+        atomic_store(&member->written, 0);
+        atomic_store(&member->executed, false);
         member->group = group;
         member->generation = parent ? parent->generation + 1 : 0;
         member->line_length = parent ? parent->line_length : 0;
         if (parent) memcpy(member->line, parent->line, sizeof member->line);
         member->line[member->line_length++] = serial;
+        atomic_store(&member->serial, serial);
         return member;
     }
     return NULL;
@@ -151,6 +159,7 @@ static void remove_member(struct member *member)
         atomic_store(&use->state, NOT_IN);
     }
     atomic_store(&member->serial, 0);
+    atomic_store(&member->taken, 0);
 }
 
 static bool is_dying(const struct member *member)
@@ -247,6 +256,14 @@ struct judgement {
     bool strangers;
 };
 
+/* A lock that another process may have as well is never lowered, so this one may exclude readers still, though it only
+ * reads. */
+static bool may_exclude_readers(const struct member *other, int image)
+{
+    const uint64_t bit = UINT64_C(1) << image;
+    return other->written & bit && (other->shared & bit || other->executed);
+}
+
 static void judge_one(struct member *other, struct use *theirs, void *context)
 {
     struct judgement *judgement = context;
@@ -257,6 +274,8 @@ static void judge_one(struct member *other, struct use *theirs, void *context)
             judgement->relatives++;
         else
             judgement->strangers = true;
+    } else if (may_exclude_readers(other, theirs->image)) {
+        judgement->strangers = true;
     }
 }
 

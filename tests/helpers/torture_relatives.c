@@ -38,6 +38,7 @@ static bool open_image(int image, bool writing, int more_flags)
         return false;
     }
     descriptors[which] = descriptor;
+    if (writing) atomic_fetch_or(&self->written, UINT64_C(1) << image);
     atomic_store(&use->state, IN);
     changed(image);
     check_alone(use);
@@ -129,6 +130,7 @@ static struct member *prepare_child(void)
         atomic_store(&self->preparing, false);
         return NULL;
     }
+    atomic_store(&child->written, atomic_load(&self->written));
     for (int i = 0; i < HELD; i++) {
         struct use *own = &self->uses[i], *theirs = &child->uses[i];
         if (atomic_load(&own->state) != IN) continue;
@@ -190,6 +192,7 @@ static void after_exec(char **arguments)
     map_oracle();
     self = &oracle->members[atoi(arguments[1])];
     random_state = strtoul(arguments[2], NULL, 10);
+    atomic_store(&self->executed, true);
     for (int i = 0; i < HELD; i++) {
         struct use *use = &self->uses[i];
         descriptors[i] = atoi(arguments[4 + i]);
@@ -372,7 +375,7 @@ static void end_group(int group)
     atomic_store(&oracle->dying[group], true);
     kill_everybody();
     for (struct member *member = oracle->members; member < oracle->members + MEMBERS; member++)
-        if (atomic_load(&member->serial) && member->group == group) remove_member(member);
+        if (atomic_load(&member->taken) == 1 + group) remove_member(member);
     atomic_store(&oracle->dying[group], false);
     atomic_fetch_add(&oracle->kills, 1);
 }
