@@ -241,6 +241,14 @@ static void lower_if_possible(struct tracked_image *image)
     audit_convert(settings_get(), &about, LOCK_EXCLUSIVE, LOCK_SHARED);
 }
 
+/* Scripts ask for bytes 0-1 alone: whose lock lies beside another's moves there when that is gone.  No event tells of
+ * it, so it is tried when the image is opened or closed. */
+static void come_forward(struct tracked_image *image)
+{
+    if (lock_is_beside(&image->lock) && !image->lost && !is_shared(image) && lock_is_held(&image->lock))
+        lock_come_forward(&image->lock);
+}
+
 void images_uncount(uint32_t number, enum lock_mode mode, bool inheritable)
 {
     SECTION_ASSERT();
@@ -257,6 +265,7 @@ void images_uncount(uint32_t number, enum lock_mode mode, bool inheritable)
         } else {
             set_private_close_on_exec(image);
             lower_if_possible(image);
+            come_forward(image);
         }
         number = companion;
     }
@@ -377,6 +386,7 @@ static enum lock_result take_own(uint32_t number, const struct lock_request *req
     image->through_exec = image->inheritable;
     image->opened = before;
     image->inherited = image->forked = image->lost = false;
+    come_forward(image);
     note_place(number);
     return LOCK_TAKEN;
 }
@@ -393,6 +403,7 @@ static enum lock_result use_held(uint32_t number, const struct lock_request *req
         if (image->writers) stronger.mode = LOCK_EXCLUSIVE;
         return take_own(number, &stronger, opened, problem);
     }
+    come_forward(image);
     /* A fork child's own open has a lock of its own: by that it stays in, and is seen, when imglock handoff takes the
      * inherited one from all who have it. */
     if (image->forked && image->lock.mode >= LOCK_SHARED && request->mode >= LOCK_SHARED)

@@ -458,6 +458,14 @@ enum lock_result lock_convert(struct lock *lock, const struct lock_request *requ
     return LOCK_TAKEN;
 }
 
+void lock_come_forward(struct lock *lock)
+{
+    if (bytes_lock(lock->descriptor, bytes_type(lock->mode), LOCK_BYTE, LOCK_BYTES) < 0) return;
+    bytes_unlock(lock->descriptor, lock->start, 1);
+    lock->start = LOCK_BYTE;
+    record_change(lock);
+}
+
 void lock_adopt(struct lock *lock, int descriptor, const char *reason)
 {
     struct bytes_found found;

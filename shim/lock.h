@@ -105,6 +105,10 @@ int lock_ask_again(struct lock *lock, enum lock_again what);
  * new one is not to be had.  problem as above. */
 enum lock_result lock_convert(struct lock *lock, const struct lock_request *request, struct lock_problem *problem);
 
+/* Moves a lock beside a relative's to bytes 0-1, if those are free: scripts ask for these alone.  Only of a description
+ * that this process alone has. */
+void lock_come_forward(struct lock *lock);
+
 /* Fills *lock for a descriptor that came through exec with its lock: what the kernel says that its description has. */
 void lock_adopt(struct lock *lock, int descriptor, const char *reason);
 

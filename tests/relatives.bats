@@ -92,6 +92,12 @@ stranger() { wrapped sh -c "$1"; }
     relatives raised-by-parent
 }
 
+@test "who raised its lock beside a child has bytes 0-1, for which scripts ask, when the child has ended" {
+    relatives raised-after-child
+    relatives raised-beside-child
+    relatives raised-beside-child open
+}
+
 @test "exec 3<image; dd of=image conv=notrunc: the shell is a reader still, and others read beside it" {
     commands holder read
     # The shell has the image by a descriptor that its children inherit.

@@ -250,6 +250,60 @@ static void raised_by_parent(void)
     wait_for(child, "the child");
 }
 
+/* Lets a child that has what this process has open go on until the pipe's end is closed. */
+static pid_t fork_bystander(int *its_end)
+{
+    int to_child[2];
+    char byte;
+    if (pipe2(to_child, O_CLOEXEC) < 0) exit(2);
+    pid_t child = fork();
+    if (child == 0) {
+        close(to_child[1]);
+        _exit(read(to_child[0], &byte, 1) != 0);
+    }
+    close(to_child[0]);
+    *its_end = to_child[1];
+    return child;
+}
+
+/* What others see who ask for the bytes of holders alone, as scripts do. */
+static void check_front(const char *expected, const char *what)
+{
+    const char *lock_file = getenv("LOCK_FILE"), *state = lock_file ? lock_state_at(lock_file, 0, 2) : expected;
+    check(strcmp(state, expected) == 0, "%s: bytes 0-1 are %s, not %s", what, state, expected);
+}
+
+static void raised_after_child(void)
+{
+    int its_end;
+    open_image(O_RDONLY | O_CLOEXEC, "the parent");
+    pid_t child = fork_bystander(&its_end);
+    close(its_end);
+    wait_for(child, "the child");
+    int writer = open_image(O_RDWR | O_CLOEXEC, "the parent");
+    check_front("exclusive", "the child has ended, and the parent writes");
+    close(writer);
+    check_front("shared", "the parent reads");
+}
+
+/* Nobody tells when the child ends: at the next open or close it is seen. */
+static void raised_beside_child(void)
+{
+    int its_end;
+    int reader = open_image(O_RDONLY | O_CLOEXEC, "the parent");
+    pid_t child = fork_bystander(&its_end);
+    int writer = open_image(O_RDWR | O_CLOEXEC, "the parent");
+    check_front("shared", "the child has what the parent had first");
+    close(its_end);
+    wait_for(child, "the child");
+    if (*argument)
+        open_image(O_RDWR | O_CLOEXEC, "the parent");
+    else
+        close(reader);
+    check_front("exclusive", "the child has ended, and the parent writes");
+    close(writer);
+}
+
 /* Whose parent has ended comes to this process, so that its end can be waited for: its lock is there until then. */
 static void adopt_orphans(void)
 {
@@ -494,6 +548,8 @@ int main(int argc, char **argv)
         {"raised-and-ended", raised_and_ended},
         {"raised-and-closed", raised_and_closed},
         {"raised-by-parent", raised_by_parent},
+        {"raised-after-child", raised_after_child},
+        {"raised-beside-child", raised_beside_child},
         {"helper-of-daemon", helper_of_daemon},
         {"helper-of-orphan", helper_of_orphan},
         {"threads-fork", threads_fork},
