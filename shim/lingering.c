@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "bytes.h"
 #include "distant.h"
 #include "fdinfo.h"
 #include "holders.h"
@@ -11,17 +12,28 @@
 #include "protocol.h"
 #include "sys.h"
 
-struct slot {
-    uint64_t inode;
-    off_t byte;
-    bool found;
+/* What is looked for among the locks of one descriptor of a process. */
+struct sought {
+    const struct lingering_question *question;
+    uint64_t inode; /* of the lock file */
+    off_t byte;     /* of the slot */
+    bool slot, lock;
 };
 
-static bool is_slot(const struct fdinfo_lock *lock, void *argument)
+static bool is_in_the_way(const struct fdinfo_lock *lock, enum lock_mode mode)
 {
-    struct slot *slot = argument;
-    slot->found = lock->owner == FDINFO_DESCRIPTION && lock->inode == slot->inode && lock->start == slot->byte;
-    return !slot->found;
+    const bool whole = lock->start < LOCK_BYTE + LOCK_BYTES;
+    const bool beside = lock->start < RELATIVES_BYTE + (off_t)RELATIVES && lock->end >= RELATIVES_BYTE;
+    return (whole || beside) && (lock->exclusive || mode == LOCK_EXCLUSIVE);
+}
+
+static bool note_lock(const struct fdinfo_lock *lock, void *argument)
+{
+    struct sought *sought = argument;
+    if (lock->owner != FDINFO_DESCRIPTION || lock->inode != sought->inode) return true;
+    sought->slot |= lock->start == sought->byte && lock->end == sought->byte;
+    sought->lock |= is_in_the_way(lock, sought->question->mode);
+    return !sought->slot || !sought->lock;
 }
 
 /* /proc may be mounted so that others' processes are not in it, hidepid in proc(5). */
@@ -30,41 +42,57 @@ static bool is_hidden(pid_t pid)
     return sys_call(SYS_kill, pid, 0, 0, 0, 0, 0) != -ESRCH;
 }
 
-/* Has the process that a record names the slot by the descriptor that it names?  Who may not look takes it for granted.
- */
-static bool has_slot(const struct holder *holder, uint64_t inode)
+/* Has the process that a record names the slot by the descriptor that it names, and a lock that is in the way?  Who may
+ * not look takes the record's word for it. */
+static bool has_lock(const struct lingering_question *question, const struct holder *holder, uint64_t inode)
 {
     char name[PROC_NAME_SIZE];
-    struct slot slot = {.inode = inode, .byte = SLOT_BYTE + holder->slot};
+    struct sought sought = {.question = question, .inode = inode, .byte = SLOT_BYTE + holder->slot};
+    const bool says =
+        holder->mode == LOCK_EXCLUSIVE || (holder->mode == LOCK_SHARED && question->mode == LOCK_EXCLUSIVE);
+    if (!process_is_of_here(&holder->process)) return says;
     const int process = proc_open((uint64_t)holder->process.pid, "");
-    if (process < 0) return is_hidden(holder->process.pid);
+    if (process < 0) return says && is_hidden(holder->process.pid);
     proc_name(name, "fdinfo/", (uint64_t)holder->descriptor);
-    const int result = fdinfo_each_lock(process, name, is_slot, &slot);
+    const int result = fdinfo_each_lock(process, name, note_lock, &sought);
     sys_close(process);
-    return slot.found || (result < 0 && result != -ENOENT && result != -ESRCH);
+    if (result == 0) return sought.slot && sought.lock;
+    return says && result != -ENOENT && result != -ESRCH;
+}
+
+/* By F_SETLK a process has it, with whose close it ends, whoever looks; and who has locked the whole file has no
+ * record.
+ */
+static bool is_of_other_kind(const struct lingering_question *question)
+{
+    struct bytes_found found;
+    return bytes_held(question->lock_descriptor, bytes_type(question->mode), LOCK_BYTE, LOCK_BYTES, &found) > 0 &&
+           (found.pid >= 0 || found.length == 0);
 }
 
 /* From the first slot on: a lock has few holders, and one hostile user may have 4,096. */
 enum { LOOKED_AT = 64 };
 
-static bool look(int lock_descriptor)
+static bool is_anybody_seen(const struct lingering_question *question, uint64_t inode)
 {
-    struct stat file;
     struct holder holder;
-    if (!distant_shows_rows(lock_descriptor) || sys_fstat(lock_descriptor, &file) < 0) return false;
-    struct holders_walk walk = holders_begin(lock_descriptor);
+    struct holders_walk walk = holders_begin(question->lock_descriptor);
     while (walk.seen < LOOKED_AT && holders_walk(&walk, &holder))
-        if (!holder.recorded || (process_is_of_here(&holder.process) && !has_slot(&holder, file.st_ino))) return true;
-    return false;
+        if (holder.recorded && !question->is_relative(holder.slot, question->argument) &&
+            has_lock(question, &holder, inode))
+            return true;
+    return is_of_other_kind(question);
 }
 
-bool lingering_is_there(int lock_descriptor)
+bool lingering_may_be(const struct lingering_question *question)
 {
     static const sys_signals all = SYS_ALL_SIGNALS;
     sys_signals before;
+    struct stat file;
+    if (!distant_shows_rows(question->lock_descriptor) || sys_fstat(question->lock_descriptor, &file) < 0) return false;
     /* A handler that jumps away would leave descriptors behind. */
     sys_sigmask(SIG_BLOCK, &all, &before);
-    const bool lingers = look(lock_descriptor);
+    const bool seen = is_anybody_seen(question, file.st_ino);
     sys_sigmask(SIG_SETMASK, &before, NULL);
-    return lingers;
+    return !seen;
 }

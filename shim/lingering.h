@@ -10,10 +10,20 @@
 
 #include <stdbool.h>
 
-/* Is somebody recorded in the lock file who does not have the lock any more, though it is there, or somebody whose
- * record cannot be read?  That is so as well if a child has it, to which the holder has left it.  The kernel tells: the
- * record only says where to look, and a lie in it makes a refusal come later, no more.  False where nobody may look.
- * Async-signal-safe; errno is left alone. */
-bool lingering_is_there(int lock_descriptor);
+#include "protocol.h"
+
+struct lingering_question {
+    int lock_descriptor;                                 /* in whose way it is */
+    enum lock_mode mode;                                 /* that is wanted */
+    bool (*is_relative)(int slot, const void *argument); /* has a relative this slot, who is in nobody's way? */
+    const void *argument;
+};
+
+/* May what is in the way be a lock that nobody has?  Not if somebody who is recorded in the lock file is seen to have
+ * one.  The kernel tells: a record only says where to look, so a lie in it, or no record, makes a refusal come later
+ * and does no more.  The answer is yes as well where a child has the lock that its holder has closed, and where
+ * somebody is about to give back what he has locked for a moment.  It is no where nobody may look.  Async-signal-safe;
+ * errno is left alone. */
+bool lingering_may_be(const struct lingering_question *question);
 
 #endif

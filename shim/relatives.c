@@ -490,6 +490,23 @@ static bool has_kin(const struct kin *kin)
     return kin->wrapped || kin->open || (known && (known->given_count > 0 || known->descriptor >= 0));
 }
 
+static bool is_relatives_slot(int slot, const void *argument)
+{
+    const struct kin *kin = argument;
+    for (int i = 0; i < kin->count; i++)
+        if (kin->locks[i].slot == slot) return true;
+    return false;
+}
+
+static bool may_linger(const struct kin *kin)
+{
+    const struct lingering_question question = {.lock_descriptor = kin->question->lock_descriptor,
+                                                .mode = kin->question->mode,
+                                                .is_relative = is_relatives_slot,
+                                                .argument = kin};
+    return lingering_may_be(&question);
+}
+
 /* How long a stranger has to be there, ns.  One may lock for an instant and give back because it is refused itself; and
  * where there are relatives that lock, each of their locks may be shorter than a look at /proc.  Most strangers are
  * there to stay, so they are given less time. */
@@ -520,8 +537,9 @@ static bool is_unwritten(const struct kin *before, const struct kin *after)
 struct told {
     int64_t first; /* when the first look was over that told of one */
     int points;
-    int turns;   /* that others have had since a lock was seen that nobody has */
-    bool family; /* there are relatives that lock, or were */
+    bool family;  /* there are relatives that lock, or were */
+    bool lingers; /* nobody was seen who has the lock, at one look at the least */
+    int turns;    /* that others have had since that look */
 };
 
 /* Was the moment over when a look began that tells of a stranger again?  On a busy machine one look alone may take
@@ -531,11 +549,21 @@ static bool is_over(const struct told *told, int64_t begun)
     return told->first && begun >= told->first + moment_of(told->family);
 }
 
-/* lingers: before that look a lock was there that nobody has. */
-static bool is_certain(const struct told *told, int64_t begun, bool lingers)
+static bool is_certain(const struct told *told, int64_t begun)
 {
     if (told->points < TOLD || !is_over(told, begun)) return false;
-    return !lingers || (begun >= told->first + LINGERING_NS && told->turns >= LINGERING_TURNS);
+    return !told->lingers || (begun >= told->first + LINGERING_NS && told->turns >= LINGERING_TURNS);
+}
+
+/* Longer once nobody was seen who has the lock.  False: the time is over. */
+static bool pause_between_looks(struct told *told, int64_t end)
+{
+    if (!sys_pause(end)) return false;
+    if (!told->lingers) return true;
+    sys_sleep(LINGERING_PAUSE_NS);
+    sys_yield();
+    told->turns++;
+    return true;
 }
 
 /* A look tells of a stranger only if the relatives were the same before and after it.  One look is enough to tell that
@@ -548,7 +576,8 @@ static enum relatives_answer ask_kin(const struct relatives_question *question, 
     struct kin *kin = collect(question);
     while (kin) {
         const int64_t begun = sys_monotonic();
-        const bool lingers = is_over(&told, begun) && lingering_is_there(question->lock_descriptor);
+        /* Before the look: who is seen and gives the lock up is not in the way at the look. */
+        if (is_over(&told, begun) && !told.lingers) told.lingers = may_linger(kin);
         seen = see(kin, left);
         if (seen == SEEN_KIN || kin->file.st_nlink == 0) break; /* deleted: the caller takes the new lock file */
         struct kin *after = collect(question);
@@ -558,13 +587,9 @@ static enum relatives_answer ask_kin(const struct relatives_question *question, 
             told.points += !told.family || (after && is_unwritten(kin, after)) ? STEADY : UNSTEADY;
         sys_munmap(kin, sizeof *kin);
         kin = after;
-        if (question->once || (seen == SEEN_STRANGER && (question->waits || is_certain(&told, begun, lingers)))) break;
+        if (question->once || (seen == SEEN_STRANGER && (question->waits || is_certain(&told, begun)))) break;
         if (seen == SEEN_STRANGER && !told.first) told.first = sys_monotonic();
-        if (!sys_pause(end)) break;
-        if (!lingers) continue;
-        sys_sleep(LINGERING_PAUSE_NS);
-        sys_yield();
-        told.turns++;
+        if (!pause_between_looks(&told, end)) break;
     }
     if (kin) sys_munmap(kin, sizeof *kin);
     return seen == SEEN_KIN ? RELATIVES_ALL : RELATIVES_STRANGERS;

@@ -1,6 +1,6 @@
-/* hiding.c: hiding open|truncate|half|unlock|raise|moment|page|linger IMAGE TIMES: has the image open for reading, and
- * a child that opens it for writing, or truncates it by its name.  The parent hides a stranger from it, and no test has
- * to win a race.
+/* hiding.c: hiding open|truncate|half|unlock|raise|moment|page|linger|wiped IMAGE TIMES: has the image open for
+ * reading, and a child that opens it for writing, or truncates it by its name.  The parent hides a stranger from it,
+ * and no test has to win a race.
  *
  * open, truncate: when the child has come to the marks, the parent has the image once whenever the child reads the list
  * of all locks, and twice whenever it looks at the parent: TIMES times, then once.
@@ -19,7 +19,8 @@
  * file that the stranger's row is on the second page, and before that is read it lets go of them: TIMES times.
  *
  * linger: an open, too; when the child comes to the image, the parent closes it, but its lock stays, as one that
- * somebody was just looking at when it was closed: until the child has looked TIMES times whether the parent has it.
+ * somebody was just looking at when it was closed: until the child has looked whether the parent has it, and has let
+ * others go first TIMES times.  wiped: the same, and the parent's record is gone.
  *
  * Says how often it was done; the status is 0 if the child may, 1 if it is refused. */
 #include "check.h"
@@ -89,7 +90,7 @@ static bool asks(const struct __ptrace_syscall_info *info)
     return (lock.l_start == 1 && lock.l_len == 0) || (lock.l_start >= MARKS_START && lock.l_start < MARKS_END);
 }
 
-static bool every_other;
+static bool every_other, wiped;
 
 static void hide_by_closing(const struct __ptrace_syscall_info *info)
 {
@@ -201,18 +202,28 @@ static void send_away(int sockets[2], int descriptor)
         die("socketpair");
 }
 
+static void wipe_records(int descriptor)
+{
+    enum { RECORDS_AT = 4096, RECORD_SIZE = 256 };
+    static const char nothing[8 * RECORD_SIZE];
+    if (pwrite(descriptor, nothing, sizeof nothing, RECORDS_AT) != sizeof nothing) die("records");
+}
+
 static void let_linger(const struct __ptrace_syscall_info *info)
 {
     static int sockets[2], private = -1;
-    char looks[24];
+    static bool looked;
+    char look[24];
     if (private < 0 && opens(info, image)) {
         private = private_descriptor();
         if (private < 0) die("no lock file");
         send_away(sockets, private);
+        if (wiped) wipe_records(private);
         close(first);
     }
-    snprintf(looks, sizeof looks, "fdinfo/%d", private);
-    if (private < 0 || done == times || !opens(info, looks) || ++done < times) return;
+    snprintf(look, sizeof look, "fdinfo/%d", private);
+    looked |= private >= 0 && (wiped || opens(info, look));
+    if (!looked || info->entry.nr != SYS_sched_yield || done == times || ++done < times) return;
     close(sockets[0]);
     close(sockets[1]);
 }
@@ -222,7 +233,7 @@ static const struct {
     void (*hide)(const struct __ptrace_syscall_info *info);
 } ways[] = {{"open", hide_by_closing},     {"truncate", hide_by_closing}, {"half", hide_by_closing},
             {"unlock", hide_by_unlocking}, {"raise", hide_by_raising},    {"moment", hide_by_a_moment},
-            {"page", hide_behind_page},    {"linger", let_linger}};
+            {"page", hide_behind_page},    {"linger", let_linger},        {"wiped", let_linger}};
 
 /* Runs the child until it ends, and returns its status. */
 static int follow(void (*hide)(const struct __ptrace_syscall_info *info))
@@ -258,6 +269,7 @@ int main(int argc, char **argv)
     while (strcmp(ways[way].name, argv[1]) != 0)
         if (++way == sizeof ways / sizeof *ways) return FAILED;
     every_other = strcmp(argv[1], "half") == 0;
+    wiped = strcmp(argv[1], "wiped") == 0;
     child = fork();
     if (child < 0) die("fork");
     if (child == 0) {
