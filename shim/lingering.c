@@ -22,9 +22,9 @@ struct sought {
 
 static bool is_in_the_way(const struct fdinfo_lock *lock, enum lock_mode mode)
 {
-    const bool whole = lock->start < LOCK_BYTE + LOCK_BYTES;
+    const bool front = lock->start < LOCK_BYTE + LOCK_BYTES;
     const bool beside = lock->start < RELATIVES_BYTE + (off_t)RELATIVES && lock->end >= RELATIVES_BYTE;
-    return (whole || beside) && (lock->exclusive || mode == LOCK_EXCLUSIVE);
+    return (front || beside) && (lock->exclusive || mode == LOCK_EXCLUSIVE);
 }
 
 static bool note_lock(const struct fdinfo_lock *lock, void *argument)
@@ -60,9 +60,8 @@ static bool has_lock(const struct lingering_question *question, const struct hol
     return says && result != -ENOENT && result != -ESRCH;
 }
 
-/* By F_SETLK a process has it, with whose close it ends, whoever looks; and who has locked the whole file has no
- * record.
- */
+/* A lock by F_SETLK ends with the close, whoever looks at the descriptor.  And who has locked the whole file, as
+ * flock --fcntl does, has no record. */
 static bool is_of_other_kind(const struct lingering_question *question)
 {
     struct bytes_found found;
