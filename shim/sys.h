@@ -231,7 +231,13 @@ static inline bool sys_reads_byte(const void *byte)
 static inline void *sys_mmap(size_t size)
 {
     enum { PROTECTION = PROT_READ | PROT_WRITE, FLAGS = MAP_PRIVATE | MAP_ANONYMOUS };
-#if defined(__s390x__)
+#if defined(__SANITIZE_THREAD__)
+    /* ThreadSanitizer has to see that an address was given back before another thread gets it. */
+    const int saved = errno;
+    void *const mapped = mmap(NULL, size, PROTECTION, FLAGS, -1, 0);
+    errno = saved;
+    long address = mapped == MAP_FAILED ? -ENOMEM : (long)mapped;
+#elif defined(__s390x__)
     const long arguments[] = {0, (long)size, PROTECTION, FLAGS, -1, 0};
     long address = sys_call(SYS_mmap, (long)arguments, 0, 0, 0, 0, 0);
 #elif defined(__i386__)
@@ -244,7 +250,13 @@ static inline void *sys_mmap(size_t size)
 
 static inline void sys_munmap(void *address, size_t size)
 {
+#ifdef __SANITIZE_THREAD__
+    const int saved = errno;
+    munmap(address, size);
+    errno = saved;
+#else
     sys_call(SYS_munmap, (long)address, (long)size, 0, 0, 0, 0);
+#endif
 }
 
 static inline int sys_madvise(void *address, size_t size, int advice)
