@@ -242,7 +242,8 @@ static void lower_if_possible(struct tracked_image *image)
 }
 
 /* Scripts ask for bytes 0-1 alone: whose lock lies beside another's moves there when that is gone.  No event tells of
- * it, so it is tried when the image is opened or closed. */
+ * it, so it is tried when the image is opened or closed.  Not of a description that a child may have, which would look
+ * for its lock where it was. */
 static void come_forward(struct tracked_image *image)
 {
     if (lock_is_beside(&image->lock) && !image->lost && !is_shared(image) && lock_is_held(&image->lock))
